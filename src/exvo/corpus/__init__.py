@@ -1,0 +1,1 @@
+"""The label table, clip files, shards and the demo corpus."""

@@ -1,0 +1,1 @@
+"""Features of a stage: ComParE 2016 functionals and log-mel spectrograms, and their shards."""

@@ -1,0 +1,1 @@
+"""Scores, fusion of systems and the challenge submission."""
