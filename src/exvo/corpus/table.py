@@ -1,0 +1,374 @@
+"""Read and check the label table of a corpus, ``data_info.csv``.
+
+The table is read by column name, and every label may be missing. What cannot be right (a clip id that is no file
+name, a speaker in two splits) is an error that names the rows; ``data_info.schema.yaml`` beside this module says
+what each column may hold.
+
+Snakemake reads the table whenever it reads the Snakefile, so this module works on whole columns and imports
+nothing heavier than pyarrow.
+"""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import yaml
+
+from exvo.corpus.labels import EMOTIONS, SPLITS, Country, Labels
+from exvo.corpus.shards import stable_hash
+
+TABLE = "data_info.csv"
+TEST_TABLE = "test_labels.csv"
+# The codes of the challenge (ExVo 2022), for tables that name countries without giving a code.
+CHALLENGE_COUNTRIES = ("China", "South Africa", "United States", "Venezuela")
+MAX_ROWS_NAMED = 3
+
+
+class CorpusError(ValueError):
+    """A corpus that cannot be used as it is: what is wrong, in which rows, and what to do."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus as its label table describes it, in the table's order.
+
+    Attributes
+    ----------
+    root : Path
+    file_ids : np.ndarray [shape=(n,), str]
+        ``File_ID`` exactly as the table writes it: the submission repeats it.
+    labels : Labels
+        Of ``n`` clips.
+    notices : tuple of str
+        What a user should know of the table and need not change.
+    """
+
+    root: Path
+    file_ids: np.ndarray
+    labels: Labels
+    notices: tuple[str, ...] = ()
+
+
+def read_corpus(root: str | Path, limit: int | None = None) -> Corpus:
+    """Read ``data_info.csv`` of a corpus.
+
+    Parameters
+    ----------
+    root : str or Path
+        The corpus folder.
+    limit : int [scalar > 0] or None
+        Keep at most so many clips a split, speakers whole; None keeps all.
+
+    Raises
+    ------
+    CorpusError
+        With every problem found, the rows and what to do.
+    """
+    root = Path(root)
+    table = _read_columns(root / TABLE)
+    problems = _schema_problems(table)
+    file_ids = _text(table, "File_ID")
+    clip_ids, id_problems = _clip_ids(file_ids)
+    splits, speakers = _text(table, "Split"), _text(table, "Subject_ID")
+    problems += id_problems + _speaker_problems(splits, speakers)
+    if problems:
+        raise CorpusError(_problem_list(root / TABLE, problems))
+    countries, country, notices = _countries(table, known=None)
+    labels = Labels(
+        clip_id=clip_ids,
+        split=splits,
+        speaker=speakers,
+        age=_numbers(table, "Age"),
+        country=country,
+        emotion=np.stack([_numbers(table, name) for name in EMOTIONS], axis=1),
+        countries=countries,
+    )
+    corpus = Corpus(root, file_ids, labels, tuple(notices))
+    return corpus if limit is None else limit_corpus(corpus, limit)
+
+
+def read_test_labels(corpus: Corpus) -> Labels | None:
+    """Read ``test_labels.csv``, in the order of the corpus's Test clips.
+
+    Returns
+    -------
+    Labels or None
+        None where the corpus has no such table. Test clips that it does not list have no label; rows of clips
+        that are not Test clips of the corpus are left out.
+
+    Raises
+    ------
+    CorpusError
+        As `read_corpus` does, and where a country is not one of ``data_info.csv``.
+    """
+    path = corpus.root / TEST_TABLE
+    if not path.is_file():
+        return None
+    table = _read_columns(path)
+    problems = _schema_problems(table)
+    clip_ids, id_problems = _clip_ids(_text(table, "File_ID"))
+    problems += id_problems
+    if problems:
+        raise CorpusError(_problem_list(path, problems))
+    _, country, notices = _countries(table, known=corpus.labels.countries)
+    if notices:
+        raise CorpusError(_problem_list(path, notices))
+    test = corpus.labels.take(corpus.labels.split == "Test")
+    row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
+    rows = np.array([row_of.get(clip_id, -1) for clip_id in test.clip_id], dtype=np.int64)
+    found = rows >= 0
+
+    def place(values: np.ndarray, unknown: object) -> np.ndarray:
+        placed = np.full((len(test), *values.shape[1:]), unknown, dtype=values.dtype)
+        placed[found] = values[rows[found]]
+        return placed
+
+    emotion = np.stack([_numbers(table, name) for name in EMOTIONS], axis=1)
+    speakers = place(_text(table, "Subject_ID"), "")
+    return Labels(
+        clip_id=test.clip_id,
+        split=test.split,
+        speaker=np.where(speakers == "", test.speaker, speakers),
+        age=place(_numbers(table, "Age"), np.nan),
+        country=place(country, -1),
+        emotion=place(emotion, np.nan),
+        countries=test.countries,
+    )
+
+
+def limit_corpus(corpus: Corpus, limit: int) -> Corpus:
+    """Keep at most ``limit`` clips of each split, every speaker with all clips or with none.
+
+    Speakers are taken in the order of a hash of their names, so a larger limit mostly adds to a smaller one. A
+    clip of an unknown speaker counts as a speaker of its own.
+
+    Raises
+    ------
+    CorpusError
+        Where every speaker of a split has more clips than the limit.
+    """
+    labels = corpus.labels
+    keep = np.zeros(len(labels), dtype=bool)
+    for split in SPLITS:
+        groups: dict[str, list[int]] = {}
+        for row in np.flatnonzero(labels.split == split):
+            name = labels.speaker[row] or f"clip {labels.clip_id[row]}"
+            groups.setdefault(name, []).append(row)
+        n_kept = 0
+        for name in sorted(groups, key=lambda name: (stable_hash(name), name)):
+            if n_kept + len(groups[name]) <= limit:
+                keep[groups[name]] = True
+                n_kept += len(groups[name])
+        if groups and not n_kept:
+            smallest = min(map(len, groups.values()))
+            raise CorpusError(
+                f"corpus.limit is {limit}, but no speaker of {split} has so few clips: set it to at least {smallest}"
+            )
+    rows = np.flatnonzero(keep)
+    return Corpus(corpus.root, corpus.file_ids[rows], labels.take(rows), corpus.notices)
+
+
+@cache
+def schema() -> dict:
+    """Return the JSON schema of a row of the table."""
+    return yaml.safe_load(Path(__file__).with_name("data_info.schema.yaml").read_text(encoding="utf-8"))
+
+
+def _read_columns(path: Path) -> pa.Table:
+    """Read a CSV file as columns of stripped text, null where empty."""
+    if not path.is_file():
+        raise CorpusError(
+            f"{path}: no such file. A corpus is a folder with {TABLE} and raw/: set corpus.root to it"
+            " (`exvo demo DIR` makes one to try)"
+        )
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        header = next(csv.reader(file), [])
+    names = [name.strip() for name in header]
+    if not names:
+        raise CorpusError(
+            f"{path}: the file is empty; its first line must name the columns, File_ID and Split at least"
+        )
+    if len(names) == 1:
+        for delimiter, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+            if delimiter in names[0]:
+                raise CorpusError(f"{path}: columns are separated by {word}; save it with commas")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise CorpusError(f"{path}: the first line names a column twice: {', '.join(twice)}")
+    missing = [name for name in schema()["required"] if name not in names]
+    if missing:
+        raise CorpusError(f"{path}: no column {' and '.join(missing)}; the columns are: {', '.join(names)}")
+    try:
+        table = pa_csv.read_csv(
+            path,
+            read_options=pa_csv.ReadOptions(column_names=names, skip_rows_after_names=1),
+            parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+            convert_options=pa_csv.ConvertOptions(
+                column_types={name: pa.string() for name in names}, strings_can_be_null=False, check_utf8=True
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise CorpusError(f"{path}: cannot be read as comma-separated UTF-8 text: {error}") from error
+    if not table.num_rows:
+        raise CorpusError(f"{path}: no clips: the file has a line of column names and nothing below it")
+    return table
+
+
+def _text(table: pa.Table, name: str) -> np.ndarray:
+    """Return a column as stripped text; empty where the column or a value is missing."""
+    if name not in table.column_names:
+        return np.full(table.num_rows, "", dtype=object)
+    return np.asarray(pc.utf8_trim_whitespace(table[name]).to_numpy(), dtype=object)
+
+
+def _numbers(table: pa.Table, name: str) -> np.ndarray:
+    """Return a column as float64 with NaN where it is empty; text that is no number becomes NaN too."""
+    text = _text(table, name)
+    empty = (text == "") | (text == "nan") | (text == "NaN")
+    try:
+        return np.where(empty, "nan", text).astype(np.float64)
+    except ValueError:
+        return np.array([_number(value) for value in text])
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
+
+
+def _schema_problems(table: pa.Table) -> list[str]:
+    """Apply the schema column by column: numbers that are none or out of range, words that are not allowed."""
+    problems = []
+    for name, rule in schema()["properties"].items():
+        if name not in table.column_names:
+            continue
+        text = _text(table, name)
+        if "enum" in rule:
+            wrong = ~np.isin(text.astype(str), rule["enum"])
+            problems += _row_problem(text, wrong, f"{name} must be one of {', '.join(rule['enum'])}")
+        elif "number" in rule["type"]:
+            numbers = _numbers(table, name)
+            unknown = (text == "") | (text == "nan") | (text == "NaN")
+            problems += _row_problem(
+                text, ~unknown & ~np.isfinite(numbers), f"{name} must be a number or empty"
+            )
+            low, high = rule.get("minimum", rule.get("exclusiveMinimum")), rule["maximum"]
+            with np.errstate(invalid="ignore"):
+                outside = (numbers > high) | (numbers < low)
+                if "exclusiveMinimum" in rule:
+                    outside |= numbers == low
+            problems += _row_problem(
+                text, outside & np.isfinite(numbers), f"{name} must lie between {low} and {high}"
+            )
+    return problems
+
+
+def _clip_ids(file_ids: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Return the text inside the brackets of every ``File_ID``, and what is wrong with it."""
+    clip_ids = np.array(
+        [text[1:-1] if text.startswith("[") and text.endswith("]") else text for text in file_ids],
+        dtype=object,
+    )
+    bad = np.array([not _is_plain_name(clip_id) for clip_id in clip_ids])
+    problems = _row_problem(
+        file_ids,
+        bad,
+        "File_ID must be a plain file name without its ending, such as [00012] (no '/', no '..')",
+    )
+    first_row: dict[str, int] = {}
+    twice = np.array([first_row.setdefault(clip_id, row) != row for row, clip_id in enumerate(clip_ids)])
+    problems += _row_problem(file_ids, twice, "a File_ID stands more than once; keep one row a clip")
+    return clip_ids, problems
+
+
+def _is_plain_name(clip_id: str) -> bool:
+    return (
+        clip_id not in ("", ".", "..") and "/" not in clip_id and "\0" not in clip_id and len(clip_id) <= 200
+    )
+
+
+def _speaker_problems(splits: np.ndarray, speakers: np.ndarray) -> list[str]:
+    """A speaker in two splits lets a model recognise voices instead of what they express."""
+    first: dict[str, str] = {}
+    crossing = np.array(
+        [
+            bool(name) and first.setdefault(name, split) != split
+            for name, split in zip(speakers, splits, strict=True)
+        ]
+    )
+    return _row_problem(
+        speakers,
+        crossing,
+        "a speaker (Subject_ID) stands in more than one split; put all clips of a speaker in one",
+    )
+
+
+def _countries(
+    table: pa.Table, known: tuple[Country, ...] | None
+) -> tuple[tuple[Country, ...], np.ndarray, list[str]]:
+    """Return the countries in code order, each row's index among them (-1 unknown), and notices.
+
+    ``Country`` holds codes or names, ``Country_string`` names. Codes come from the table where it has them; names
+    without codes get those of the challenge where all are the challenge's, else their place in the alphabet.
+    """
+    text, names = _text(table, "Country"), _text(table, "Country_string")
+    codes = np.array([_code(value) for value in text])
+    names = np.where((names == "") & (codes < 0), text, names)
+    names = np.where(names == "nan", "", names)
+    if known is not None:
+        by_code = {country.code: index for index, country in enumerate(known)}
+        by_name = {country.name: index for index, country in enumerate(known)}
+        index = np.array([by_code.get(c, by_name.get(n, -1)) for c, n in zip(codes, names, strict=True)])
+        strange = (index < 0) & ((codes >= 0) | (names != ""))
+        return known, index, _row_problem(text, strange, f"Country must be one of those in {TABLE}")
+    if not (codes >= 0).any():
+        found = sorted(set(names) - {""})
+        order = CHALLENGE_COUNTRIES if set(found) <= set(CHALLENGE_COUNTRIES) else found
+        code_of = {name: order.index(name) for name in found}
+        codes = np.array([code_of.get(name, -1) for name in names])
+    else:
+        code_of = {n: c for c, n in zip(codes, names, strict=True) if c >= 0 and n}
+        codes = np.array(
+            [c if c >= 0 else code_of.get(n, -1) for c, n in zip(codes, names, strict=True)], dtype=np.int64
+        )
+    name_of: dict[int, str] = {}
+    notices = []
+    for code, name in zip(codes, names, strict=True):
+        if code >= 0 and name_of.setdefault(code, name or str(code)) != (name or str(code)) and name:
+            notices.append(
+                f"Country {code} is called both {name_of[code]!r} and {name!r}; the first name is used"
+            )
+    countries = tuple(Country(int(code), name_of[code]) for code in sorted(name_of))
+    index_of = {country.code: index for index, country in enumerate(countries)}
+    return countries, np.array([index_of.get(c, -1) for c in codes], dtype=np.int64), sorted(set(notices))
+
+
+def _code(text: str) -> int:
+    """Return an integer country code, also from ``2.0``, which pandas writes where some codes are missing."""
+    number = _number(text) if text else np.nan
+    return int(number) if np.isfinite(number) and number >= 0 and number == int(number) else -1
+
+
+def _row_problem(values: np.ndarray, wrong: np.ndarray, rule: str) -> list[str]:
+    """Describe the rows that break a rule in one line, or in none."""
+    rows = np.flatnonzero(wrong)
+    if not len(rows):
+        return []
+    shown = ", ".join(f"line {row + 2}: {values[row]!r}" for row in rows[:MAX_ROWS_NAMED])
+    more = f" and {len(rows) - MAX_ROWS_NAMED} more" if len(rows) > MAX_ROWS_NAMED else ""
+    return [f"{rule} ({shown}{more})"]
+
+
+def _problem_list(path: Path, problems: Iterable[str]) -> str:
+    problems = list(problems)
+    return f"{path} has {len(problems)} problem{'s' * (len(problems) > 1)}:\n" + "\n".join(
+        f"- {p}" for p in problems
+    )

@@ -1,0 +1,83 @@
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from exvo.digest import canonical_json, code_digest, digest, import_closure
+
+
+def test_canonical_json_does_not_depend_on_the_order_of_keys():
+    assert canonical_json({"b": 1, "a": [1, {"d": 2, "c": 3}]}) == canonical_json(
+        {"a": [1, {"c": 3, "d": 2}], "b": 1}
+    )
+    assert json.loads(canonical_json({"a": 0.1})) == {"a": 0.1}
+    with pytest.raises(ValueError, match="JSON"):
+        canonical_json(float("nan"))
+
+
+def test_digest_tells_where_parts_end():
+    assert digest(["ab", "c"]) != digest(["a", "bc"]) != digest(["abc"])
+
+
+def test_the_closure_holds_what_a_module_imports_and_no_more():
+    closure = import_closure("exvo.audio.stage_vad")
+    assert {"exvo.audio.stage_vad", "exvo.audio.vad", "exvo.audio.store", "exvo.files"} <= closure
+    assert not {
+        name for name in closure if name.startswith(("exvo.models", "exvo.features", "exvo.audio.denoise"))
+    }
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "exvo.audio.convert",
+        "exvo.audio.stage_dc",
+        "exvo.audio.stage_denoised",
+        "exvo.audio.stage_vad",
+        "exvo.audio.quality",
+        "exvo.features.compare",
+        "exvo.features.logmel",
+        "exvo.models.system_mlp",
+        "exvo.report.outcome",
+        "exvo.report.highpass_plot",
+    ],
+)
+def test_the_closure_covers_what_python_really_imports(module):
+    code = f"import sys, {module}; print(*[name for name in sys.modules if name.split('.')[0] == 'exvo'])"
+    loaded = set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
+    packages = {name for name in loaded if name.count(".") < 2 and name not in import_closure(module)}
+    # A package's __init__ holds a docstring only, so its code is nothing to miss.
+    for package in packages:
+        assert __import__(package, fromlist=["x"]).__doc__
+    assert loaded - packages <= import_closure(module)
+
+
+def test_comments_and_docstrings_do_not_count_and_code_does(tmp_path):
+    """In a package of its own, since the digests of this one are cached."""
+    (tmp_path / "exvo").mkdir()
+    for name in ("__init__.py", "digest.py"):
+        source = __import__("exvo.digest", fromlist=["x"]).__file__
+        (tmp_path / "exvo" / name).write_text(open(source).read() if name == "digest.py" else "")
+
+    def of(text):
+        (tmp_path / "exvo" / "part.py").write_text(textwrap.dedent(text))
+        run = subprocess.run(
+            [sys.executable, "-c", "from exvo.digest import code_digest; print(code_digest('exvo.part'))"],
+            cwd=tmp_path, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(tmp_path)},
+        )  # fmt: skip
+        return run.stdout
+
+    plain = of("def f(x):\n    return x + 1\n")
+    assert of('"""Doc."""\n# why\ndef f(x):\n    """Doc."""\n    return x + 1  # here\n') == plain
+    assert of("def f(x):\n    return x + 2\n") != plain
+
+
+def test_modules_that_are_not_there_are_an_error():
+    with pytest.raises(ModuleNotFoundError):
+        code_digest("exvo.nothing")

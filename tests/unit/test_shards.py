@@ -1,0 +1,68 @@
+import os
+
+import pytest
+
+from exvo.corpus.shards import clips_digest, scan_files, shard_clips, stable_hash
+
+IDS = [f"{n:05d}" for n in range(1000)]
+
+
+def test_the_hash_is_the_same_for_ever():
+    # BLAKE2b-64 of "00012", read as a big-endian number; a change would move every clip to another shard.
+    assert stable_hash("00012") == 10733915469447134066
+
+
+def test_every_clip_is_in_one_shard_and_shards_are_even():
+    shards = shard_clips(IDS, 8)
+    assert sorted(clip_id for ids in shards.values() for clip_id in ids) == IDS
+    assert all(ids == sorted(ids) for ids in shards.values())
+    assert list(shards) == [f"{n:04d}" for n in range(8)]
+    assert max(map(len, shards.values())) < 1.4 * 1000 / 8
+
+
+def test_a_new_clip_moves_no_other():
+    before, after = shard_clips(IDS, 8), shard_clips([*IDS, "new"], 8)
+    changed = [name for name in before if before[name] != after[name]]
+    assert len(changed) == 1 and set(after[changed[0]]) - set(before[changed[0]]) == {"new"}
+
+
+def test_shards_without_clips_are_left_out():
+    assert len(shard_clips(["a"], 100)) == 1
+    with pytest.raises(ValueError, match="at least 1"):
+        shard_clips(["a"], 0)
+
+
+def test_files_are_found_by_the_name_before_the_last_ending(tmp_path):
+    for name in ("00001.webm", "00002.x.wav", "00002.x.mp3", "-i.webm", "no ending"):
+        (tmp_path / name).write_bytes(b"12")
+    files = scan_files(tmp_path)
+    assert set(files) == {"00001", "00002.x", "-i", "no ending"}
+    assert [file.name for file in files["00002.x"]] == ["00002.x.mp3", "00002.x.wav"]
+    assert files["00001"][0].size == 2
+    assert scan_files(tmp_path / "nowhere") == {}
+
+
+def test_a_dangling_link_is_a_file_by_name(tmp_path):
+    (tmp_path / "00001.webm").symlink_to(tmp_path / "gone")
+    assert "00001" in scan_files(tmp_path)
+
+
+def test_the_digest_changes_with_name_size_time_and_clips(tmp_path):
+    path = tmp_path / "a.webm"
+    path.write_bytes(b"12")
+    os.utime(path, ns=(1, 1))
+
+    def digest(ids=("a",)):
+        return clips_digest(ids, scan_files(tmp_path))
+
+    first = digest()
+    assert digest() == first and digest(("a", "b")) != first
+    os.utime(path, ns=(2, 2))
+    second = digest()
+    path.write_bytes(b"123")
+    os.utime(path, ns=(2, 2))
+    third = digest()
+    path.rename(tmp_path / "a.ogg")
+    assert len({first, second, third, digest()}) == 4
+    (tmp_path / "other.webm").write_bytes(b"")
+    assert digest() == clips_digest(["a"], scan_files(tmp_path))
