@@ -1,0 +1,305 @@
+"""The dc stage: a linear-phase high-pass that removes DC and rumble, then a gain to a common peak.
+
+The paper filters with a linear-phase FIR whose stop band lies below 20 Hz; the edge of its pass band, its
+attenuation and the gain rule are ours (FACTS.md, Preprocessing 2). The filter is a Kaiser-window design
+(Kaiser, "Nonrecursive digital filter design using the I0-sinh window function", ISCAS 1974), applied with its
+group delay taken out, so a burst starts in the output where it started in the input.
+
+Every clip is cut into blocks of one fixed FFT size (overlap-save; Oppenheim & Schafer, "Discrete-Time Signal
+Processing", 8.7.3). The blocks of many clips are transformed together, yet each block is computed by itself,
+so what comes out for a clip does not depend on the clips beside it, to the bit.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+BLOCKS_AT_ONCE = 16  # 1 MB of float64 at 8,192 samples a block: stays in the cache, bounds the memory
+FULL_SCALE = 0.999  # |x| from here on counts as clipped: 0.01 dB below full scale
+MIN_CLIPPED_PEAK = 0.1  # below -20 dBFS the steps of 16-bit audio flatten the tops of clean waves
+
+
+@dataclass(frozen=True)
+class HighpassConfig:
+    """What the dc stage does.
+
+    Attributes
+    ----------
+    stop_hz : float
+        Upper edge of the stop band in Hz (paper: 20).
+    pass_hz : float
+        Lower edge of the pass band in Hz (ours: 70, below the pitch of any adult voice).
+    stop_db : float
+        Least attenuation from 0 Hz to ``stop_hz``, in dB (ours).
+    pass_ripple_db : float
+        Largest deviation from 0 dB at ``pass_hz`` and above, in dB (ours).
+    peak_dbfs : float
+        Peak of the clip after the gain, in dB relative to full scale, below 0 (ours).
+    silence_dbfs : float
+        A clip whose peak after filtering is below this level comes out as zeros: under half a step of
+        16-bit audio (-96 dBFS) there is only rounding dust, which the gain would make loud (ours).
+    """
+
+    stop_hz: float = 20.0
+    pass_hz: float = 70.0
+    stop_db: float = 60.0
+    pass_ripple_db: float = 0.1
+    peak_dbfs: float = -1.0
+    silence_dbfs: float = -96.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.stop_hz < self.pass_hz:
+            raise ValueError(f"highpass: needs 0 < stop_hz < pass_hz, got {self.stop_hz} and {self.pass_hz}")
+        if not (self.stop_db > 0 and self.pass_ripple_db > 0):
+            raise ValueError("highpass: stop_db and pass_ripple_db must be positive")
+        if not self.silence_dbfs < self.peak_dbfs < 0:
+            raise ValueError(
+                f"highpass: needs silence_dbfs < peak_dbfs < 0, got {self.silence_dbfs} and {self.peak_dbfs}"
+            )
+
+
+@dataclass(frozen=True)
+class HighpassMeasures:
+    """What the dc stage saw in one clip; NaN where a quantity is undefined.
+
+    Attributes
+    ----------
+    peak_in_dbfs : float
+        Peak of the clip as it came, in dB relative to full scale; NaN for an empty or all-zero clip.
+    dc_removed : float
+        Mean of the clip as it came, full scale being 1; NaN for an empty clip.
+    power_change_db : float
+        Power after the filter over the power of the clip as it came, DC included, in dB (at most about 0);
+        NaN for a silent clip.
+    gain_db : float
+        Gain applied after the filter, in dB; NaN for a silent clip, which gets none.
+    clip_rate_in, clip_rate_out : float
+        Fraction of samples clipped before and after, as `clip_rate` counts them. The rate after says that
+        this stage clips nothing, not that the harm of earlier clipping is undone. NaN for an empty clip.
+    """
+
+    peak_in_dbfs: float
+    dc_removed: float
+    power_change_db: float
+    gain_db: float
+    clip_rate_in: float
+    clip_rate_out: float
+
+
+def design_highpass(config: HighpassConfig, sample_rate: int) -> np.ndarray:
+    """Design a Kaiser-window high-pass that holds the specification.
+
+    Parameters
+    ----------
+    config : HighpassConfig
+        The edges and tolerances.
+    sample_rate : int
+        In Hz.
+
+    Returns
+    -------
+    np.ndarray [shape=(n_taps,), float64]
+        Symmetric taps, ``n_taps`` odd: the delay is ``(n_taps - 1) / 2`` samples. The gain at 0 Hz is 0.
+
+    Raises
+    ------
+    ValueError
+        If the pass band starts above the Nyquist frequency.
+    """
+    if config.pass_hz >= sample_rate / 2:
+        raise ValueError(
+            f"highpass: pass_hz {config.pass_hz} is not below half the sample rate {sample_rate}"
+        )
+    # A window design has the same deviation on both sides of the edge: the stricter side decides.
+    ripple = min(10 ** (-config.stop_db / 20), 1 - 10 ** (-config.pass_ripple_db / 20))
+    level = -20 * np.log10(ripple)
+    width = 2 * np.pi * (config.pass_hz - config.stop_hz) / sample_rate
+    # Kaiser's formulas are estimates for one edge, and a pass band this close to 0 Hz sees the side lobes of
+    # the edge at the negative frequency too: design for a little more until the response holds.
+    while not _holds(taps := _kaiser_highpass(level, width, config, sample_rate), config, sample_rate):
+        level += 0.5
+    return taps
+
+
+def _kaiser_highpass(level: float, width: float, config: HighpassConfig, sample_rate: int) -> np.ndarray:
+    """Give the windowed high-pass Kaiser's formulas suggest for ``level`` dB and ``width`` rad a sample."""
+    half = max(1, int(np.ceil((level - 7.95) / (2.285 * width) / 2)))
+    if level > 50:
+        beta = 0.1102 * (level - 8.7)
+    else:
+        beta = 0.5842 * max(level - 21, 0) ** 0.4 + 0.07886 * max(level - 21, 0)
+    cutoff = (config.stop_hz + config.pass_hz) / sample_rate  # of the low-pass, the Nyquist frequency being 1
+    lowpass = np.kaiser(2 * half + 1, beta) * np.sinc(cutoff * np.arange(-half, half + 1))
+    taps = -lowpass / lowpass.sum()  # unit gain at 0 Hz, so that the difference has none
+    taps[half] += 1
+    return taps
+
+
+def _holds(taps: np.ndarray, config: HighpassConfig, sample_rate: int) -> bool:
+    """Tell whether the response meets the specification, on a grid finer than its side lobes."""
+    n_fft = 1 << int(np.ceil(np.log2(32 * len(taps))))
+    hz = np.append(np.arange(n_fft // 2 + 1) * sample_rate / n_fft, [config.stop_hz, config.pass_hz])
+    edges = np.exp(-2j * np.pi * hz[-2:, None] / sample_rate * np.arange(len(taps))) @ taps
+    gain_db = 20 * np.log10(np.abs(np.append(np.fft.rfft(taps, n_fft), edges)) + 1e-15)
+    stopped = np.all(gain_db[hz <= config.stop_hz] <= -config.stop_db)
+    return bool(stopped and np.all(np.abs(gain_db[hz >= config.pass_hz]) <= config.pass_ripple_db))
+
+
+def highpass_clips(
+    signals: Sequence[np.ndarray], sample_rate: int, config: HighpassConfig
+) -> tuple[list[np.ndarray], list[HighpassMeasures]]:
+    """Take DC and rumble out of clips and bring each to the same peak.
+
+    The mean of a clip is taken out before the filter: outside the clip the filter sees zeros, and without
+    this an offset would leave a thump of half the filter's length at either end. A clip may be shorter than
+    the filter, or empty. A clip below ``config.silence_dbfs`` after filtering comes out as zeros.
+
+    Parameters
+    ----------
+    signals : sequence of np.ndarray [shape=(n_samples,), float]
+        Clips of any length, full scale being 1; left as they are.
+    sample_rate : int
+        In Hz, of every clip.
+    config : HighpassConfig
+        The filter and the level.
+
+    Returns
+    -------
+    filtered : list of np.ndarray [shape=(n_samples,), float32]
+        In the order of ``signals``, each as long as it was and with no delay.
+    measures : list of HighpassMeasures
+        What was seen in each clip.
+
+    Raises
+    ------
+    ValueError
+        If a clip is not one-dimensional floating point, or holds a sample that is not finite; the message
+        gives its index.
+    """
+    checked = [check_signal(signal, index) for index, signal in enumerate(signals)]
+    means = [float(signal.mean(dtype=np.float64)) if signal.size else np.nan for signal in checked]
+    filtered = _convolve(checked, means, design_highpass(config, sample_rate))
+    measures = [_set_peak(*parts, config=config) for parts in zip(filtered, checked, means, strict=True)]
+    return filtered, measures
+
+
+def check_signal(signal: np.ndarray, index: int) -> np.ndarray:
+    """Give the clip back if it is one-dimensional, floating point and finite; say which is not."""
+    signal = np.asarray(signal)
+    if signal.ndim != 1 or signal.dtype.kind != "f":
+        raise ValueError(
+            f"clip {index}: expected one-dimensional floating-point samples, "
+            f"got {signal.dtype} of shape {signal.shape}"
+        )
+    if not np.isfinite(signal).all():
+        raise ValueError(f"clip {index}: holds samples that are NaN or infinite")
+    return signal
+
+
+def _convolve(signals: list[np.ndarray], offsets: list[float], taps: np.ndarray) -> list[np.ndarray]:
+    """Filter ``signal - offset`` for each clip, without delay (overlap-save in float64)."""
+    n_taps, half = len(taps), len(taps) // 2
+    n_fft = 1 << int(np.ceil(np.log2(4 * n_taps)))  # a quarter of a block, at most, is overlap
+    hop = n_fft - n_taps + 1
+    response = np.fft.rfft(taps, n_fft)
+    outputs = [np.empty(len(signal), np.float32) for signal in signals]
+    blocks = np.zeros((BLOCKS_AT_ONCE, n_fft))
+    jobs = [(clip, start) for clip, signal in enumerate(signals) for start in range(0, len(signal), hop)]
+    for batch in _batches(jobs):
+        for row, (clip, start) in zip(blocks, batch, strict=False):
+            # The output [start, start + hop) needs the input half a filter to either side of it.
+            first, last = max(0, start - half), min(len(signals[clip]), start + hop + half)
+            before, after = first - (start - half), last - (start - half)
+            row[:before] = 0
+            np.subtract(signals[clip][first:last], offsets[clip], out=row[before:after], dtype=np.float64)
+            row[after:] = 0
+        spectra = np.fft.rfft(blocks[: len(batch)])
+        spectra *= response
+        made = np.fft.irfft(spectra, n_fft)
+        for row, (clip, start) in zip(made, batch, strict=True):
+            piece = outputs[clip][start : start + hop]
+            piece[:] = row[n_taps - 1 : n_taps - 1 + len(piece)]
+    return outputs
+
+
+def _batches(jobs: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """Give the jobs in order, ``BLOCKS_AT_ONCE`` at a time."""
+    for first in range(0, len(jobs), BLOCKS_AT_ONCE):
+        yield jobs[first : first + BLOCKS_AT_ONCE]
+
+
+def _set_peak(
+    filtered: np.ndarray, signal: np.ndarray, mean: float, *, config: HighpassConfig
+) -> HighpassMeasures:
+    """Bring ``filtered`` to the peak in place, or to zeros if it is silent, and say what was seen."""
+    peak_in, peak = _peak(signal), _peak(filtered)
+    silent = peak < 10 ** (config.silence_dbfs / 20)
+    gain = 0.0 if silent else 10 ** (config.peak_dbfs / 20) / peak
+    power_change_db = np.nan
+    if not silent:
+        power_change_db = 10 * np.log10(_power(filtered) / _power(signal))
+    filtered *= np.float32(gain)
+    return HighpassMeasures(
+        peak_in_dbfs=20 * np.log10(peak_in) if peak_in > 0 else np.nan,
+        dc_removed=mean,
+        power_change_db=power_change_db,
+        gain_db=np.nan if silent else 20 * np.log10(gain),
+        clip_rate_in=clip_rate(signal),
+        clip_rate_out=clip_rate(filtered),
+    )
+
+
+def _peak(signal: np.ndarray) -> float:
+    """Give the largest magnitude, 0 for an empty clip."""
+    return max(float(signal.max()), -float(signal.min())) if signal.size else 0.0
+
+
+def _power(signal: np.ndarray) -> float:
+    """Give the mean square, summed pairwise in float64."""
+    return float(np.square(signal, dtype=np.float64).mean())
+
+
+def clip_rate(signal: np.ndarray) -> float:
+    """Estimate which fraction of a clip's samples was clipped.
+
+    Counted are samples of magnitude 0.999 and more, and runs of three and more samples within half a 16-bit
+    step of the clip's largest or smallest value: a clip turned down after it clipped still has such flat
+    tops, and at the top of a clean wave of 70 Hz and more only two samples come as close. Runs count only if
+    the peak is at least -20 dBFS and the clip is not constant. Clipping ahead of a lossy codec or a resampler
+    mostly leaves no flat tops: the rate is a lower bound.
+
+    Parameters
+    ----------
+    signal : np.ndarray [shape=(n_samples,), float]
+        One clip, full scale being 1.
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN for an empty clip.
+    """
+    if not signal.size:
+        return np.nan
+    high, low = float(signal.max()), float(signal.min())
+    clipped = np.zeros(len(signal), bool)
+    half_step = 0.5 / 32768
+    if high >= FULL_SCALE:
+        clipped |= signal >= FULL_SCALE
+    if low <= -FULL_SCALE:
+        clipped |= signal <= -FULL_SCALE
+    if high > low:
+        if high >= MIN_CLIPPED_PEAK:
+            _mark_runs(signal >= high - half_step, clipped)
+        if low <= -MIN_CLIPPED_PEAK:
+            _mark_runs(signal <= low + half_step, clipped)
+    return np.count_nonzero(clipped) / len(clipped)
+
+
+def _mark_runs(extreme: np.ndarray, clipped: np.ndarray) -> None:
+    """Set ``clipped`` where three or more samples in a row are ``extreme``."""
+    if np.count_nonzero(extreme) < 3:
+        return
+    run = extreme[:-2] & extreme[1:-1] & extreme[2:]
+    for shift in range(3):
+        clipped[shift : shift + len(run)] |= run

@@ -1,0 +1,43 @@
+"""Make the stage vad of a shard: cut the silence before and after the burst."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from exvo.audio.store import NO_VOICE, SAMPLE_RATE, Clip, transform_shard
+from exvo.audio.vad import VadConfig, voice_probabilities, voice_span
+
+__all__ = ["VadConfig", "vad_shard"]
+
+MEASURES = {"start": pa.int64(), "end": pa.int64(), "kept": pa.float64(), "voice_probability": pa.float64()}
+
+
+def vad_shard(source: str | Path, target: str | Path, config: VadConfig, *, n_threads: int = 1) -> None:
+    """Trim the clips of the ``denoised`` shard ``source`` and store them as ``target``.
+
+    A clip without voice is kept whole and flagged.
+    """
+
+    def transform(clips: list[Clip]) -> list[Clip]:
+        probabilities = voice_probabilities([clip.audio for clip in clips], SAMPLE_RATE, n_threads=n_threads)
+        return [_after(clip, of_clip, config) for clip, of_clip in zip(clips, probabilities, strict=True)]
+
+    transform_shard(source, target, transform, MEASURES)
+
+
+def _after(clip: Clip, probabilities: Sequence[float], config: VadConfig) -> Clip:
+    span = voice_span(probabilities, len(clip.audio), SAMPLE_RATE, config)
+    start, end = (span.start, span.end) if span else (0, len(clip.audio))
+    measures = {
+        "start": start,
+        "end": end,
+        "kept": (end - start) / len(clip.audio),
+        "voice_probability": float(np.max(probabilities)),
+    }
+    done = replace(clip, audio=clip.audio[start:end], measures=measures)
+    if span is None:
+        done = done.flagged(NO_VOICE, "no voice found; kept whole")
+    return done
