@@ -1,0 +1,145 @@
+"""Say what a corpus holds and what is wrong with it, before anything is run on it."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from exvo.audio.convert import ConvertConfig, convert_clip, ffmpeg_binary
+from exvo.audio.store import OK, SAMPLE_RATE, WITHOUT_AUDIO, Clip
+from exvo.corpus.labels import EMOTIONS, SPLITS, Labels
+from exvo.corpus.shards import ClipFile, scan_files, stable_hash
+from exvo.corpus.table import Corpus, read_corpus, read_test_labels
+
+MAX_NAMED = 5
+
+
+def check_corpus(
+    root: Path, *, n_sample: int = 200, n_threads: int | None = None
+) -> tuple[list[str], list[str]]:
+    """Read the table, list the files and decode a sample of them.
+
+    Parameters
+    ----------
+    root : Path
+    n_sample : int
+        How many recordings are decoded: those of a hash of their ids, so that two calls take the same.
+    n_threads : int or None
+        How many are decoded at a time; None takes as many as there are cores.
+
+    Returns
+    -------
+    report : list of str
+        Lines for a reader.
+    problems : list of str
+        What should be mended; empty where nothing is wrong.
+
+    Raises
+    ------
+    CorpusError
+        Where the table cannot be used at all.
+    """
+    corpus = read_corpus(root)
+    test_labels = read_test_labels(corpus)
+    report = list(_label_lines(corpus, test_labels))
+    problems: list[str] = []
+    for name in ("raw", "wav"):
+        files = scan_files(root / name)
+        if not files:
+            report.append(f"{name}/  no such folder, or nothing in it")
+            continue
+        problems += _file_problems(name, corpus.labels, files)
+        present = [clip_id for clip_id in corpus.labels.clip_id if clip_id in files]
+        sample = sorted(present, key=stable_hash)[:n_sample]
+        clips = _decode(root / name, sample, files, n_threads or os.cpu_count() or 1)
+        report += _recording_lines(name, len(present), clips)
+        problems += [f"{clip.status}: {clip.reason}" for clip in clips if clip.status != OK]
+    return report + [f"notice: {notice}" for notice in corpus.notices], problems
+
+
+def _label_lines(corpus: Corpus, test_labels: Labels | None) -> Iterator[str]:
+    labels = corpus.labels
+    yield f"{corpus.root}: {len(labels)} clips, {len(set(labels.speaker) - {''})} speakers named"
+    names = ", ".join(f"{country.code} {country.name}" for country in labels.countries)
+    yield f"countries: {names or 'none labelled'}"
+    yield f"{'split':<8}{'clips':>8}{'speakers':>10}{'emotion':>9}{'age':>8}{'country':>9}"
+    for split in SPLITS:
+        part = labels.take(labels.split == split)
+        yield _count_line(split, part)
+    if test_labels is not None:
+        yield _count_line("Test*", test_labels) + "   * with test_labels.csv, for scoring only"
+    unlabelled = [
+        name for name, column in zip(EMOTIONS, labels.emotion.T, strict=True) if np.isnan(column).all()
+    ]
+    if unlabelled:
+        yield f"no label in Train and Val: {', '.join(unlabelled)}"
+
+
+def _count_line(name: str, labels: Labels) -> str:
+    emotion = int((~np.isnan(labels.emotion)).any(axis=1).sum())
+    age, country = int((~np.isnan(labels.age)).sum()), int((labels.country >= 0).sum())
+    speakers = len(set(labels.speaker) - {""})
+    return f"{name:<8}{len(labels):>8}{speakers:>10}{emotion:>9}{age:>8}{country:>9}"
+
+
+def _file_problems(folder: str, labels: Labels, files: Mapping[str, Sequence[ClipFile]]) -> list[str]:
+    problems = []
+    ids = set(labels.clip_id)
+    absent = [clip_id for clip_id in labels.clip_id if clip_id not in files]
+    if absent:
+        problems.append(f"{folder}/ has no file for {_named(absent)}: they will be predicted without audio")
+    strange = sorted(clip_id for clip_id in files if clip_id not in ids)
+    if strange:
+        problems.append(
+            f"{folder}/ has files without a row in the table: {_named(strange)}: they are left out"
+        )
+    double = sorted(clip_id for clip_id in ids if len(files.get(clip_id, ())) > 1)
+    if double:
+        taken = files[double[0]][0].name
+        problems.append(
+            f"{folder}/ has more than one file for {_named(double)}: the first by name is read ({taken})"
+        )
+    return problems
+
+
+def _named(clip_ids: Sequence[str]) -> str:
+    more = f" and {len(clip_ids) - MAX_NAMED} more" if len(clip_ids) > MAX_NAMED else ""
+    return ", ".join(clip_ids[:MAX_NAMED]) + more
+
+
+def _decode(
+    folder: Path, clip_ids: Sequence[str], files: Mapping[str, Sequence[ClipFile]], n_threads: int
+) -> list[Clip]:
+    config = ConvertConfig()
+    names = {clip_id: files[clip_id][0].name for clip_id in clip_ids}
+    convert = partial(
+        convert_clip, folder=folder, files=names, config=config, binary=ffmpeg_binary(config.ffmpeg)
+    )
+    with ThreadPoolExecutor(n_threads) as pool:
+        return list(pool.map(convert, clip_ids))
+
+
+def _recording_lines(folder: str, n_files: int, clips: Sequence[Clip]) -> Iterator[str]:
+    lengths = np.array([len(clip.audio) for clip in clips if clip.audio is not None]) / SAMPLE_RATE
+    yield f"{folder}/  {n_files} recordings of clips in the table; {len(clips)} of them decoded:"
+    if len(lengths):
+        hours = lengths.mean() * n_files / 3600
+        yield (
+            f"  about {hours:.1f} h in all; seconds a clip: mean {lengths.mean():.2f},"
+            f" from {lengths.min():.2f} to {lengths.max():.2f}"
+        )
+    for name, key in (
+        ("codecs", "codec"),
+        ("sample rates", "source_sample_rate"),
+        ("channels", "source_channels"),
+    ):
+        counts = Counter(clip.measures.get(key, "unknown") for clip in clips)
+        yield f"  {name}: " + ", ".join(f"{value} ({n})" for value, n in counts.most_common())
+    n_failed = sum(clip.status in WITHOUT_AUDIO for clip in clips)
+    n_odd = sum(clip.status != OK for clip in clips) - n_failed
+    clipped = np.mean([clip.measures.get("clipping_rate", 0.0) > 0.001 for clip in clips]) if clips else 0.0
+    yield f"  not decoded: {n_failed}; flagged: {n_odd}; with more than 0.1 % of samples at full scale: {clipped:.0%}"

@@ -1,0 +1,224 @@
+"""Decode the recordings of a corpus to 16 kHz mono: the stages ``raw`` (from ``raw/``) and ``baseline`` (``wav/``).
+
+One ffmpeg process a clip, several at a time: a broken recording costs nobody but itself, and the limit on time
+holds for it alone.
+"""
+
+import re
+import subprocess
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import ffmpeg
+import imageio_ffmpeg
+import numpy as np
+import pyarrow as pa
+
+from exvo.audio import store
+from exvo.audio.store import SAMPLE_RATE, Clip
+
+# A sample this close to full scale counts as clipped.
+CLIPPED = 0.999
+MEASURES = {
+    "codec": pa.string(),
+    "source_sample_rate": pa.int64(),
+    "source_channels": pa.string(),
+    "peak": pa.float64(),
+    "gain_db": pa.float64(),
+    "clipping_rate": pa.float64(),
+}
+_STREAM = re.compile(r"Stream #0:\d+.*?: Audio: (?P<codec>\w+).*?, (?P<rate>\d+) Hz, (?P<channels>[^,]+)")
+_LEVEL = re.compile(r"\[(?:error|fatal|panic)\] (?P<text>.+)")
+_STREAM_MISSING = "matches no streams"
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """How recordings are decoded.
+
+    Attributes
+    ----------
+    ffmpeg : str
+        ``bundled`` (the binary of imageio-ffmpeg), ``system`` (the first on PATH) or the path of a binary.
+    timeout_s : float
+        A clip that takes longer is given up, in seconds.
+    max_seconds : float
+        Longer recordings are cut there, in seconds, and flagged.
+    """
+
+    ffmpeg: str = "bundled"
+    timeout_s: float = 30.0
+    max_seconds: float = 60.0
+
+
+def convert_shard(
+    folder: Path,
+    files: Mapping[str, str | None],
+    target: str | Path,
+    config: ConvertConfig,
+    *,
+    bits: int,
+    n_threads: int = 1,
+) -> None:
+    """Decode the clips of a shard and store them.
+
+    Parameters
+    ----------
+    folder : Path
+        ``raw/`` or ``wav/`` of the corpus.
+    files : mapping of str to str or None
+        The shard's clips and the names of their files in ``folder``; None for a clip without one. Each clip gets
+        a row, in id order.
+    target : str or Path
+        The audio shard to write.
+    config : ConvertConfig
+    bits : int
+        Bits a sample in the shard.
+    n_threads : int
+        How many ffmpeg processes run at a time.
+    """
+    binary = ffmpeg_binary(config.ffmpeg)
+    convert = partial(convert_clip, folder=folder, files=files, config=config, binary=binary)
+    with ThreadPoolExecutor(n_threads) as pool:
+        clips = list(pool.map(convert, sorted(files)))
+    store.write_shard(target, clips, MEASURES, bits=bits)
+
+
+def ffmpeg_binary(choice: str) -> str:
+    """Return the ffmpeg program that ``audio.convert.ffmpeg`` names."""
+    return {"bundled": imageio_ffmpeg.get_ffmpeg_exe, "system": lambda: "ffmpeg"}.get(
+        choice, lambda: choice
+    )()
+
+
+def decode_file(path: Path, config: ConvertConfig, binary: str) -> tuple[np.ndarray, dict[str, object], str]:
+    """Decode the first audio stream of a file to 16 kHz mono.
+
+    Parameters
+    ----------
+    path : Path
+    config : ConvertConfig
+    binary : str
+        The ffmpeg program.
+
+    Returns
+    -------
+    audio : np.ndarray [shape=(n_samples,), float32]
+        Not limited to [-1, 1]: lossy codecs overshoot.
+    source : dict
+        ``codec``, ``source_sample_rate`` in Hz and ``source_channels`` (``mono``, ``stereo``, ``5.1``...).
+    complaint : str
+        The first error that ffmpeg reports; empty where it reports none.
+
+    Raises
+    ------
+    subprocess.TimeoutExpired
+        After ``config.timeout_s`` seconds.
+    """
+    # `file:` and an absolute path: no name can be read as an option or as another protocol.
+    source = ffmpeg.input(f"file:{path.absolute()}", protocol_whitelist="file")
+    # One sample more than the limit, so that a longer recording shows.
+    limit = config.max_seconds + 1 / SAMPLE_RATE
+    # Left to itself, ffmpeg adds channels with weights of 0.71 when it works in floating point; limited to 1 in all,
+    # the weights make a mean, and equal channels keep their level.
+    resample = f"aresample=out_sample_rate={SAMPLE_RATE}:out_chlayout=mono:rematrix_maxval=1.0"
+    stream = source.output("pipe:1", map="0:a:0", t=limit, af=resample, f="f32le", acodec="pcm_f32le")
+    command = stream.global_args(
+        "-nostdin", "-hide_banner", "-nostats", "-threads", "1", "-loglevel", "level+info"
+    ).compile(cmd=binary)
+    run = subprocess.run(
+        command, capture_output=True, stdin=subprocess.DEVNULL, timeout=config.timeout_s, check=False
+    )
+    log = run.stderr.decode("utf-8", "replace")
+    found = _STREAM.search(log)
+    measured: dict[str, object] = {}
+    if found:
+        measured = {
+            "codec": found["codec"],
+            "source_sample_rate": int(found["rate"]),
+            "source_channels": found["channels"],
+        }
+    errors = _LEVEL.findall(log)
+    complaint = errors[0] if errors else f"ffmpeg ended with code {run.returncode}" if run.returncode else ""
+    if any(_STREAM_MISSING in error for error in errors):
+        complaint = "no audio stream"
+    # A process that was cut off can end within a sample.
+    whole = len(run.stdout) - len(run.stdout) % 4
+    return (
+        np.frombuffer(run.stdout[:whole], dtype="<f4"),
+        measured,
+        complaint.replace(str(path.absolute()), path.name),
+    )
+
+
+def convert_clip(
+    clip_id: str, *, folder: Path, files: Mapping[str, str | None], config: ConvertConfig, binary: str
+) -> Clip:
+    """Decode one clip; whatever is wrong with its file becomes its status and reason.
+
+    Parameters
+    ----------
+    clip_id : str
+    folder, files, config
+        As for `convert_shard`.
+    binary : str
+        The ffmpeg program.
+    """
+    if files[clip_id] is None:
+        return Clip(clip_id, None, store.MISSING, f"no file {folder.name}/{clip_id}.*")
+    path = folder / files[clip_id]
+    where = f"{folder.name}/{path.name}"
+    resolved = path.resolve()
+    if not resolved.is_relative_to(folder.resolve()):
+        return Clip(clip_id, None, store.UNREADABLE, f"{where}: a link that leads out of the corpus")
+    if not resolved.is_file():
+        return Clip(clip_id, None, store.UNREADABLE, f"{where}: not a regular file")
+    try:
+        audio, measures, complaint = decode_file(path, config, binary)
+    except subprocess.TimeoutExpired:
+        return Clip(clip_id, None, store.TIMEOUT, f"{where}: not decoded within {config.timeout_s} s")
+    if not len(audio):
+        status = store.UNREADABLE if complaint else store.EMPTY
+        return Clip(clip_id, None, status, f"{where}: {complaint or 'no audio in the file'}", measures)
+    return _checked_clip(clip_id, where, audio, measures, complaint, config)
+
+
+def _checked_clip(
+    clip_id: str,
+    where: str,
+    audio: np.ndarray,
+    measures: dict[str, object],
+    complaint: str,
+    config: ConvertConfig,
+) -> Clip:
+    """Bring decoded samples into range and say what is odd about them."""
+    notes = []
+    if complaint:
+        notes.append((store.DAMAGED, f"{where}: {complaint}"))
+    n_wrong = int(np.count_nonzero(~np.isfinite(audio)))
+    if n_wrong:
+        audio = np.where(np.isfinite(audio), audio, np.float32(0))
+        notes.append((store.DAMAGED, f"{where}: {n_wrong} samples are no numbers; they are set to 0"))
+    n_most = round(config.max_seconds * SAMPLE_RATE)
+    if len(audio) > n_most:
+        audio = audio[:n_most]
+        notes.append((store.TRUNCATED, f"{where}: longer than {config.max_seconds} s; the rest is left out"))
+    peak = float(np.abs(audio).max())
+    if peak == 0.0:
+        notes.append((store.SILENT, f"{where}: digital silence"))
+    # A decoder overshoots full scale where the recording is loud: scaled down, it is not clipped a second time.
+    gain = 1.0 / peak if peak > 1.0 else 1.0
+    measures = {
+        **measures,
+        "peak": peak,
+        "gain_db": 20 * float(np.log10(gain)),
+        "clipping_rate": float(np.mean(np.abs(audio) >= CLIPPED)),
+    }
+    audio = audio if gain == 1.0 else (audio * gain).astype(np.float32)
+    clip = Clip(clip_id, audio, measures=measures)
+    for status, reason in notes:
+        clip = clip.flagged(status, reason)
+    return clip

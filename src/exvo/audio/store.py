@@ -1,0 +1,185 @@
+"""Audio shards: the clips of one shard after one stage, in one Parquet file.
+
+The layout is that of the Audio feature of Hugging Face ``datasets`` (a struct of ``bytes`` and ``path``), FLAC
+inside, so ``load_dataset("parquet", ...)`` plays the clips. Every clip of the shard has a row, in id order; one
+that could not be read has no audio and a reason.
+"""
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import soundfile
+
+from exvo.files import atomic_path
+
+SAMPLE_RATE = 16_000
+
+# What can be true of a clip after a stage. The first is the good one; the next four come with audio.
+OK = "ok"
+SILENT = "silent"
+DAMAGED = "damaged"
+TRUNCATED = "truncated"
+NO_VOICE = "no_voice"
+MISSING = "missing"
+UNREADABLE = "unreadable"
+EMPTY = "empty"
+TIMEOUT = "timeout"
+WITHOUT_AUDIO = (MISSING, UNREADABLE, EMPTY, TIMEOUT)
+
+_AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_COLUMNS = [
+    ("clip_id", pa.string()),
+    ("audio", _AUDIO),
+    ("n_samples", pa.int64()),
+    ("status", pa.string()),
+    ("reason", pa.string()),
+]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip after a stage.
+
+    Attributes
+    ----------
+    clip_id : str
+    audio : np.ndarray [shape=(n_samples,), float32] or None
+        16 kHz mono in [-1, 1]; None where there is none.
+    status : str
+        One of the words of this module; ``ok`` where nothing is to be said.
+    reason : str
+        What is behind the status, for a reader; empty where it is ``ok``.
+    measures : mapping of str to float, int, str or None
+        What the stage measured, a column each.
+    """
+
+    clip_id: str
+    audio: np.ndarray | None
+    status: str = OK
+    reason: str = ""
+    measures: Mapping[str, object] = field(default_factory=dict)
+
+    def flagged(self, status: str, reason: str) -> "Clip":
+        """Return the clip with a status and a reason more; the status of an earlier stage stays."""
+        reasons = "; ".join(filter(None, (self.reason, reason)))
+        return replace(self, status=self.status if self.status != OK else status, reason=reasons)
+
+
+def write_shard(
+    path: str | Path, clips: Sequence[Clip], measures: Mapping[str, pa.DataType], *, bits: int
+) -> None:
+    """Write a shard.
+
+    Parameters
+    ----------
+    path : str or Path
+    clips : sequence of Clip
+        In id order.
+    measures : mapping of str to pyarrow.DataType
+        The columns of measures, so that a shard without clips has them too. A measure that a clip lacks is null.
+    bits : int
+        16 or 24 bits a sample.
+
+    Raises
+    ------
+    ValueError
+        Where a clip goes beyond full scale: no stage may clip.
+    """
+    schema = pa.schema([*_COLUMNS, *measures.items()], metadata=_hugging_face_metadata(measures))
+    columns: dict[str, list] = {name: [] for name in schema.names}
+    for clip in clips:
+        has_audio = clip.audio is not None
+        columns["clip_id"].append(clip.clip_id)
+        columns["audio"].append(
+            {"bytes": encode(clip.audio, clip.clip_id, bits), "path": f"{clip.clip_id}.flac"}
+            if has_audio
+            else None
+        )
+        columns["n_samples"].append(len(clip.audio) if has_audio else 0)
+        columns["status"].append(clip.status)
+        columns["reason"].append(clip.reason)
+        for name in measures:
+            columns[name].append(_none_if_nan(clip.measures.get(name)))
+    table = pa.table(
+        {name: pa.array(columns[name], schema.field(name).type) for name in schema.names}, schema
+    )
+    with atomic_path(path) as temporary:
+        # FLAC does not shrink further; the small columns are not worth a codec.
+        pq.write_table(table, temporary, compression="none")
+
+
+def read_shard(path: str | Path) -> list[Clip]:
+    """Read a shard's clips with their audio, without their measures."""
+    table = pq.read_table(path, columns=["clip_id", "audio", "status", "reason"])
+    return [
+        Clip(
+            row["clip_id"],
+            decode(row["audio"]["bytes"]) if row["audio"] else None,
+            row["status"],
+            row["reason"],
+        )
+        for row in table.to_pylist()
+    ]
+
+
+def transform_shard(
+    source: str | Path,
+    target: str | Path,
+    transform: Callable[[list[Clip]], list[Clip]],
+    measures: Mapping[str, pa.DataType],
+) -> None:
+    """Apply a stage to the clips of a shard that have audio; the others pass with their status and reason.
+
+    Parameters
+    ----------
+    source, target : str or Path
+        Shards of the stage before and of this one.
+    transform : callable
+        Takes and returns clips with audio, one for one.
+    measures : mapping of str to pyarrow.DataType
+    """
+    clips = read_shard(source)
+    rows = [row for row, clip in enumerate(clips) if clip.audio is not None]
+    for row, clip in zip(rows, transform([clips[row] for row in rows]), strict=True):
+        clips[row] = clip
+    write_shard(target, clips, measures, bits=16)
+
+
+def encode(audio: np.ndarray, clip_id: str, bits: int) -> bytes:
+    """Encode 16 kHz mono samples as FLAC, rounded to the nearest step and never clipped."""
+    steps = 1 << (bits - 1)
+    values = np.rint(audio.astype(np.float64) * steps)
+    # One step over: +1.0 itself, which two's complement cannot write.
+    if len(values) and not (values.max() <= steps and values.min() >= -steps):
+        raise ValueError(
+            f"clip {clip_id}: samples lie beyond full scale or are no numbers; a stage must not clip"
+        )
+    values = np.minimum(values, steps - 1).astype(np.int32) << (32 - bits)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, values, SAMPLE_RATE, format="FLAC", subtype=f"PCM_{bits}")
+    return buffer.getvalue()
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Return the samples of a FLAC file made by `encode`, as float32 in [-1, 1)."""
+    audio, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+    return audio
+
+
+def _none_if_nan(value: object) -> object:
+    return None if isinstance(value, float | np.floating) and not np.isfinite(value) else value
+
+
+def _hugging_face_metadata(measures: Mapping[str, pa.DataType]) -> dict[str, str]:
+    values = {"clip_id": "string", "n_samples": "int64", "status": "string", "reason": "string"}
+    values |= {name: {"double": "float64"}.get(str(kind), str(kind)) for name, kind in measures.items()}
+    features = {name: {"dtype": kind, "_type": "Value"} for name, kind in values.items()}
+    features["audio"] = {"sampling_rate": SAMPLE_RATE, "_type": "Audio"}
+    order = [name for name, _ in _COLUMNS] + list(measures)
+    return {"huggingface": json.dumps({"info": {"features": {name: features[name] for name in order}}})}

@@ -1,0 +1,87 @@
+"""ComParE 2016 functionals: 6,373 numbers a clip, by openSMILE (Schuller et al., Interspeech 2016; Eyben 2013)."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from exvo.audio.store import OK, SAMPLE_RATE, Clip, read_shard
+from exvo.features.store import PADDED, FeatureRow, write_utterances
+
+# Below one frame of 60 ms, the longest of the feature set, openSMILE gives no numbers at all (seen with 2.6.0).
+MIN_SAMPLES = 960
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Which openSMILE functionals are computed.
+
+    Attributes
+    ----------
+    feature_set : str
+        A name of `opensmile.FeatureSet`: ``ComParE_2016`` (the paper's), ``eGeMAPSv02``...
+    """
+
+    feature_set: str = "ComParE_2016"
+
+
+def compare_shard(
+    source: str | Path, target: str | Path, config: CompareConfig, *, n_threads: int = 1
+) -> None:
+    """Compute the functionals of every clip of an audio shard and store them."""
+    clips = read_shard(source)
+    signals = [clip.audio for clip in clips if clip.audio is not None]
+    values, names = compare_functionals(signals, config, n_threads=n_threads)
+    remaining = iter(values)
+    rows = [_row(clip, next(remaining) if clip.audio is not None else None) for clip in clips]
+    write_utterances(target, rows, names)
+
+
+def compare_functionals(
+    signals: Sequence[np.ndarray], config: CompareConfig, *, n_threads: int = 1
+) -> tuple[np.ndarray, list[str]]:
+    """Compute openSMILE functionals of clips.
+
+    Parameters
+    ----------
+    signals : sequence of np.ndarray [shape=(n_samples,), float32]
+        16 kHz mono. A clip of less than 60 ms is lengthened to that with zeros at its end.
+    config : CompareConfig
+    n_threads : int
+        openSMILE runs outside Python's lock, so threads use as many cores.
+
+    Returns
+    -------
+    values : np.ndarray [shape=(n_clips, n_features), float32]
+    names : list of str
+    """
+    import opensmile
+
+    def new_extractor() -> opensmile.Smile:
+        return opensmile.Smile(
+            opensmile.FeatureSet[config.feature_set],
+            opensmile.FeatureLevel.Functionals,
+            sampling_rate=SAMPLE_RATE,
+        )
+
+    own = threading.local()
+
+    def extract(signal: np.ndarray) -> np.ndarray:
+        if not hasattr(own, "extractor"):
+            own.extractor = new_extractor()
+        padded = np.pad(signal, (0, max(0, MIN_SAMPLES - len(signal))))
+        return own.extractor(padded, SAMPLE_RATE)[0, :, 0]
+
+    names = list(new_extractor().feature_names)
+    with ThreadPoolExecutor(n_threads) as pool:
+        values = list(pool.map(extract, signals))
+    return np.stack(values) if values else np.zeros((0, len(names)), np.float32), names
+
+
+def _row(clip: Clip, values: np.ndarray | None) -> FeatureRow:
+    if values is not None and len(clip.audio) < MIN_SAMPLES:
+        clip = clip.flagged(PADDED, f"{len(clip.audio)} samples, lengthened to {MIN_SAMPLES} with zeros")
+    return FeatureRow(clip.clip_id, values, clip.status, "" if clip.status == OK else clip.reason)

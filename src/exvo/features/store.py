@@ -1,0 +1,172 @@
+"""Feature shards: one row or one run of frames for every clip of an audio shard.
+
+Utterance-level features are Parquet with a column each. Sequences are one ``.npy`` of concatenated frames, which
+training maps into memory, beside a small Parquet index. A clip without audio has a row too: its values are null, or
+its run of frames is empty, and its status says why.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from exvo.files import atomic_path
+
+# Zero samples were appended because the clip was shorter than the feature needs.
+PADDED = "padded"
+_ROW = [("clip_id", pa.string()), ("status", pa.string()), ("reason", pa.string())]
+
+
+@dataclass(frozen=True)
+class FeatureRow:
+    """What a feature says of one clip.
+
+    Attributes
+    ----------
+    clip_id : str
+    values : np.ndarray or None
+        Utterance-level: shape ``(n_features,)``. Sequence: shape ``(n_frames, n_channels)``. None without audio.
+    status, reason : str
+        As in the audio shard; ``padded`` where the clip was too short by itself.
+    """
+
+    clip_id: str
+    values: np.ndarray | None
+    status: str
+    reason: str
+
+
+def write_utterances(path: str | Path, rows: Sequence[FeatureRow], names: Sequence[str]) -> None:
+    """Write an utterance-level shard: ``clip_id``, ``status``, ``reason`` and a float32 column per feature.
+
+    Raises
+    ------
+    ValueError
+        Where a value is no number: features are defined for every clip that has audio.
+    """
+    has_values = np.array([row.values is not None for row in rows], dtype=bool)
+    values = np.zeros((len(rows), len(names)), dtype=np.float32)
+    for row, feature in zip(values, rows, strict=True):
+        if feature.values is not None:
+            if not np.isfinite(feature.values).all():
+                name = names[int(np.flatnonzero(~np.isfinite(feature.values))[0])]
+                raise ValueError(f"clip {feature.clip_id}: feature {name} is not a number")
+            row[:] = feature.values
+    columns = [pa.array([getattr(row, name) for row in rows], kind) for name, kind in _ROW]
+    columns += [pa.array(column, pa.float32(), mask=~has_values) for column in np.ascontiguousarray(values.T)]
+    table = pa.table(columns, schema=pa.schema([*_ROW, *((name, pa.float32()) for name in names)]))
+    with atomic_path(path) as temporary:
+        # Thousands of short columns: dictionaries and statistics of each would outweigh them.
+        pq.write_table(table, temporary, compression="none", use_dictionary=False, write_statistics=False)
+
+
+@dataclass(frozen=True)
+class Utterances:
+    """Utterance-level features of many clips.
+
+    Attributes
+    ----------
+    clip_id : np.ndarray [shape=(n,), str]
+    status : np.ndarray [shape=(n,), str]
+    values : np.ndarray [shape=(n, n_features), float32]
+        NaN in the rows of clips without audio.
+    names : tuple of str
+    """
+
+    clip_id: np.ndarray
+    status: np.ndarray
+    values: np.ndarray
+    names: tuple[str, ...]
+
+
+def read_utterances(paths: Iterable[str | Path], groups: Sequence[Collection[str]]) -> list[Utterances]:
+    """Read utterance-level shards in one pass, into a matrix for each group of clips.
+
+    Parameters
+    ----------
+    paths : iterable of str or Path
+    groups : sequence of collections of str
+        Clip ids; clips of no group are passed over. Memory is that of the clips kept and of one shard.
+
+    Returns
+    -------
+    list of Utterances
+        One a group, clips in the order of the group, whatever the shards.
+
+    Raises
+    ------
+    ValueError
+        Where shards disagree on the names of the features, or no shard has a clip.
+    """
+    place = {clip_id: (g, row) for g, group in enumerate(groups) for row, clip_id in enumerate(group)}
+    values: list[np.ndarray] = []
+    statuses = [np.full(len(group), "", dtype=object) for group in groups]
+    names: tuple[str, ...] | None = None
+    for path in paths:
+        table = pq.read_table(path)
+        found = tuple(table.column_names[len(_ROW) :])
+        if names is None:
+            names = found
+            values = [np.empty((len(group), len(names)), dtype=np.float32) for group in groups]
+        elif found != names:
+            raise ValueError(f"{path}: other features than in the shards before it; delete it and run again")
+        block = np.empty((table.num_rows, len(names)), dtype=np.float32)
+        for column, name in enumerate(names):
+            block[:, column] = table[name].to_numpy()
+        for source, (clip_id, status) in enumerate(
+            zip(table["clip_id"].to_pylist(), table["status"].to_pylist(), strict=True)
+        ):
+            if clip_id in place:
+                g, row = place[clip_id]
+                values[g][row] = block[source]
+                statuses[g][row] = status
+    for group, status in zip(groups, statuses, strict=True):
+        absent = [clip_id for clip_id, word in zip(group, status, strict=True) if not word]
+        if absent:
+            raise ValueError(f"features: no shard has clip {absent[0]} ({len(absent)} such clips)")
+    return [
+        Utterances(np.array(list(group), dtype=object), status, block, names or ())
+        for group, status, block in zip(groups, statuses, values, strict=True)
+    ]
+
+
+def write_sequences(
+    frames_path: str | Path, index_path: str | Path, rows: Sequence[FeatureRow], n_channels: int, dtype: str
+) -> None:
+    """Write a sequence shard: concatenated frames (``.npy``) and the index (``clip_id``, ``start``, ``n_frames``)."""
+    lengths = [0 if row.values is None else len(row.values) for row in rows]
+    frames = np.zeros((sum(lengths), n_channels), dtype=dtype)
+    starts = np.concatenate([[0], np.cumsum(lengths)])[:-1] if rows else np.zeros(0)
+    for start, length, row in zip(starts.astype(int), lengths, rows, strict=True):
+        if row.values is not None:
+            frames[start : start + length] = row.values
+    if not np.isfinite(frames).all():
+        raise ValueError(f"{frames_path}: a frame is not a number or beyond the range of {dtype}")
+    columns = {name: pa.array([getattr(row, name) for row in rows], kind) for name, kind in _ROW}
+    index = pa.table(
+        {
+            "clip_id": columns["clip_id"],
+            "start": pa.array(starts, pa.int64()),
+            "n_frames": pa.array(lengths, pa.int64()),
+        }
+        | {name: columns[name] for name in ("status", "reason")}
+    )
+    with atomic_path(frames_path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array(file, frames, allow_pickle=False)
+    with atomic_path(index_path) as temporary:
+        pq.write_table(index, temporary)
+
+
+def read_sequences(frames_path: str | Path, index_path: str | Path) -> tuple[np.ndarray, pa.Table]:
+    """Map a sequence shard into memory.
+
+    Returns
+    -------
+    frames : np.memmap [shape=(n_frames_total, n_channels)]
+    index : pyarrow.Table
+        ``clip_id``, ``start``, ``n_frames``, ``status``, ``reason``.
+    """
+    return np.load(frames_path, mmap_mode="r", allow_pickle=False), pq.read_table(index_path)

@@ -1,0 +1,206 @@
+import subprocess
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import soundfile
+
+from exvo.audio import store
+from exvo.audio.convert import ConvertConfig, convert_clip, convert_shard, ffmpeg_binary
+
+BINARY = imageio_ffmpeg.get_ffmpeg_exe()
+
+
+def sine(rate, seconds=1.0, hz=440.0, amplitude=0.5):
+    return amplitude * np.sin(2 * np.pi * hz * np.arange(round(rate * seconds)) / rate)
+
+
+def ffmpeg(*arguments, data=None):
+    run = subprocess.run(
+        [BINARY, "-y", "-loglevel", "error", *arguments], input=data, capture_output=True, check=True
+    )
+    return run.stdout
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    (tmp_path / "raw").mkdir()
+    return tmp_path / "raw"
+
+
+def convert(folder, name, **config):
+    clip_id = name.rsplit(".", 1)[0]
+    return convert_clip(
+        clip_id, folder=folder, files={clip_id: name}, config=ConvertConfig(**config), binary=BINARY
+    )
+
+
+def amplitude(audio, hz=440.0, rate=16000):
+    middle = audio[2000:-2000]
+    wave = np.exp(-2j * np.pi * hz * np.arange(len(middle)) / rate)
+    return 2 * abs(np.mean(middle * wave))
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000, 192000])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_any_rate_and_depth_becomes_16_khz_of_the_same_level(corpus, rate, subtype):
+    soundfile.write(corpus / "a.wav", sine(rate), rate, subtype=subtype)
+    clip = convert(corpus, "a.wav")
+    assert clip.status == store.OK and clip.audio.dtype == np.float32
+    assert abs(len(clip.audio) - 16000) <= 2
+    assert amplitude(clip.audio) == pytest.approx(0.5, abs=0.005)
+    assert clip.measures["source_sample_rate"] == rate and clip.measures["source_channels"] == "mono"
+
+
+def test_channels_are_averaged(corpus):
+    both = np.stack([sine(48000), np.zeros(48000)], axis=1)
+    soundfile.write(corpus / "a.wav", both, 48000)
+    clip = convert(corpus, "a.wav")
+    assert amplitude(clip.audio) == pytest.approx(0.25, abs=0.003)
+    assert clip.measures["source_channels"] == "stereo"
+
+
+def test_eight_channels_are_read(corpus):
+    soundfile.write(corpus / "a.wav", np.tile(sine(16000)[:, np.newaxis], 8), 16000)
+    clip = convert(corpus, "a.wav")
+    assert clip.status == store.OK and len(clip.audio) == 16000
+
+
+def test_webm_without_a_duration_as_browsers_record_it(corpus):
+    pcm = sine(48000, 2.0).astype("<f4").tobytes()
+    # To a pipe, the muxer cannot go back to write the duration.
+    webm = ffmpeg("-f", "f32le", "-ar", "48000", "-ac", "1", "-i", "pipe:0", "-c:a", "libopus", "-f", "webm", "pipe:1", data=pcm)  # fmt: skip
+    (corpus / "a.webm").write_bytes(webm)
+    log = subprocess.run(
+        [BINARY, "-i", corpus / "a.webm"], capture_output=True, text=True, check=False
+    ).stderr
+    assert "Duration: N/A" in log
+    clip = convert(corpus, "a.webm")
+    assert clip.status == store.OK and clip.measures["codec"] == "opus"
+    assert abs(len(clip.audio) - 32000) < 400
+    assert amplitude(clip.audio) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["-i.wav", "-version.wav", "a b.wav", "a'\"b.wav", "ümläut 笑.wav", "a\nb.wav", "a:b.wav", "%d.wav"],
+)
+def test_no_name_is_read_as_an_option_or_a_pattern(corpus, name):
+    soundfile.write(corpus / name, sine(16000), 16000)
+    clip = convert(corpus, name)
+    assert clip.status == store.OK and len(clip.audio) == 16000
+
+
+def test_a_clip_without_a_file_is_missing(corpus):
+    clip = convert_clip("x", folder=corpus, files={"x": None}, config=ConvertConfig(), binary=BINARY)
+    assert (clip.audio, clip.status, clip.reason) == (None, store.MISSING, "no file raw/x.*")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, I am no recording\n" * 50, bytes(range(256)) * 40])
+def test_what_is_no_recording_is_unreadable_with_a_reason(corpus, content):
+    (corpus / "a.webm").write_bytes(content)
+    clip = convert(corpus, "a.webm")
+    assert clip.audio is None and clip.status == store.UNREADABLE
+    assert clip.reason.startswith("raw/a.webm: ") and len(clip.reason) > len("raw/a.webm: ") + 5
+    assert str(corpus.parent) not in clip.reason
+
+
+def test_a_video_without_sound_says_so(corpus):
+    ffmpeg("-f", "lavfi", "-i", "color=size=16x16:duration=0.2", "-c:v", "libvpx", str(corpus / "a.webm"))
+    clip = convert(corpus, "a.webm")
+    assert clip.status == store.UNREADABLE and "no audio stream" in clip.reason
+
+
+def test_a_folder_and_a_link_out_of_the_corpus_are_not_read(corpus):
+    (corpus / "a.webm").mkdir()
+    assert "not a regular file" in convert(corpus, "a.webm").reason
+    soundfile.write(corpus.parent / "secret.wav", sine(16000), 16000)
+    (corpus / "b.wav").symlink_to(corpus.parent / "secret.wav")
+    clip = convert(corpus, "b.wav")
+    assert clip.audio is None and "leads out of the corpus" in clip.reason
+
+
+def test_a_playlist_cannot_reach_other_files(corpus):
+    soundfile.write(corpus.parent / "secret.wav", sine(16000), 16000)
+    (corpus / "a.webm").write_text(f"ffconcat version 1.0\nfile '{corpus.parent / 'secret.wav'}'\n")
+    assert convert(corpus, "a.webm").audio is None
+
+
+def test_a_truncated_recording_keeps_what_can_be_decoded(corpus):
+    pcm = sine(48000, 3.0).astype("<f4").tobytes()
+    arguments = [
+        "-f",
+        "f32le",
+        "-ar",
+        "48000",
+        "-ac",
+        "1",
+        "-i",
+        "pipe:0",
+        "-c:a",
+        "libopus",
+        str(corpus / "a.webm"),
+    ]
+    ffmpeg(*arguments, data=pcm)
+    whole = (corpus / "a.webm").read_bytes()
+    (corpus / "b.webm").write_bytes(whole[: len(whole) // 2])
+    clip = convert(corpus, "b.webm")
+    assert 10000 < len(clip.audio) < 40000
+
+
+def test_samples_that_are_no_numbers_become_zero_and_are_told(corpus):
+    audio = sine(16000).astype(np.float32)
+    audio[[10, 20]] = np.nan, np.inf
+    soundfile.write(corpus / "a.wav", audio, 16000, subtype="FLOAT")
+    clip = convert(corpus, "a.wav")
+    assert clip.status == store.DAMAGED and "no numbers" in clip.reason and np.isfinite(clip.audio).all()
+
+
+def test_what_goes_beyond_full_scale_is_scaled_and_not_clipped(corpus):
+    soundfile.write(corpus / "a.wav", sine(16000, amplitude=2.0), 16000, subtype="FLOAT")
+    clip = convert(corpus, "a.wav")
+    assert np.abs(clip.audio).max() == pytest.approx(1.0)
+    assert clip.measures["gain_db"] == pytest.approx(-6.02, abs=0.02) and clip.measures[
+        "peak"
+    ] == pytest.approx(2, abs=0.01)
+    assert amplitude(clip.audio) == pytest.approx(1.0, abs=0.01)
+
+
+def test_silence_and_clipping_are_seen(corpus):
+    soundfile.write(corpus / "a.wav", np.zeros(1600), 16000)
+    assert convert(corpus, "a.wav").status == store.SILENT
+    soundfile.write(corpus / "b.wav", np.clip(sine(16000, amplitude=2.0), -1, 1), 16000)
+    # A sine of twice full scale is beyond it for 2/3 of its time: 1 - 2 asin(1/2) / pi.
+    assert convert(corpus, "b.wav").measures["clipping_rate"] == pytest.approx(2 / 3, abs=0.01)
+
+
+def test_a_long_recording_is_cut_and_flagged(corpus):
+    soundfile.write(corpus / "a.wav", sine(16000, 3.0), 16000)
+    clip = convert(corpus, "a.wav", max_seconds=2.0)
+    assert len(clip.audio) == 32000 and clip.status == store.TRUNCATED
+    assert convert(corpus, "a.wav", max_seconds=3.0).status == store.OK
+
+
+def test_a_clip_that_takes_too_long_is_given_up(corpus):
+    soundfile.write(corpus / "a.wav", sine(16000), 16000)
+    clip = convert(corpus, "a.wav", timeout_s=0.0005)
+    assert clip.audio is None and clip.status == store.TIMEOUT
+
+
+def test_a_shard_has_a_row_for_every_clip_and_neighbours_do_not_matter(corpus):
+    soundfile.write(corpus / "a.wav", sine(16000), 16000)
+    soundfile.write(corpus / "c.wav", sine(16000, hz=300.0), 16000)
+    (corpus / "b.webm").write_bytes(b"broken")
+    files = {"c": "c.wav", "a": "a.wav", "b": "b.webm", "d": None}
+    convert_shard(corpus, files, corpus.parent / "all.parquet", ConvertConfig(), bits=24, n_threads=2)
+    convert_shard(corpus, {"c": "c.wav"}, corpus.parent / "one.parquet", ConvertConfig(), bits=24)
+    clips = store.read_shard(corpus.parent / "all.parquet")
+    assert [(clip.clip_id, clip.status) for clip in clips] == [
+        ("a", "ok"), ("b", "unreadable"), ("c", "ok"), ("d", "missing"),
+    ]  # fmt: skip
+    np.testing.assert_array_equal(clips[2].audio, store.read_shard(corpus.parent / "one.parquet")[0].audio)
+
+
+def test_ffmpeg_is_bundled_or_named():
+    assert ffmpeg_binary("bundled") == BINARY
+    assert ffmpeg_binary("system") == "ffmpeg" and ffmpeg_binary("/opt/ffmpeg") == "/opt/ffmpeg"

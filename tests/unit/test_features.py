@@ -1,0 +1,154 @@
+import json
+
+import numpy as np
+import opensmile
+import pyarrow.parquet as pq
+import pytest
+import torch
+import torchaudio
+
+from exvo.audio.store import Clip, read_shard, write_shard
+from exvo.features.compare import MIN_SAMPLES, CompareConfig, compare_functionals, compare_shard
+from exvo.features.logmel import LogmelConfig, logmel, logmel_shard, logmel_statistics, mel_filters
+from exvo.features.store import FeatureRow, read_sequences, read_utterances, write_sequences, write_utterances
+
+
+def noise(n, seed=0, level=0.1):
+    return (level * np.random.default_rng(seed).standard_normal(n)).astype(np.float32)
+
+
+@pytest.fixture
+def shard(tmp_path):
+    clips = [
+        Clip("a", noise(16000)),
+        Clip("b", None, "missing", "no file raw/b.*"),
+        Clip("c", noise(500, 1)),
+        Clip("d", np.zeros(8000, np.float32), "silent", "digital silence"),
+        Clip("e", noise(24000, 2)),
+    ]
+    write_shard(tmp_path / "audio.parquet", clips, {}, bits=16)
+    return tmp_path / "audio.parquet"
+
+
+def test_compare_is_what_opensmile_gives(shard, tmp_path):
+    compare_shard(shard, tmp_path / "f.parquet", CompareConfig(), n_threads=2)
+    (features,) = read_utterances([tmp_path / "f.parquet"], [["a", "b", "c", "d", "e"]])
+    extractor = opensmile.Smile(opensmile.FeatureSet.ComParE_2016, opensmile.FeatureLevel.Functionals)
+    audio = {clip.clip_id: clip.audio for clip in read_shard(shard)}
+    expected = extractor.process_signal(audio["e"], 16000)
+    assert features.values.shape == (5, 6373) and features.names == tuple(expected.columns)
+    np.testing.assert_array_equal(features.values[4], expected.to_numpy()[0])
+    assert list(features.status) == ["ok", "missing", "padded", "silent", "ok"]
+    assert np.isfinite(features.values[[0, 2, 3, 4]]).all() and np.isnan(features.values[1]).all()
+
+
+def test_a_short_clip_is_lengthened_with_zeros():
+    short = noise(500)
+    values, _ = compare_functionals([short, np.pad(short, (0, MIN_SAMPLES - 500))], CompareConfig())
+    np.testing.assert_array_equal(values[0], values[1])
+    assert np.isfinite(compare_functionals([short[:1], short[:0]], CompareConfig())[0]).all()
+
+
+def test_compare_of_nothing_keeps_its_columns(tmp_path):
+    write_shard(tmp_path / "audio.parquet", [], {}, bits=16)
+    compare_shard(tmp_path / "audio.parquet", tmp_path / "f.parquet", CompareConfig())
+    assert len(pq.read_schema(tmp_path / "f.parquet").names) == 6373 + 3
+
+
+def test_values_that_are_no_numbers_never_reach_a_feature_shard(tmp_path):
+    rows = [FeatureRow("a", np.array([1.0, np.nan]), "ok", "")]
+    with pytest.raises(ValueError, match="clip a: feature y"):
+        write_utterances(tmp_path / "f.parquet", rows, ["x", "y"])
+
+
+def test_groups_are_read_in_their_own_order_whatever_the_shards(tmp_path):
+    for name, ids in (("0", "ac"), ("1", "bd")):
+        rows = [FeatureRow(c, np.array([ord(c), 1.0]), "ok", "") for c in ids]
+        write_utterances(tmp_path / name, rows, ["x", "y"])
+    first, second = read_utterances([tmp_path / "0", tmp_path / "1"], [["d", "a"], ["b"]])
+    assert first.values[:, 0].tolist() == [ord("d"), ord("a")] and second.values[:, 0].tolist() == [ord("b")]
+    with pytest.raises(ValueError, match="no shard has clip z"):
+        read_utterances([tmp_path / "0"], [["a", "z"]])
+    write_utterances(tmp_path / "2", [], ["x", "z"])
+    with pytest.raises(ValueError, match="other features"):
+        read_utterances([tmp_path / "0", tmp_path / "2"], [["a"]])
+
+
+@pytest.mark.parametrize("n", [1, 159, 160, 400, 16000, 12345])
+def test_logmel_is_what_torchaudio_gives(n):
+    signal = noise(n)
+    mel = torchaudio.transforms.MelSpectrogram(
+        16000, 512, 400, 160, n_mels=80, mel_scale="slaney", norm=None, pad_mode="constant"
+    )(torch.from_numpy(signal))
+    expected = np.log(np.maximum(mel.numpy().T, 1e-6))
+    found = logmel(signal, LogmelConfig())
+    assert found.shape == (1 + n // 160, 80) and found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_a_tone_peaks_in_its_channel_at_its_power():
+    hz = 2000.0
+    tone = 0.5 * np.sin(2 * np.pi * hz * np.arange(16000) / 16000)
+    channel = int(logmel(tone, LogmelConfig())[50].argmax())
+    filters = mel_filters(16000, 512, 80)
+    assert abs(int(filters[:, channel].argmax()) * 16000 / 512 - hz) < 100
+    # The window sums to 200, so the line at bin 64 has the power (0.5 / 2 * 200)^2 before the filter's weight.
+    power = (0.25 * 200) ** 2
+    assert np.exp(logmel(tone, LogmelConfig(n_fft=512))[50]).max() >= power * filters[64].max() * 0.99
+
+
+def test_no_mel_channel_is_empty_and_each_peaks_at_one():
+    filters = mel_filters(16000, 512, 80)
+    assert (filters.max(axis=0) > 0.3).all() and filters.max() <= 1.0
+
+
+def test_silence_is_the_floor_and_no_infinity():
+    np.testing.assert_allclose(logmel(np.zeros(1000), LogmelConfig()), np.log(1e-6), rtol=1e-6)
+    assert logmel(np.zeros(0), LogmelConfig()).shape == (1, 80)
+
+
+def test_a_window_longer_than_the_dft_is_refused():
+    with pytest.raises(ValueError, match="n_fft"):
+        logmel(noise(1000), LogmelConfig(n_fft=256))
+
+
+def test_sequences_are_found_by_their_index(shard, tmp_path):
+    logmel_shard(shard, tmp_path / "l.npy", tmp_path / "l.parquet", LogmelConfig(dtype="float32"))
+    frames, index = read_sequences(tmp_path / "l.npy", tmp_path / "l.parquet")
+    assert isinstance(frames, np.memmap) and frames.dtype == np.float32
+    assert index["clip_id"].to_pylist() == list("abcde")
+    assert index["n_frames"].to_pylist() == [101, 0, 4, 51, 151]
+    assert index["start"].to_pylist() == [0, 101, 101, 105, 156] and len(frames) == 307
+    audio = read_shard(shard)[4].audio
+    np.testing.assert_array_equal(frames[156:], logmel(audio, LogmelConfig()))
+    assert index["status"].to_pylist()[1] == "missing"
+
+
+def test_sequences_refuse_what_the_type_cannot_hold(tmp_path):
+    rows = [FeatureRow("a", np.full((2, 3), 1e6), "ok", "")]
+    with pytest.raises(ValueError, match="float16"), np.errstate(over="ignore"):
+        write_sequences(tmp_path / "l.npy", tmp_path / "l.parquet", rows, 3, "float16")
+
+
+def test_statistics_are_of_train_only_and_do_not_depend_on_the_shards(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [FeatureRow(f"{n}", rng.normal(3, 2, (5 + n, 4)).astype(np.float32), "ok", "") for n in range(9)]
+    train = {"1", "2", "5", "8"}
+
+    def statistics(parts):
+        shards = []
+        for name, part in enumerate(parts):
+            paths = tmp_path / f"{len(parts)}-{name}.npy", tmp_path / f"{len(parts)}-{name}.parquet"
+            write_sequences(*paths, part, 4, "float32")
+            shards.append(paths)
+        logmel_statistics(shards, train, tmp_path / "s.json")
+        return json.loads((tmp_path / "s.json").read_text())
+
+    whole = statistics([rows])
+    assert statistics([rows[::2], rows[1::2]]) == whole
+    frames = np.concatenate([row.values for row in rows if row.clip_id in train]).astype(np.float64)
+    np.testing.assert_allclose(whole["mean"], frames.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(whole["std"], frames.std(axis=0), rtol=1e-9)
+    assert (whole["n_clips"], whole["n_frames"]) == (4, len(frames))
+    with pytest.raises(ValueError, match="no Train clip"):
+        logmel_statistics([], train, tmp_path / "s.json")
