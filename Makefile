@@ -1,0 +1,55 @@
+# Set-up happens where it is needed: every target brings the environment in .venv up to date first.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CORES ?= all
+DEMO := corpora/demo
+
+.PHONY: demo test lint format bench clean lock
+
+demo: $(READY)
+	@$(BIN)/exvo demo $(DEMO)
+	@$(BIN)/snakemake --cores $(CORES) results/fusion/test_preds.csv
+	@echo
+	@cat results/tables/table1.md
+	@echo
+	@echo "submission:       results/fusion/test_preds.csv"
+	@echo "how it was fused: results/fusion/fusion.json"
+	@echo "Table 1:          results/tables/table1.md"
+	@echo "quality summary:  results/quality/summary.md"
+
+test: $(READY)
+	$(BIN)/pytest -n $$(nproc) --dist loadgroup
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/exvo demo $(DEMO)
+	$(BIN)/snakemake --lint
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+bench: $(READY)
+	$(BIN)/python benchmarks/run_all.py
+
+# The environment is whole or is made again: the marker is written last.
+$(READY): requirements.lock pyproject.toml
+	@echo "Setting up $(VENV) (once; torch is large)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Versions for requirements.lock are found anew only on purpose.
+lock:
+	$(PYTHON) -m venv .lock-venv
+	.lock-venv/bin/pip install --quiet uv
+	.lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --output-file requirements.lock pyproject.toml
+	rm -rf .lock-venv
+
+clean:
+	rm -rf results .snakemake

@@ -1,0 +1,104 @@
+"""The command ``exvo``: make the demo corpus, check a corpus, check and score a submission.
+
+Every command imports what it needs when it runs, so that ``--help`` and a finished demo answer at once.
+"""
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(help=__doc__.splitlines()[0], no_args_is_help=True, add_completion=False)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where the corpus goes.")],
+    clips: Annotated[int, typer.Option(min=12, help="Number of clips.")] = 360,
+    seed: Annotated[int, typer.Option(help="Another seed gives other speakers and bursts.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
+) -> None:
+    """Make a corpus of synthetic vocal bursts in the layout of the challenge."""
+    from exvo.corpus.demo import make_demo_corpus
+
+    def show(done: int, total: int) -> None:
+        typer.echo(f"\r{done} of {total} clips", nl=done == total, err=True)
+
+    try:
+        make_demo_corpus(folder, n_clips=clips, seed=seed, n_workers=workers, progress=show)
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+    typer.echo(f"The demo corpus is in {folder}")
+
+
+@app.command()
+def check(
+    corpus: Annotated[Path, typer.Argument(help="Folder with data_info.csv and raw/.")],
+    sample: Annotated[int, typer.Option(min=0, help="How many recordings are decoded.")] = 200,
+) -> None:
+    """Say what a corpus holds and what is wrong with it; ends with code 1 where something is."""
+    from exvo.audio.check import check_corpus
+    from exvo.corpus.table import CorpusError
+
+    try:
+        report, problems = check_corpus(corpus, n_sample=sample)
+    except CorpusError as error:
+        _fail(str(error))
+    typer.echo("\n".join(report))
+    if problems:
+        _fail("\n".join([f"{len(problems)} things to look at:", *(f"- {problem}" for problem in problems)]))
+    typer.echo("Nothing wrong was found.")
+
+
+@app.command()
+def score(
+    submission: Annotated[Path, typer.Argument(help="CSV with a row per Test clip.")],
+    corpus: Annotated[
+        Path, typer.Argument(help="Folder with data_info.csv, and test_labels.csv for scores.")
+    ],
+    form: Annotated[
+        str, typer.Option(help="CCC: 'standard', or 'organisers' as their script computes it.")
+    ] = "standard",
+) -> None:
+    """Check a submission against a corpus and, where the Test labels are known, score it."""
+    from exvo.corpus.table import CorpusError, read_corpus, read_test_labels
+    from exvo.metrics import score as score_predictions
+    from exvo.scoring.check import check_submission
+    from exvo.scoring.submission import read_submission
+
+    if form not in ("standard", "organisers"):
+        _fail(f"--form must be 'standard' or 'organisers', not {form!r}")
+    try:
+        found = read_corpus(corpus)
+        labels = read_test_labels(found)
+    except CorpusError as error:
+        _fail(str(error))
+    findings = check_submission(submission, found)
+    for note in findings.notes:
+        typer.echo(f"note: {note}")
+    if findings.problems:
+        _fail(
+            "\n".join(
+                [f"{submission} does not keep to the format:", *(f"- {text}" for text in findings.problems)]
+            )
+        )
+    typer.echo(
+        f"{submission}: the format is right, a row for each of {(found.labels.split == 'Test').sum()} Test clips"
+    )
+    if labels is None:
+        typer.echo(
+            f"{corpus} has no test_labels.csv: the Test labels are blind, so there is nothing to score with"
+        )
+        return
+    scores = score_predictions(labels, read_submission(submission, found), form=form)
+    typer.echo(f"emotion  CCC   {scores.ccc:.4f}  on {scores.n_emotion} clips ({form} form)")
+    typer.echo(f"country  UAR   {scores.uar:.4f}  on {scores.n_country} clips")
+    typer.echo(f"age      MAE   {scores.mae:.4f}  on {scores.n_age} clips, in years")
+    typer.echo(
+        f"         S_MTL {scores.s_mtl:.4f}" if scores.s_mtl == scores.s_mtl else "         S_MTL undefined"
+    )
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)

@@ -1,0 +1,133 @@
+"""Train one seed of an ``mlp`` system: from feature shards to the folder of a trained system.
+
+Clips without audio take no part in training; they get the Train prior as their prediction, and the quality
+table flags them.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from exvo.audio.store import WITHOUT_AUDIO
+from exvo.corpus.labels import Labels
+from exvo.corpus.table import Corpus
+from exvo.features.store import Utterances, read_utterances
+from exvo.files import write_text
+from exvo.metrics import score
+from exvo.models.mlp_storage import save_trained
+from exvo.models.mlp_training import MlpConfig, TrainedMlp, predict_mlp, train_mlp
+from exvo.predictions import Predictions, align, concatenate, write_predictions
+
+
+def mlp_config(system: Mapping[str, object]) -> MlpConfig:
+    """Return the training choices of a system of the config."""
+    training = {**system["training"], "hidden": tuple(system["training"]["hidden"])}
+    return MlpConfig(tasks=tuple(system["tasks"]), **training)
+
+
+def train_mlp_system(
+    shards: Sequence[str | Path],
+    corpus: Corpus,
+    system: Mapping[str, object],
+    seed: int,
+    folder: str | Path,
+    *,
+    n_threads: int = 1,
+) -> None:
+    """Train, predict Val and Test and write the folder of the trained system.
+
+    Parameters
+    ----------
+    shards : sequence of str or Path
+        Utterance-level features of the system's stage.
+    corpus : Corpus
+    system : mapping
+        ``tasks`` and ``training`` of the system, as `exvo.plan.System.spec` gives them.
+    seed : int
+    folder : str or Path
+        Receives model.safetensors, config.json, history.csv, val.parquet, test.parquet and metrics.json.
+    n_threads : int
+
+    Raises
+    ------
+    ValueError
+        Where Train has no clip with audio and a label of the system's tasks.
+    """
+    folder = Path(folder)
+    config = mlp_config(system)
+    start = time.perf_counter()
+    by_split = {split: corpus.labels.take(corpus.labels.split == split) for split in ("Train", "Val", "Test")}
+    train, val = read_utterances(shards, [by_split[split].clip_id for split in ("Train", "Val")])
+    read = time.perf_counter()
+    trained = train_mlp(
+        *_with_audio(train, by_split["Train"]),
+        *_with_audio(val, by_split["Val"]),
+        config,
+        seed,
+        feature_names=train.names,
+        n_threads=n_threads,
+    )
+    trained_at = time.perf_counter()
+    del train
+    save_trained(folder, trained)
+    val_predictions = _predict(trained, val, n_threads)
+    write_predictions(folder / "val.parquet", val_predictions)
+    del val
+    test_predictions = _predict_shards(trained, shards, by_split["Test"].clip_id, n_threads)
+    write_predictions(folder / "test.parquet", test_predictions)
+    record = {
+        "val": score(by_split["Val"], val_predictions).to_json(),
+        "best_epoch": trained.best_epoch,
+        "n_epochs": len(trained.history),
+        "seconds": {"reading": round(read - start, 2), "training": round(trained_at - read, 2)},
+    }
+    write_text(folder / "metrics.json", json.dumps(record, indent=1) + "\n")
+
+
+def _with_audio(features: Utterances, labels: Labels) -> tuple[np.ndarray, Labels]:
+    """Return features and labels of the clips that have audio."""
+    rows = ~np.isin(features.status.astype(str), WITHOUT_AUDIO)
+    return (features.values, labels) if rows.all() else (features.values[rows], labels.take(rows))
+
+
+def _predict(trained: TrainedMlp, features: Utterances, n_threads: int) -> Predictions:
+    """Predict clips; those without audio get the Train prior."""
+    n = len(features.clip_id)
+    rows = ~np.isin(features.status.astype(str), WITHOUT_AUDIO)
+    emotion = np.tile(np.asarray(trained.priors["emotion"], dtype=np.float64), (n, 1))
+    age = np.full(n, trained.priors["age"], dtype=np.float64)
+    country = np.tile(np.asarray(trained.priors["country"], dtype=np.float64), (n, 1))
+    if rows.any():
+        # Only where clips lack audio is a copy made of the features.
+        values = features.values if rows.all() else features.values[rows]
+        emotion[rows], age[rows], country[rows] = predict_mlp(
+            trained, values, feature_names=features.names, n_threads=n_threads
+        )
+    codes = tuple(c.code for c in trained.countries)
+    return Predictions(features.clip_id, age, country, emotion, codes)
+
+
+def _predict_shards(
+    trained: TrainedMlp, shards: Sequence[str | Path], clip_ids: np.ndarray, n_threads: int
+) -> Predictions:
+    """Predict clips shard by shard, so that memory is that of one shard, and return them in the order asked for."""
+    wanted = set(clip_ids)
+    parts = []
+    for path in shards:
+        (features,) = read_utterances([path], [shard_ids(path, wanted)])
+        parts.append(_predict(trained, features, n_threads))
+    return align(concatenate(parts), clip_ids)
+
+
+def shard_ids(path: str | Path, wanted: set[str]) -> list[str]:
+    """Return those of some clip ids that a Parquet shard has, in its order."""
+    import pyarrow.parquet as pq
+
+    return [
+        clip_id
+        for clip_id in pq.read_table(path, columns=["clip_id"])["clip_id"].to_pylist()
+        if clip_id in wanted
+    ]

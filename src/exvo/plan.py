@@ -1,0 +1,280 @@
+"""What the workflow's rules must know of the config and the corpus before any job runs.
+
+Snakemake reads the Snakefile at every call and in every cluster job, so nothing here imports more than the label
+table needs, and the raw folder is listed once.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from exvo.corpus.labels import SPLITS
+from exvo.corpus.shards import ClipFile, clips_digest, scan_files, shard_clips
+from exvo.corpus.table import TABLE, TEST_TABLE, Corpus, CorpusError, read_corpus
+from exvo.digest import canonical_json, code_digest, digest
+
+# Which folder of the corpus a decoded stage reads, and what each other stage is made from.
+SOURCE_FOLDER = {"baseline": "wav", "raw": "raw"}
+MADE_FROM = {"dc": "raw", "denoised": "dc", "vad": "denoised"}
+STAGES = ("baseline", "raw", "dc", "denoised", "vad")
+
+
+@dataclass(frozen=True)
+class System:
+    """A system of the config, whole: its own entry over the defaults of its encoder.
+
+    Attributes
+    ----------
+    name, stage, feature, encoder : str
+    tasks : tuple of str
+    training : mapping
+        Settings of the encoder and its training.
+    """
+
+    name: str
+    stage: str
+    feature: str
+    encoder: str
+    tasks: tuple[str, ...]
+    training: Mapping[str, object]
+
+    def spec(self) -> dict[str, object]:
+        """Return what decides the system's weights, but for the data, the seed and the code."""
+        return {
+            "stage": self.stage,
+            "feature": self.feature,
+            "encoder": self.encoder,
+            "tasks": list(self.tasks),
+            "training": dict(self.training),
+        }
+
+
+class Plan:
+    """The corpus cut into shards, the stages it can have and the systems that the config asks for.
+
+    Parameters
+    ----------
+    config : mapping
+        The validated config.
+
+    Attributes
+    ----------
+    corpus : Corpus
+    table : str
+        Path of the label table, for rules to name as their input.
+    shards : dict of str to list of str
+        Clip ids by shard name.
+    systems : dict of str to System
+        Those that the corpus allows.
+    notices : list of str
+        What was left out, and why.
+
+    Raises
+    ------
+    CorpusError
+        Where the label table is wrong, or the config names a system that is not there.
+    """
+
+    def __init__(self, config: Mapping) -> None:
+        self.config = config
+        self.corpus: Corpus = read_corpus(config["corpus"]["root"], config["corpus"]["limit"])
+        self.table = str(self.corpus.root / TABLE)
+        self.shards = shard_clips(self.corpus.labels.clip_id, config["corpus"]["shards"])
+        self.notices = list(self.corpus.notices)
+        self.stages = self._possible_stages()
+        self.systems = self._possible_systems()
+
+    def shard_names(self) -> list[str]:
+        """Return the names of the shards that have clips."""
+        return list(self.shards)
+
+    def spec(self, section: str, *modules: str) -> str:
+        """Return the canonical JSON text of a config section and of the code that it sets.
+
+        Parameters
+        ----------
+        section : str
+            Dotted path in the config, such as ``audio.denoise``.
+        *modules
+            Modules that implement it; what they import counts too.
+        """
+        value: object = self.config
+        for key in section.split("."):
+            value = value[key]
+        return canonical_json({"config": value, "section": section, "code": code_digest(*modules)})
+
+    def clips(self, stage: str, shard: str) -> str:
+        """Return, as JSON text, the clips of a shard, their files and a digest of the files' state."""
+        folder, ids = SOURCE_FOLDER[stage], self.shards[shard]
+        files = self._files[folder]
+        return canonical_json(
+            {
+                "folder": str(self.corpus.root / folder),
+                "files": {clip_id: files[clip_id][0].name if clip_id in files else None for clip_id in ids},
+                "digest": clips_digest(ids, files),
+            }
+        )
+
+    def system_spec(self, name: str, *modules: str) -> str:
+        """Return the canonical JSON text of a system and of the code that trains it."""
+        return canonical_json({"system": self.systems[name].spec(), "code": code_digest(*modules)})
+
+    @cached_property
+    def labels(self) -> str:
+        """JSON text that changes with a split or a label of Train or Val, and says how the table is limited."""
+        labels = self.corpus.labels
+        countries = canonical_json([[c.code, c.name] for c in labels.countries])
+        sha = hashlib.sha256(countries.encode())
+        for values in (labels.clip_id, labels.split):
+            sha.update("\n".join(values).encode("utf-8", "surrogateescape"))
+        # Test rows may come with labels; nothing before scoring may depend on them.
+        seen = labels.split != "Test"
+        for values in (labels.age, labels.country, labels.emotion):
+            sha.update(np.ascontiguousarray(values[seen]).tobytes())
+        return canonical_json({"limit": self.config["corpus"]["limit"], "labels": sha.hexdigest()[:32]})
+
+    @cached_property
+    def speakers(self) -> str:
+        """JSON text that changes with a speaker, a ``File_ID`` or a Test label: what scoring reads besides."""
+        path = self.corpus.root / TEST_TABLE
+        blind = not path.is_file()
+        texts = ["\n".join(self.corpus.labels.speaker), "\n".join(self.corpus.file_ids)]
+        test = "none" if blind else hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+        return canonical_json({"test_labels": test, "speakers": digest(texts)})
+
+    @cached_property
+    def train_clips(self) -> str:
+        """JSON text that changes with the set of Train clips."""
+        labels = self.corpus.labels
+        train = digest(sorted(labels.clip_id[labels.split == SPLITS[0]]))
+        return canonical_json({"limit": self.config["corpus"]["limit"], "train": train})
+
+    @cached_property
+    def test_table(self) -> list[str]:
+        """Return the path of ``test_labels.csv`` in a list, empty where the corpus has none."""
+        path = self.corpus.root / TEST_TABLE
+        return [str(path)] if path.is_file() else []
+
+    def quality_spec(self, *modules: str) -> str:
+        """Return, as JSON text, what the quality table is of: the stages, the clips and their splits."""
+        labels = self.corpus.labels
+        clips = digest([*labels.clip_id, *labels.split])
+        value = {"stages": self.used_stages(), "limit": self.config["corpus"]["limit"], "clips": clips}
+        return canonical_json({**value, "code": code_digest(*modules)})
+
+    def outcome_spec(self, *modules: str) -> str:
+        """Return, as JSON text, what the last rule combines and compares."""
+        name = self.config["submission"]
+        value = {
+            "fusion": {"name": name, **self.config["fusions"][name], "systems": self.fused_systems()},
+            "table1": self.table1(),
+            "systems": {name: self.systems[name].spec() for name in self.compared_systems()},
+            "seeds": self.seeds(),
+            "notices": self.notices,
+        }
+        return canonical_json({**value, "code": code_digest(*modules)})
+
+    def fused_systems(self) -> list[str]:
+        """Return the systems of the fusion that the config submits, as far as the corpus allows them.
+
+        Raises
+        ------
+        CorpusError
+            Where the fusion or a system is not in the config, or none is left.
+        """
+        name = self.config["submission"]
+        if name not in self.config["fusions"]:
+            raise CorpusError(
+                f"config: submission names {name}, but the fusions are: {', '.join(self.config['fusions'])}"
+            )
+        left = self.available(self.config["fusions"][name]["systems"], f"fusions.{name}.systems")
+        if not left:
+            raise CorpusError(f"config: the corpus allows none of the systems of the fusion {name}")
+        return left
+
+    def table1(self) -> dict[str, str]:
+        """Return the system of every stage in Table 1, as far as the corpus allows them."""
+        rows = self.config["tables"]["table1"]
+        left = self.available([name for name in rows.values() if name], "tables.table1")
+        return {stage: rows[stage] for stage in STAGES if rows.get(stage) in left}
+
+    def compared_systems(self) -> list[str]:
+        """Return the systems that the fusion or a table needs, in the order of the config."""
+        needed = {*self.fused_systems(), *self.table1().values()}
+        return [name for name in self.systems if name in needed]
+
+    def used_stages(self) -> list[str]:
+        """Return the stages that the systems need, and those that these are made from, in order."""
+        needed = set()
+        for name in self.compared_systems():
+            stage: str | None = self.systems[name].stage
+            while stage is not None:
+                needed.add(stage)
+                stage = MADE_FROM.get(stage)
+        return [stage for stage in STAGES if stage in needed]
+
+    def system_names(self, encoder: str) -> list[str]:
+        """Return the names of the systems of one encoder."""
+        return [name for name, system in self.systems.items() if system.encoder == encoder]
+
+    def seeds(self) -> list[int]:
+        """Return the seeds that every system is trained with."""
+        return list(self.config["seeds"])
+
+    def available(self, names: Sequence[str], key: str) -> list[str]:
+        """Return those of some system names that the corpus allows.
+
+        Raises
+        ------
+        CorpusError
+            Where a name is in no entry of ``systems``.
+        """
+        unknown = [name for name in names if name not in self.config["systems"]]
+        if unknown:
+            known = ", ".join(self.config["systems"])
+            raise CorpusError(f"config: {key} names {', '.join(unknown)}, but the systems are: {known}")
+        return [name for name in names if name in self.systems]
+
+    @cached_property
+    def _files(self) -> dict[str, dict[str, list[ClipFile]]]:
+        return {folder: scan_files(self.corpus.root / folder) for folder in SOURCE_FOLDER.values()}
+
+    def _possible_stages(self) -> tuple[str, ...]:
+        possible = []
+        for stage in STAGES:
+            source = stage
+            while source in MADE_FROM:
+                source = MADE_FROM[source]
+            folder = self.corpus.root / SOURCE_FOLDER[source]
+            if folder.is_dir():
+                possible.append(stage)
+            else:
+                self.notices.append(f"stage {stage} is left out: the corpus has no {folder.name}/ folder")
+        if not possible:
+            raise CorpusError(f"{self.corpus.root}: no raw/ and no wav/ folder, so there is no audio to read")
+        return tuple(possible)
+
+    def _possible_systems(self) -> dict[str, System]:
+        systems = {}
+        for name, entry in self.config["systems"].items():
+            if entry is None:  # a config on top of the default one takes a system away with `name: null`
+                continue
+            training = {**self.config["encoders"][entry["encoder"]], **entry.get("training", {})}
+            system = System(
+                name, entry["stage"], entry["feature"], entry["encoder"], tuple(entry["tasks"]), training
+            )
+            if system.stage in self.stages:
+                systems[name] = system
+            else:
+                self.notices.append(
+                    f"system {name} is left out: the corpus cannot have the stage {system.stage}"
+                )
+        if not systems:
+            raise CorpusError(
+                "config: no system is left to train; name one under `systems` for a stage of the corpus"
+            )
+        return systems

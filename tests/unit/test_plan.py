@@ -1,0 +1,149 @@
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+from snakemake.utils import validate
+
+from exvo.audio.convert import ConvertConfig
+from exvo.audio.denoise import DenoiseConfig
+from exvo.audio.highpass import HighpassConfig
+from exvo.audio.vad import VadConfig
+from exvo.corpus.labels import EMOTIONS
+from exvo.corpus.table import CorpusError
+from exvo.features.compare import CompareConfig
+from exvo.features.logmel import LogmelConfig
+from exvo.models.mlp_training import MlpConfig
+from exvo.plan import Plan
+from exvo.scoring.fusion import FusionConfig
+
+REPOSITORY = Path(__file__).parents[2]
+SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
+
+
+def load(name="config.yaml"):
+    config = yaml.safe_load((REPOSITORY / "config" / name).read_text())
+    validate(config, SCHEMA)
+    return config
+
+
+def section(path):
+    node = yaml.safe_load(SCHEMA.read_text())
+    for key in path:
+        node = node[key]
+    return node["properties"]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "elsewhere"),
+    [
+        (["properties", "audio", "properties", "convert"], ConvertConfig, ()),
+        (["properties", "audio", "properties", "highpass"], HighpassConfig, ()),
+        (["properties", "audio", "properties", "denoise"], DenoiseConfig, ()),
+        (["properties", "audio", "properties", "vad"], VadConfig, ()),
+        (["properties", "features", "properties", "compare"], CompareConfig, ()),
+        (["properties", "features", "properties", "logmel"], LogmelConfig, ()),
+        (["$defs", "mlp"], MlpConfig, ("tasks",)),
+        (["properties", "fusions", "additionalProperties"], FusionConfig, ("name", "systems")),
+    ],
+)
+def test_the_schema_has_the_keys_and_defaults_of_the_code(path, kind, elsewhere):
+    keys = section(path)
+    expected = {field.name: field.default for field in fields(kind) if field.name not in elsewhere}
+    found = {name: keys[name]["default"] for name in keys if name not in elsewhere}
+    listed = {name: list(value) if isinstance(value, tuple) else value for name, value in expected.items()}
+    assert found == listed
+
+
+def test_every_key_is_described_in_the_schema_and_in_the_manual():
+    manual = (REPOSITORY / "config/README.md").read_text()
+
+    def walk(node, path):
+        for name, value in node.get("properties", {}).items():
+            assert "$ref" in value or value.get("description"), f"{path}{name} has no description"
+            assert f"`{name}`" in manual, f"config/README.md does not tell of {path}{name}"
+            walk(value, f"{path}{name}.")
+        if isinstance(node.get("additionalProperties"), dict):
+            walk(node["additionalProperties"], f"{path}*.")
+            for option in node["additionalProperties"].get("oneOf", []):
+                walk(option, f"{path}*.")
+        for value in node.get("$defs", {}).values():
+            walk(value, path)
+
+    walk(yaml.safe_load(SCHEMA.read_text()), "")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "paper.yaml"])
+def test_the_configs_of_the_repository_are_valid(name):
+    default = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+    config = default | yaml.safe_load((REPOSITORY / "config" / name).read_text())
+    validate(config, SCHEMA)
+    assert config["systems"]["organisers-raw"]["tasks"] == ["emotion", "age", "country"]
+
+
+def test_a_key_that_is_not_known_is_refused():
+    config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+    config["corpus"]["shard"] = 3
+    with pytest.raises(Exception, match="shard"):
+        validate(config, SCHEMA)
+
+
+@pytest.fixture
+def config(tmp_path):
+    header = "File_ID,Split,Subject_ID,Country,Age," + ",".join(EMOTIONS)
+    rows = [
+        f"[{n:02d}],{split},{split[0]}{n % 2},0,30," + ",".join(["1"] * 10)
+        for n, split in enumerate(["Train"] * 6 + ["Val"] * 3 + ["Test"] * 3)
+    ]
+    (tmp_path / "data_info.csv").write_text("\n".join([header, *rows]) + "\n")
+    (tmp_path / "raw").mkdir()
+    for n in range(12):
+        (tmp_path / "raw" / f"{n:02d}.webm").write_bytes(b"x")
+    config = load()
+    config["corpus"]["root"] = str(tmp_path)
+    return config
+
+
+def test_a_corpus_without_wav_has_no_baseline(config):
+    plan = Plan(config)
+    assert plan.stages == ("raw", "dc", "denoised", "vad")
+    assert "organisers-baseline" not in plan.systems and len(plan.systems) == 4
+    assert any("organisers-baseline is left out" in notice for notice in plan.notices)
+    assert plan.table1() == {stage: f"organisers-{stage}" for stage in plan.stages}
+
+
+def test_only_stages_on_the_way_to_a_system_are_used(config):
+    for name in ("organisers-baseline", "organisers-denoised", "organisers-vad"):
+        config["systems"][name] = None
+    assert Plan(config).used_stages() == ["raw", "dc"]
+
+
+def test_names_that_are_not_there_are_told(config):
+    config["fusions"]["stages"]["systems"] = ["organisers-raw", "organisers-rwa"]
+    with pytest.raises(CorpusError, match="organisers-rwa"):
+        Plan(config).fused_systems()
+    config["submission"] = "best"
+    with pytest.raises(CorpusError, match="best"):
+        Plan(config).fused_systems()
+
+
+def test_a_corpus_without_recordings_is_refused(config, tmp_path):
+    (tmp_path / "raw").rename(tmp_path / "recordings")
+    with pytest.raises(CorpusError, match="no raw/"):
+        Plan(config)
+
+
+def test_a_spec_is_of_its_own_section_only(config):
+    plan = Plan(config)
+    spec = json.loads(plan.spec("audio.vad", "exvo.audio.stage_vad"))
+    assert spec["config"] == config["audio"]["vad"] and set(spec) == {"config", "section", "code"}
+
+
+def test_clips_name_the_files_of_a_shard(config, tmp_path):
+    (tmp_path / "raw" / "03.webm").unlink()
+    plan = Plan(config)
+    named = {}
+    for shard in plan.shard_names():
+        named |= json.loads(plan.clips("raw", shard))["files"]
+    assert named["02"] == "02.webm" and named["03"] is None and len(named) == 12

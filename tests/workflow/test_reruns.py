@@ -1,0 +1,212 @@
+"""What runs again after a change, and nothing else: the exact set of jobs of a dry run."""
+
+import csv
+import os
+import shutil
+import time
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("workflow")
+
+SHARDS = ("0000", "0001")
+STAGES = ("baseline", "raw", "dc", "denoised", "vad")
+FUSE = {"Fusing systems, writing the submission and Table 1"}
+QUALITY = {"Summarising what became of every clip"}
+
+
+def audio(*stages, shards=SHARDS):
+    words = {"dc": "Filtering shard {}", "denoised": "Denoising shard {}", "vad": "Trimming shard {}"}
+    return {
+        words.get(stage, "Decoding shard {} (" + stage + ")").format(s) for stage in stages for s in shards
+    }
+
+
+def compare(*stages, shards=SHARDS):
+    return {f"Extracting ComParE functionals of shard {s} ({stage})" for stage in stages for s in shards}
+
+
+def train(*stages, seeds=(0,)):
+    return {f"Training organisers-{stage}, seed {seed}" for stage in stages for seed in seeds}
+
+
+def after_audio(*stages, shards=SHARDS):
+    """All that follows when the audio of some stages is made again."""
+    return audio(*stages, shards=shards) | compare(*stages, shards=shards) | train(*stages) | QUALITY | FUSE
+
+
+EVERYTHING = after_audio(*STAGES)
+
+
+@pytest.fixture
+def workflow(finished, tmp_path):
+    """A finished run in a place of its own: what a test edits, no other test sees."""
+    # The copy must not be told from the original by the age of its files, so times are kept.
+    return finished.copy(tmp_path / "workflow")
+
+
+def edit_table(workflow, change, name="data_info.csv"):
+    path = workflow.corpus / name
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    change(rows)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def edit_text(path, old, new):
+    text = path.read_text()
+    assert text.count(old) >= 1, f"{old!r} is not in {path}"
+    path.write_text(text.replace(old, new, 1))
+
+
+def shard_of(clip_id):
+    from exvo.corpus.shards import stable_hash
+
+    return f"{stable_hash(clip_id) % 2:04d}"
+
+
+def test_nothing_changed_nothing_runs(workflow):
+    assert workflow.planned() == set()
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "expected"),
+    [
+        ("audio.convert", "max_seconds", 50, EVERYTHING),
+        ("audio.highpass", "peak_dbfs", -2, after_audio("dc", "denoised", "vad")),
+        ("audio.denoise", "alpha", 0.97, after_audio("denoised", "vad")),
+        ("audio.vad", "threshold", 0.2, after_audio("vad")),
+        ("features.compare", "feature_set", "eGeMAPSv02", compare(*STAGES) | train(*STAGES) | FUSE),
+        ("features.logmel", "n_mels", 64, set()),
+        ("encoders.mlp", "learning_rate", 2e-3, train(*STAGES) | FUSE),
+        ("systems.organisers-dc", "training", {"patience": 4}, train("dc") | FUSE),
+        ("fusions.stages", "step", 0.2, FUSE),
+        ("tables.table1", "vad", None, FUSE),
+    ],
+)
+def test_a_config_section_reruns_what_rests_on_it(workflow, section, key, value, expected):
+    place = workflow.config
+    for name in section.split("."):
+        place = place.setdefault(name, {})
+    place[key] = value
+    if section == "systems.organisers-dc":  # a system is given whole
+        place.update(stage="dc", feature="compare", encoder="mlp")
+    if section == "fusions.stages":
+        place["systems"] = [f"organisers-{stage}" for stage in STAGES]
+    assert workflow.planned() == expected
+
+
+def test_another_seed_trains_that_seed_only(workflow):
+    workflow.config["seeds"] = [0, 7]
+    assert workflow.planned() == train(*STAGES, seeds=(7,)) | FUSE
+
+
+def test_two_values_swapped_are_seen(workflow):
+    workflow.config["audio"] = {"vad": {"min_speech_ms": 100, "min_silence_ms": 64}}
+    assert workflow.planned() == after_audio("vad")
+
+
+def test_a_default_written_out_changes_nothing(workflow):
+    workflow.config["audio"] = {"vad": {"threshold": 0.1}}
+    assert workflow.planned() == set()
+
+
+def test_a_label_retrains_and_extracts_nothing(workflow):
+    def older(rows):
+        next(row for row in rows if row["Split"] == "Train")["Age"] = "33.5"
+
+    edit_table(workflow, older)
+    assert workflow.planned() == train(*STAGES) | FUSE
+
+
+def test_a_speaker_renamed_only_fuses(workflow):
+    def rename(rows):
+        old = next(row for row in rows if row["Split"] == "Train")["Subject_ID"]
+        for row in rows:
+            row["Subject_ID"] = "someone" if row["Subject_ID"] == old else row["Subject_ID"]
+
+    edit_table(workflow, rename)
+    assert workflow.planned() == FUSE
+
+
+def test_a_test_label_only_scores(workflow):
+    edit_table(workflow, lambda rows: rows[0].update(Age="33.5"), "test_labels.csv")
+    assert workflow.planned() == FUSE
+
+
+def test_a_touched_table_changes_nothing(workflow):
+    os.utime(workflow.corpus / "data_info.csv")
+    assert workflow.planned() == set()
+
+
+def test_a_new_clip_runs_its_shard(workflow):
+    shutil.copy(workflow.corpus / "raw" / "00000.webm", workflow.corpus / "raw" / "90000.webm")
+    shutil.copy(workflow.corpus / "wav" / "00000.wav", workflow.corpus / "wav" / "90000.wav")
+    edit_table(workflow, lambda rows: rows.append(rows[0] | {"File_ID": "[90000]"}))
+    assert workflow.planned() == after_audio(*STAGES, shards=[shard_of("90000")]) | train(*STAGES)
+
+
+def test_a_changed_recording_runs_its_shard_of_the_stages_made_from_it(workflow):
+    (workflow.corpus / "raw" / "00003.webm").write_bytes(
+        (workflow.corpus / "raw" / "00004.webm").read_bytes()
+    )
+    assert workflow.planned() == after_audio("raw", "dc", "denoised", "vad", shards=[shard_of("00003")])
+
+
+def test_a_file_of_no_clip_changes_nothing(workflow):
+    (workflow.corpus / "raw" / "notes.txt").write_text("not a clip")
+    assert workflow.planned() == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "expected"),
+    [
+        ("audio/vad.py", "STATE_SIZE = 128", "STATE_SIZE = 64 * 2", after_audio("vad")),
+        (
+            "audio/stage_denoised.py",
+            "asdict(measured)",
+            "dict(asdict(measured))",
+            after_audio("denoised", "vad"),
+        ),
+        (
+            "features/compare.py",
+            "MIN_SAMPLES = 960",
+            "MIN_SAMPLES = 961",
+            compare(*STAGES) | train(*STAGES) | FUSE,
+        ),
+        ("features/logmel.py", "/ 27", "/ 27.0", set()),
+        ("models/mlp_training.py", "_PREDICT_ROWS = 1024", "_PREDICT_ROWS = 512", train(*STAGES) | FUSE),
+        ("report/table1.py", '"uar": 3,', '"uar": 4,', FUSE),
+        ("audio/vad.py", "# samples the model reads", "# what the model reads", set()),
+    ],
+)
+def test_an_edited_module_reruns_the_rules_that_use_it(workflow, module, old, new, expected):
+    edit_text(workflow.root / "src/exvo" / module, old, new)
+    assert workflow.planned() == expected
+
+
+def test_a_touched_script_reruns_its_rule(workflow):
+    """The engine's own doing: it trusts the time of a script, so scripts are thin and seldom change."""
+    time.sleep(0.01)
+    os.utime(workflow.root / "workflow/scripts/trim_clips.py")
+    assert workflow.planned() == after_audio("vad")
+
+
+def test_fewer_clips_by_limit_runs_all_stages_again(workflow):
+    workflow.config["corpus"]["limit"] = 8
+    assert workflow.planned() == EVERYTHING
+
+
+def test_a_broken_config_is_refused_with_the_key(workflow):
+    workflow.config["audio"] = {"vad": {"treshold": 0.2}}
+    assert "treshold" in workflow.run("--dry-run", check=False)
+
+
+def test_stages_that_the_corpus_cannot_have_are_left_out_with_a_notice(workflow):
+    shutil.rmtree(workflow.corpus / "wav")
+    printed = workflow.run("--dry-run")
+    assert "system organisers-baseline is left out" in printed
+    assert "(baseline)" not in printed

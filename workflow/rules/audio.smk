@@ -1,0 +1,97 @@
+rule convert_clips:
+    """Decode the recordings of a shard to 16 kHz mono: raw/ to stage raw, wav/ to stage baseline."""
+    input:
+        table=ancient(PLAN.table),
+    output:
+        audio=ensure("results/audio/{stage}/{shard}.parquet", non_empty=True),
+    log:
+        "results/logs/audio/{stage}/{shard}.log",
+    benchmark:
+        "results/benchmarks/audio/{stage}/{shard}.tsv"
+    message:
+        "Decoding shard {wildcards.shard} ({wildcards.stage})"
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 2
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    wildcard_constraints:
+        stage="raw|baseline",
+    params:
+        spec=PLAN.spec("audio.convert", "exvo.audio.convert"),
+        clips=lambda wildcards: PLAN.clips(wildcards.stage, wildcards.shard),
+    script:
+        "../scripts/convert_clips.py"
+
+
+rule filter_clips:
+    """High-pass filter and gain: stage dc."""
+    input:
+        audio="results/audio/raw/{shard}.parquet",
+    output:
+        audio=ensure("results/audio/dc/{shard}.parquet", non_empty=True),
+    log:
+        "results/logs/audio/dc/{shard}.log",
+    benchmark:
+        "results/benchmarks/audio/dc/{shard}.tsv"
+    message:
+        "Filtering shard {wildcards.shard}"
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        spec=PLAN.spec("audio.highpass", "exvo.audio.stage_dc"),
+    script:
+        "../scripts/filter_clips.py"
+
+
+rule denoise_clips:
+    """MMSE-STSA noise reduction: stage denoised."""
+    input:
+        audio="results/audio/dc/{shard}.parquet",
+    output:
+        audio=ensure("results/audio/denoised/{shard}.parquet", non_empty=True),
+    log:
+        "results/logs/audio/denoised/{shard}.log",
+    benchmark:
+        "results/benchmarks/audio/denoised/{shard}.tsv"
+    message:
+        "Denoising shard {wildcards.shard}"
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        spec=PLAN.spec("audio.denoise", "exvo.audio.stage_denoised"),
+    script:
+        "../scripts/denoise_clips.py"
+
+
+rule trim_clips:
+    """Silence before and after the burst cut by voice activity detection: stage vad."""
+    input:
+        audio="results/audio/denoised/{shard}.parquet",
+    output:
+        audio=ensure("results/audio/vad/{shard}.parquet", non_empty=True),
+    log:
+        "results/logs/audio/vad/{shard}.log",
+    benchmark:
+        "results/benchmarks/audio/vad/{shard}.tsv"
+    message:
+        "Trimming shard {wildcards.shard}"
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        spec=PLAN.spec("audio.vad", "exvo.audio.stage_vad"),
+    script:
+        "../scripts/trim_clips.py"

@@ -1,0 +1,74 @@
+rule extract_compare:
+    """ComParE 2016 functionals of a shard."""
+    input:
+        audio="results/audio/{stage}/{shard}.parquet",
+    output:
+        features=ensure("results/features/compare/{stage}/{shard}.parquet", non_empty=True),
+    log:
+        "results/logs/features/compare/{stage}/{shard}.log",
+    benchmark:
+        "results/benchmarks/features/compare/{stage}/{shard}.tsv"
+    message:
+        "Extracting ComParE functionals of shard {wildcards.shard} ({wildcards.stage})"
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 2
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        spec=PLAN.spec("features.compare", "exvo.features.compare"),
+    script:
+        "../scripts/extract_compare.py"
+
+
+rule extract_logmel:
+    """Log-mel spectrograms of a shard."""
+    input:
+        audio="results/audio/{stage}/{shard}.parquet",
+    output:
+        frames=ensure("results/features/logmel/{stage}/{shard}.npy", non_empty=True),
+        index=ensure("results/features/logmel/{stage}/{shard}.parquet", non_empty=True),
+    log:
+        "results/logs/features/logmel/{stage}/{shard}.log",
+    benchmark:
+        "results/benchmarks/features/logmel/{stage}/{shard}.tsv"
+    message:
+        "Extracting log-mel spectrograms of shard {wildcards.shard} ({wildcards.stage})"
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        spec=PLAN.spec("features.logmel", "exvo.features.logmel"),
+    script:
+        "../scripts/extract_logmel.py"
+
+
+rule summarise_logmel:
+    """Mean and deviation of every mel channel over the Train clips."""
+    input:
+        table=ancient(PLAN.table),
+        frames=shards("results/features/logmel/{{stage}}/{shard}.npy"),
+        index=shards("results/features/logmel/{{stage}}/{shard}.parquet"),
+    output:
+        statistics="results/features/logmel/{stage}/statistics.json",
+    log:
+        "results/logs/features/logmel/{stage}/statistics.log",
+    benchmark:
+        "results/benchmarks/features/logmel/{stage}/statistics.tsv"
+    message:
+        "Log-mel statistics over Train ({wildcards.stage})"
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        spec=PLAN.spec("features.logmel", "exvo.features.logmel"),
+        clips=PLAN.train_clips,
+    script:
+        "../scripts/summarise_logmel.py"

@@ -1,0 +1,37 @@
+rule train_mlp:
+    """One seed of the organisers' multitask network on utterance-level features."""
+    input:
+        table=ancient(PLAN.table),
+        features=lambda wildcards: shards(
+            "results/features/{feature}/{stage}/{{shard}}.parquet".format(
+                feature=PLAN.systems[wildcards.system].feature,
+                stage=PLAN.systems[wildcards.system].stage,
+            )
+        ),
+    output:
+        model="results/models/{system}/{seed}/model.safetensors",
+        config="results/models/{system}/{seed}/config.json",
+        history="results/models/{system}/{seed}/history.csv",
+        val="results/models/{system}/{seed}/val.parquet",
+        test="results/models/{system}/{seed}/test.parquet",
+        metrics="results/models/{system}/{seed}/metrics.json",
+    log:
+        "results/logs/models/{system}/{seed}.log",
+    benchmark:
+        "results/benchmarks/models/{system}/{seed}.tsv"
+    message:
+        "Training {wildcards.system}, seed {wildcards.seed}"
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 1
+    resources:
+        # Train and Val in float32 (1 GB at 39,000 clips) and torch.
+        mem_mb=2500,
+        runtime=240,
+    wildcard_constraints:
+        system=names_pattern(PLAN.system_names("mlp")),
+    params:
+        spec=lambda wildcards: PLAN.system_spec(wildcards.system, "exvo.models.system_mlp"),
+        labels=PLAN.labels,
+    script:
+        "../scripts/train_mlp.py"

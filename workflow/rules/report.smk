@@ -1,0 +1,50 @@
+rule summarise_quality:
+    """Every clip's fate: its status, reason and measures at every stage and feature."""
+    input:
+        table=ancient(PLAN.table),
+        audio=[
+            path
+            for stage in PLAN.used_stages()
+            for path in shards("results/audio/{stage}/{{shard}}.parquet".format(stage=stage))
+        ],
+    output:
+        clips=ensure("results/quality/clips.parquet", non_empty=True),
+        summary="results/quality/summary.md",
+    log:
+        "results/logs/quality.log",
+    benchmark:
+        "results/benchmarks/quality.tsv"
+    message:
+        "Summarising what became of every clip"
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        spec=PLAN.quality_spec("exvo.audio.quality"),
+    script:
+        "../scripts/summarise_quality.py"
+
+
+rule plot_highpass:
+    """Magnitude response of the high-pass filter beside its specification."""
+    output:
+        figure="results/figures/highpass.png",
+    log:
+        "results/logs/figures/highpass.log",
+    benchmark:
+        "results/benchmarks/figures/highpass.tsv"
+    message:
+        "Plotting the response of the high-pass filter"
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        spec=PLAN.spec("audio.highpass", "exvo.report.highpass_plot"),
+    script:
+        "../scripts/plot_highpass.py"

@@ -1,0 +1,30 @@
+"""Decode the clips of a shard."""
+
+import json
+from typing import Any
+
+from exvo.jobs import run_job
+
+# What the recording held at most: raw keeps what a later gain would lift out of 16 bits.
+BITS = {"raw": 24, "baseline": 16}
+
+
+def main(snakemake: Any) -> None:
+    """Map the job to `exvo.audio.convert.convert_shard`."""
+    from pathlib import Path
+
+    from exvo.audio.convert import ConvertConfig, convert_shard
+
+    clips = json.loads(snakemake.params.clips)
+    convert_shard(
+        Path(clips["folder"]),
+        clips["files"],
+        snakemake.output.audio,
+        ConvertConfig(**json.loads(snakemake.params.spec)["config"]),
+        bits=BITS[snakemake.wildcards.stage],
+        n_threads=snakemake.threads,
+    )
+
+
+if "snakemake" in globals():
+    run_job(main, globals()["snakemake"])

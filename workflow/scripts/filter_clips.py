@@ -1,0 +1,18 @@
+"""High-pass filter the clips of a shard."""
+
+import json
+from typing import Any
+
+from exvo.jobs import run_job
+
+
+def main(snakemake: Any) -> None:
+    """Map the job to `exvo.audio.stage_dc.dc_shard`."""
+    from exvo.audio.stage_dc import HighpassConfig, dc_shard
+
+    config = HighpassConfig(**json.loads(snakemake.params.spec)["config"])
+    dc_shard(snakemake.input.audio, snakemake.output.audio, config)
+
+
+if "snakemake" in globals():
+    run_job(main, globals()["snakemake"])

@@ -1,0 +1,39 @@
+"""Fuse systems, write the submission and the tables."""
+
+import json
+from typing import Any
+
+from exvo.jobs import run_job
+
+
+def main(snakemake: Any) -> None:
+    """Map the job to `exvo.report.outcome.write_outcome`."""
+    from pathlib import Path
+
+    from exvo.corpus.table import read_corpus
+    from exvo.report.outcome import OutcomePaths, write_outcome
+    from exvo.scoring.fusion import FusionConfig
+
+    spec = json.loads(snakemake.params.spec)
+    runs = {name: [] for name in spec["systems"]}
+    for val, test in zip(snakemake.input.val, snakemake.input.test, strict=True):
+        runs[Path(val).parent.parent.name].append((val, test))
+    limit = json.loads(snakemake.params.labels)["limit"]
+    write_outcome(
+        read_corpus(Path(snakemake.input.table).parent, limit),
+        runs,
+        FusionConfig(**{**spec["fusion"], "systems": tuple(spec["fusion"]["systems"])}),
+        spec["table1"],
+        snakemake.input.quality,
+        spec["notices"],
+        OutcomePaths(
+            **{
+                name: Path(snakemake.output[name])
+                for name in ("submission", "fusion", "table1_csv", "table1_md")
+            }
+        ),
+    )
+
+
+if "snakemake" in globals():
+    run_job(main, globals()["snakemake"])

@@ -1,0 +1,26 @@
+"""Summarise what became of every clip."""
+
+import json
+from typing import Any
+
+from exvo.jobs import run_job
+
+
+def main(snakemake: Any) -> None:
+    """Map the job to `exvo.audio.quality.summarise_quality`."""
+    from pathlib import Path
+
+    from exvo.audio.quality import summarise_quality
+    from exvo.corpus.table import read_corpus
+
+    spec = json.loads(snakemake.params.spec)
+    by_stage = {
+        stage: [path for path in snakemake.input.audio if Path(path).parent.name == stage]
+        for stage in spec["stages"]
+    }
+    labels = read_corpus(Path(snakemake.input.table).parent, spec["limit"]).labels
+    summarise_quality(by_stage, labels, snakemake.output.clips, snakemake.output.summary)
+
+
+if "snakemake" in globals():
+    run_job(main, globals()["snakemake"])

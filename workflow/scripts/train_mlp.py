@@ -1,0 +1,28 @@
+"""Train one seed of a system on utterance-level features."""
+
+import json
+from typing import Any
+
+from exvo.jobs import run_job
+
+
+def main(snakemake: Any) -> None:
+    """Map the job to `exvo.models.system_mlp.train_mlp_system`."""
+    from pathlib import Path
+
+    from exvo.corpus.table import read_corpus
+    from exvo.models.system_mlp import train_mlp_system
+
+    limit = json.loads(snakemake.params.labels)["limit"]
+    train_mlp_system(
+        snakemake.input.features,
+        read_corpus(Path(snakemake.input.table).parent, limit),
+        json.loads(snakemake.params.spec)["system"],
+        int(snakemake.wildcards.seed),
+        Path(snakemake.output.model).parent,
+        n_threads=snakemake.threads,
+    )
+
+
+if "snakemake" in globals():
+    run_job(main, globals()["snakemake"])

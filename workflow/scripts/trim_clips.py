@@ -1,0 +1,18 @@
+"""Trim the clips of a shard to the voice in them."""
+
+import json
+from typing import Any
+
+from exvo.jobs import run_job
+
+
+def main(snakemake: Any) -> None:
+    """Map the job to `exvo.audio.stage_vad.vad_shard`."""
+    from exvo.audio.stage_vad import VadConfig, vad_shard
+
+    config = VadConfig(**json.loads(snakemake.params.spec)["config"])
+    vad_shard(snakemake.input.audio, snakemake.output.audio, config, n_threads=snakemake.threads)
+
+
+if "snakemake" in globals():
+    run_job(main, globals()["snakemake"])
