@@ -8,19 +8,19 @@ rule convert_clips:
         "results/logs/audio/{stage}/{shard}.log",
     benchmark:
         "results/benchmarks/audio/{stage}/{shard}.tsv"
-    message:
-        "Decoding shard {wildcards.shard} ({wildcards.stage})"
+    wildcard_constraints:
+        stage="raw|baseline",
     conda:
         "../../envs/exvo.yaml"
     threads: 2
     resources:
         mem_mb=1500,
         runtime=60,
-    wildcard_constraints:
-        stage="raw|baseline",
     params:
         spec=PLAN.spec("audio.convert", "exvo.audio.convert"),
         clips=lambda wildcards: PLAN.clips(wildcards.stage, wildcards.shard),
+    message:
+        "Decoding shard {wildcards.shard} ({wildcards.stage})"
     script:
         "../scripts/convert_clips.py"
 
@@ -35,8 +35,6 @@ rule filter_clips:
         "results/logs/audio/dc/{shard}.log",
     benchmark:
         "results/benchmarks/audio/dc/{shard}.tsv"
-    message:
-        "Filtering shard {wildcards.shard}"
     conda:
         "../../envs/exvo.yaml"
     threads: 1
@@ -45,6 +43,8 @@ rule filter_clips:
         runtime=30,
     params:
         spec=PLAN.spec("audio.highpass", "exvo.audio.stage_dc"),
+    message:
+        "Filtering shard {wildcards.shard}"
     script:
         "../scripts/filter_clips.py"
 
@@ -59,8 +59,6 @@ rule denoise_clips:
         "results/logs/audio/denoised/{shard}.log",
     benchmark:
         "results/benchmarks/audio/denoised/{shard}.tsv"
-    message:
-        "Denoising shard {wildcards.shard}"
     conda:
         "../../envs/exvo.yaml"
     threads: 1
@@ -69,6 +67,8 @@ rule denoise_clips:
         runtime=60,
     params:
         spec=PLAN.spec("audio.denoise", "exvo.audio.stage_denoised"),
+    message:
+        "Denoising shard {wildcards.shard}"
     script:
         "../scripts/denoise_clips.py"
 
@@ -83,8 +83,6 @@ rule trim_clips:
         "results/logs/audio/vad/{shard}.log",
     benchmark:
         "results/benchmarks/audio/vad/{shard}.tsv"
-    message:
-        "Trimming shard {wildcards.shard}"
     conda:
         "../../envs/exvo.yaml"
     threads: 1
@@ -93,5 +91,7 @@ rule trim_clips:
         runtime=60,
     params:
         spec=PLAN.spec("audio.vad", "exvo.audio.stage_vad"),
+    message:
+        "Trimming shard {wildcards.shard}"
     script:
         "../scripts/trim_clips.py"

@@ -11,10 +11,16 @@ SOURCE = os.path.join(workflow.basedir, "src")
 sys.path.insert(0, SOURCE)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
 
+import yaml
+
+from exvo.config import with_types
 from exvo.corpus.table import CorpusError
 from exvo.plan import MADE_FROM, Plan
 
-validate(config, "../schemas/config.schema.yaml")
+SCHEMA = os.path.join(workflow.basedir, "workflow/schemas/config.schema.yaml")
+with open(SCHEMA) as file:
+    config = with_types(config, yaml.safe_load(file))
+validate(config, SCHEMA)
 try:
     PLAN = Plan(config)
 except CorpusError as error:

@@ -8,8 +8,6 @@ rule extract_compare:
         "results/logs/features/compare/{stage}/{shard}.log",
     benchmark:
         "results/benchmarks/features/compare/{stage}/{shard}.tsv"
-    message:
-        "Extracting ComParE functionals of shard {wildcards.shard} ({wildcards.stage})"
     conda:
         "../../envs/exvo.yaml"
     threads: 2
@@ -18,6 +16,8 @@ rule extract_compare:
         runtime=60,
     params:
         spec=PLAN.spec("features.compare", "exvo.features.compare"),
+    message:
+        "Extracting ComParE functionals of shard {wildcards.shard} ({wildcards.stage})"
     script:
         "../scripts/extract_compare.py"
 
@@ -33,8 +33,6 @@ rule extract_logmel:
         "results/logs/features/logmel/{stage}/{shard}.log",
     benchmark:
         "results/benchmarks/features/logmel/{stage}/{shard}.tsv"
-    message:
-        "Extracting log-mel spectrograms of shard {wildcards.shard} ({wildcards.stage})"
     conda:
         "../../envs/exvo.yaml"
     threads: 1
@@ -43,6 +41,8 @@ rule extract_logmel:
         runtime=30,
     params:
         spec=PLAN.spec("features.logmel", "exvo.features.logmel"),
+    message:
+        "Extracting log-mel spectrograms of shard {wildcards.shard} ({wildcards.stage})"
     script:
         "../scripts/extract_logmel.py"
 
@@ -59,8 +59,6 @@ rule summarise_logmel:
         "results/logs/features/logmel/{stage}/statistics.log",
     benchmark:
         "results/benchmarks/features/logmel/{stage}/statistics.tsv"
-    message:
-        "Log-mel statistics over Train ({wildcards.stage})"
     conda:
         "../../envs/exvo.yaml"
     threads: 1
@@ -70,5 +68,7 @@ rule summarise_logmel:
     params:
         spec=PLAN.spec("features.logmel", "exvo.features.logmel"),
         clips=PLAN.train_clips,
+    message:
+        "Log-mel statistics over Train ({wildcards.stage})"
     script:
         "../scripts/summarise_logmel.py"

@@ -19,8 +19,6 @@ rule fuse_systems:
         "results/logs/fusion.log",
     benchmark:
         "results/benchmarks/fusion.tsv"
-    message:
-        "Fusing systems, writing the submission and Table 1"
     conda:
         "../../envs/exvo.yaml"
     threads: 1
@@ -31,5 +29,7 @@ rule fuse_systems:
         spec=PLAN.outcome_spec("exvo.report.outcome"),
         labels=PLAN.labels,
         speakers=PLAN.speakers,
+    message:
+        "Fusing systems, writing the submission and Table 1"
     script:
         "../scripts/fuse_systems.py"

@@ -19,8 +19,8 @@ rule train_mlp:
         "results/logs/models/{system}/{seed}.log",
     benchmark:
         "results/benchmarks/models/{system}/{seed}.tsv"
-    message:
-        "Training {wildcards.system}, seed {wildcards.seed}"
+    wildcard_constraints:
+        system=names_pattern(PLAN.system_names("mlp")),
     conda:
         "../../envs/exvo.yaml"
     threads: 1
@@ -28,10 +28,10 @@ rule train_mlp:
         # Train and Val in float32 (1 GB at 39,000 clips) and torch.
         mem_mb=2500,
         runtime=240,
-    wildcard_constraints:
-        system=names_pattern(PLAN.system_names("mlp")),
     params:
         spec=lambda wildcards: PLAN.system_spec(wildcards.system, "exvo.models.system_mlp"),
         labels=PLAN.labels,
+    message:
+        "Training {wildcards.system}, seed {wildcards.seed}"
     script:
         "../scripts/train_mlp.py"

@@ -14,8 +14,6 @@ rule summarise_quality:
         "results/logs/quality.log",
     benchmark:
         "results/benchmarks/quality.tsv"
-    message:
-        "Summarising what became of every clip"
     conda:
         "../../envs/exvo.yaml"
     threads: 1
@@ -24,6 +22,8 @@ rule summarise_quality:
         runtime=30,
     params:
         spec=PLAN.quality_spec("exvo.audio.quality"),
+    message:
+        "Summarising what became of every clip"
     script:
         "../scripts/summarise_quality.py"
 
@@ -36,8 +36,6 @@ rule plot_highpass:
         "results/logs/figures/highpass.log",
     benchmark:
         "results/benchmarks/figures/highpass.tsv"
-    message:
-        "Plotting the response of the high-pass filter"
     conda:
         "../../envs/exvo.yaml"
     threads: 1
@@ -46,5 +44,7 @@ rule plot_highpass:
         runtime=10,
     params:
         spec=PLAN.spec("audio.highpass", "exvo.report.highpass_plot"),
+    message:
+        "Plotting the response of the high-pass filter"
     script:
         "../scripts/plot_highpass.py"
