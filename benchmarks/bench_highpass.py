@@ -4,17 +4,11 @@
 without delay, runs the filter twice, so its response is the square and its output differs; it is timed all
 the same. Ours also measures clipping and power and applies the gain; the peers take out the mean and filter.
 
-Run: ``python benchmarks/bench_highpass.py [--corpus PATH] [--clips N]``; without a corpus, on noise.
+Run: ``python benchmarks/bench_highpass.py [--corpus PATH] [--clips N]``; without a corpus, on demo clips.
 """
 
-import argparse
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
-import imageio_ffmpeg
 import numpy as np
-from common import race, write_records
+from common import parse_arguments, race, read_clips, write_records
 from scipy.signal import fftconvolve, filtfilt
 
 from exvo.audio.highpass import HighpassConfig, design_highpass, highpass_clips
@@ -22,31 +16,9 @@ from exvo.audio.highpass import HighpassConfig, design_highpass, highpass_clips
 RATE = 16000
 
 
-def read_clips(corpus: Path | None, n_clips: int) -> list[np.ndarray]:
-    """Decode clips spread over the corpus to 16 kHz mono; without a corpus, make noise of 1 to 4 s."""
-    if corpus is None:
-        rng = np.random.default_rng(0)
-        lengths = rng.integers(RATE, 4 * RATE, n_clips)
-        return [(0.1 * rng.normal(size=n) + 0.05).astype(np.float32) for n in lengths]
-    paths = sorted((corpus / "raw").glob("*.webm"))
-    paths = [paths[i] for i in np.linspace(0, len(paths) - 1, min(n_clips, len(paths))).astype(int)]
-    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
-
-    def decode(path: Path) -> np.ndarray:
-        output = ["-ac", "1", "-ar", str(RATE), "-f", "f32le", "-"]
-        command = [ffmpeg, "-v", "error", "-i", str(path.resolve()), *output]
-        return np.frombuffer(subprocess.run(command, check=True, capture_output=True).stdout, np.float32)
-
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(decode, paths))
-
-
 def main() -> None:
     """Race the two peers and write the records."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", type=Path)
-    parser.add_argument("--clips", type=int, default=200)
-    arguments = parser.parse_args()
+    arguments = parse_arguments(__doc__, n_clips=200)
     clips = read_clips(arguments.corpus, arguments.clips)
     config = HighpassConfig()
     taps = design_highpass(config, RATE)

@@ -4,23 +4,20 @@ Both forms of the peer's model are raced: ``load_silero_vad()``, which is TorchS
 ``load_silero_vad(onnx=True)``, the file that ours runs too. Clips are high-passed and brought to one peak
 first, as they are in the workflow; that is not timed.
 
-Run: ``python benchmarks/bench_vad.py [--corpus PATH] [--clips N]``; without a corpus, on noise, which has no
-voice.
+Run: ``python benchmarks/bench_vad.py [--corpus PATH] [--clips N]``; without a corpus, on demo clips.
 """
 
-import argparse
 import warnings
-from pathlib import Path
 
 import numpy as np
 import silero_vad
 import torch
-from bench_highpass import RATE, read_clips
-from common import race, write_records
+from common import parse_arguments, race, read_clips, write_records
 
 from exvo.audio.highpass import HighpassConfig, highpass_clips
 from exvo.audio.vad import VadConfig, VoiceSpan, find_voice
 
+RATE = 16_000
 SILERO_DEFAULTS = VadConfig(threshold=0.5, min_speech_ms=250, min_silence_ms=100, pad_ms=30)
 
 
@@ -56,10 +53,7 @@ def describe(name: str, clips: list[np.ndarray], spans: list[VoiceSpan | None]) 
 
 def main() -> None:
     """Compare the spans, race the two peers and write the records."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", type=Path)
-    parser.add_argument("--clips", type=int, default=200)
-    arguments = parser.parse_args()
+    arguments = parse_arguments(__doc__, n_clips=200)
     warnings.simplefilter("ignore")  # deprecations inside silero_vad and torch.jit
     torch.set_num_threads(1)
     clips, _ = highpass_clips(read_clips(arguments.corpus, arguments.clips), RATE, HighpassConfig())

@@ -30,6 +30,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically, in UTF-8 with ``\\n`` line ends."""
+    """Write a text file atomically, in UTF-8 with line feeds."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -69,7 +69,8 @@ def test_eight_channels_are_read(corpus):
 def test_webm_without_a_duration_as_browsers_record_it(corpus):
     pcm = sine(48000, 2.0).astype("<f4").tobytes()
     # To a pipe, the muxer cannot go back to write the duration.
-    webm = ffmpeg("-f", "f32le", "-ar", "48000", "-ac", "1", "-i", "pipe:0", "-c:a", "libopus", "-f", "webm", "pipe:1", data=pcm)  # fmt: skip
+    source = ["-f", "f32le", "-ar", "48000", "-ac", "1", "-i", "pipe:0"]
+    webm = ffmpeg(*source, "-c:a", "libopus", "-f", "webm", "pipe:1", data=pcm)
     (corpus / "a.webm").write_bytes(webm)
     log = subprocess.run(
         [BINARY, "-i", corpus / "a.webm"], capture_output=True, text=True, check=False

@@ -93,7 +93,7 @@ def test_a_key_that_is_not_known_is_refused():
 def config(tmp_path):
     header = "File_ID,Split,Subject_ID,Country,Age," + ",".join(EMOTIONS)
     rows = [
-        f"[{n:02d}],{split},{split[0]}{n % 2},0,30," + ",".join(["1"] * 10)
+        f"[{n:02d}],{split},{split[:2]}{n % 2},0,30," + ",".join(["1"] * 10)
         for n, split in enumerate(["Train"] * 6 + ["Val"] * 3 + ["Test"] * 3)
     ]
     (tmp_path / "data_info.csv").write_text("\n".join([header, *rows]) + "\n")

@@ -30,7 +30,7 @@ class Workflow:
         """Call Snakemake with the config of this object and return all that it prints."""
         config_file = self.root / "test.yaml"
         config_file.write_text(yaml.safe_dump(self.config, sort_keys=False))
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", config_file, *arguments]
+        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--configfile", config_file]
         run = subprocess.run(
             command, cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600
         )

@@ -178,7 +178,7 @@ def test_a_file_of_no_clip_changes_nothing(workflow):
             compare(*STAGES) | train(*STAGES) | FUSE,
         ),
         ("features/logmel.py", "/ 27", "/ 27.0", set()),
-        ("models/mlp_training.py", "_PREDICT_ROWS = 1024", "_PREDICT_ROWS = 512", train(*STAGES) | FUSE),
+        ("models/mlp_training.py", "_BLOCK_BATCHES = 256", "_BLOCK_BATCHES = 128", train(*STAGES) | FUSE),
         ("report/table1.py", '"uar": 3,', '"uar": 4,', FUSE),
         ("audio/vad.py", "# samples the model reads", "# what the model reads", set()),
     ],

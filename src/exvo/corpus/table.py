@@ -296,7 +296,7 @@ def _is_plain_name(clip_id: str) -> bool:
 
 
 def _speaker_problems(splits: np.ndarray, speakers: np.ndarray) -> list[str]:
-    """A speaker in two splits lets a model recognise voices instead of what they express."""
+    """Find speakers in two splits: a model could then recognise voices instead of what they express."""
     first: dict[str, str] = {}
     crossing = np.array(
         [

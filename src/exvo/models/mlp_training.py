@@ -125,8 +125,8 @@ def train_mlp(
             record = {"epoch": epoch, **_train_epoch(step, inputs, targets, order, config.batch_size)}
             record |= {f"s_{task}": network.log_variances[task].item() for task in tasks}
             record |= _validate(network, val_inputs, val_labels, untrained)
-            history.append(record | {"seconds": time.perf_counter() - start})
-            logger.info("epoch %d: %s", epoch, history[-1])
+            history.append(record)
+            logger.info("epoch %d in %.2f s: %s", epoch, time.perf_counter() - start, record)
             quality = (record["val_selection"], -np.nan_to_num(record["val_loss"], nan=np.inf))
             if quality > best or not len(val_rows) or not state:
                 best, best_epoch = quality, epoch

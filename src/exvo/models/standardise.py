@@ -53,8 +53,8 @@ class Standardisation:
             off = chunk - mean
             squares += np.einsum("ij,ij->j", off, off)
         scale = np.sqrt(squares / len(features)).astype(np.float32)
-        # Equal float32 values add up exactly in float64, so a constant deviates by exactly 0; a deviation below
-        # the normal numbers of float32 is too small to divide by.
+        # Equal float32 values add up exactly in float64, so a constant deviates by exactly 0; deviations
+        # below the normal numbers of float32 are too small to divide by.
         constant = scale < np.finfo(np.float32).tiny
         return cls(mean.astype(np.float32), np.where(constant, np.float32(1), scale), constant, max_deviation)
 

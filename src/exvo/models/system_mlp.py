@@ -5,11 +5,11 @@ table flags them.
 """
 
 import json
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from exvo.audio.store import WITHOUT_AUDIO
 from exvo.corpus.labels import Labels
@@ -58,10 +58,9 @@ def train_mlp_system(
     """
     folder = Path(folder)
     config = mlp_config(system)
-    start = time.perf_counter()
     by_split = {split: corpus.labels.take(corpus.labels.split == split) for split in ("Train", "Val", "Test")}
     train, val = read_utterances(shards, [by_split[split].clip_id for split in ("Train", "Val")])
-    read = time.perf_counter()
+    # Standardised in place, each matrix is in memory once; Val is read again for prediction.
     trained = train_mlp(
         *_with_audio(train, by_split["Train"]),
         *_with_audio(val, by_split["Val"]),
@@ -69,20 +68,19 @@ def train_mlp_system(
         seed,
         feature_names=train.names,
         n_threads=n_threads,
+        overwrite=True,
     )
-    trained_at = time.perf_counter()
-    del train
+    del train, val
     save_trained(folder, trained)
-    val_predictions = _predict(trained, val, n_threads)
-    write_predictions(folder / "val.parquet", val_predictions)
-    del val
-    test_predictions = _predict_shards(trained, shards, by_split["Test"].clip_id, n_threads)
-    write_predictions(folder / "test.parquet", test_predictions)
+    predicted = {*by_split["Val"].clip_id, *by_split["Test"].clip_id}
+    answers = _predict_shards(trained, shards, predicted, n_threads)
+    predictions = {split: align(answers, by_split[split].clip_id) for split in ("Val", "Test")}
+    write_predictions(folder / "val.parquet", predictions["Val"])
+    write_predictions(folder / "test.parquet", predictions["Test"])
     record = {
-        "val": score(by_split["Val"], val_predictions).to_json(),
+        "val": score(by_split["Val"], predictions["Val"]).to_json(),
         "best_epoch": trained.best_epoch,
         "n_epochs": len(trained.history),
-        "seconds": {"reading": round(read - start, 2), "training": round(trained_at - read, 2)},
     }
     write_text(folder / "metrics.json", json.dumps(record, indent=1) + "\n")
 
@@ -111,23 +109,12 @@ def _predict(trained: TrainedMlp, features: Utterances, n_threads: int) -> Predi
 
 
 def _predict_shards(
-    trained: TrainedMlp, shards: Sequence[str | Path], clip_ids: np.ndarray, n_threads: int
+    trained: TrainedMlp, shards: Sequence[str | Path], clip_ids: Collection[str], n_threads: int
 ) -> Predictions:
-    """Predict clips shard by shard, so that memory is that of one shard, and return them in the order asked for."""
-    wanted = set(clip_ids)
+    """Predict clips shard by shard, so that memory is that of one shard."""
     parts = []
     for path in shards:
-        (features,) = read_utterances([path], [shard_ids(path, wanted)])
+        names = pq.read_table(path, columns=["clip_id"])["clip_id"].to_pylist()
+        (features,) = read_utterances([path], [[clip_id for clip_id in names if clip_id in clip_ids]])
         parts.append(_predict(trained, features, n_threads))
-    return align(concatenate(parts), clip_ids)
-
-
-def shard_ids(path: str | Path, wanted: set[str]) -> list[str]:
-    """Return those of some clip ids that a Parquet shard has, in its order."""
-    import pyarrow.parquet as pq
-
-    return [
-        clip_id
-        for clip_id in pq.read_table(path, columns=["clip_id"])["clip_id"].to_pylist()
-        if clip_id in wanted
-    ]
+    return concatenate(parts)

@@ -80,7 +80,7 @@ class TrainedMlp:
     history : list of dict
         Per epoch: ``epoch`` (from 1); ``loss_<task>``, the mean of the losses of its batches before each
         step; ``s_<task>`` at its end; ``val_loss`` (all of Val as one batch), ``val_ccc``, ``val_uar``,
-        ``val_mae``, ``val_s_mtl``, ``val_selection``; ``seconds``. NaN where there is nothing to measure.
+        ``val_mae``, ``val_s_mtl``, ``val_selection``. NaN where there is nothing to measure.
     best_epoch : int
         The epoch kept, from 1.
     priors : dict

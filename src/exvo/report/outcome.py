@@ -16,7 +16,7 @@ from exvo.files import write_text
 from exvo.metrics import score
 from exvo.predictions import align, read_predictions
 from exvo.report.table1 import table1_rows, write_table1
-from exvo.scoring.fusion import FusionConfig, Fusion, Run, fuse
+from exvo.scoring.fusion import Fusion, FusionConfig, Run, fuse
 from exvo.scoring.submission import write_submission
 
 
