@@ -1,4 +1,4 @@
-"""The command ``exvo``: make the demo corpus, check a corpus, check and score a submission.
+"""The command ``exvo``: make the demo corpus, check a corpus, predict recordings, score a submission.
 
 Every command imports what it needs when it runs, so that ``--help`` and a finished demo answer at once.
 """
@@ -48,6 +48,38 @@ def check(
     if problems:
         _fail("\n".join([f"{len(problems)} things to look at:", *(f"- {problem}" for problem in problems)]))
     typer.echo("Nothing wrong was found.")
+
+
+@app.command()
+def predict(
+    recordings: Annotated[list[Path], typer.Argument(help="Recordings in anything that ffmpeg reads.")],
+    model: Annotated[
+        list[Path], typer.Option(help="Folder of a trained system; given more than once, the mean is taken.")
+    ],
+    output: Annotated[Path | None, typer.Option(help="Write a CSV instead of printing.")] = None,
+) -> None:
+    """Say what trained systems hear in single recordings, without a corpus or a workflow."""
+    import os
+
+    from exvo.predict import answer_table, predict_files
+
+    try:
+        answers = predict_files(recordings, model, n_threads=os.cpu_count() or 1)
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+    if output is not None:
+        from exvo.files import write_text
+
+        write_text(output, answer_table(answers))
+        typer.echo(f"{len(answers)} recordings: {output}")
+        return
+    for answer in answers:
+        strongest = sorted(answer.emotions.items(), key=lambda item: -item[1])[:3]
+        country = max(answer.countries.items(), key=lambda item: item[1], default=("no country", 1.0))
+        typer.echo(f"{answer.path}  [{answer.status}]" + (f"  {answer.reason}" if answer.reason else ""))
+        typer.echo("  emotion  " + ", ".join(f"{name} {value:.2f}" for name, value in strongest))
+        typer.echo(f"  age      {answer.age:.1f}")
+        typer.echo(f"  country  {country[0]} ({country[1]:.0%})")
 
 
 @app.command()

@@ -20,6 +20,8 @@ from exvo.digest import canonical_json, code_digest, digest
 SOURCE_FOLDER = {"baseline": "wav", "raw": "raw"}
 MADE_FROM = {"dc": "raw", "denoised": "dc", "vad": "denoised"}
 STAGES = ("baseline", "raw", "dc", "denoised", "vad")
+# The section of the config, under `audio`, that sets a stage.
+SECTION = {"baseline": "convert", "raw": "convert", "dc": "highpass", "denoised": "denoise", "vad": "vad"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class System:
     tasks : tuple of str
     training : mapping
         Settings of the encoder and its training.
+    audio : mapping
+        Settings of the stages up to the system's, by section.
+    feature_config : mapping
+        Settings of the feature.
     """
 
     name: str
@@ -40,16 +46,31 @@ class System:
     encoder: str
     tasks: tuple[str, ...]
     training: Mapping[str, object]
+    audio: Mapping[str, object]
+    feature_config: Mapping[str, object]
 
     def spec(self) -> dict[str, object]:
-        """Return what decides the system's weights, but for the data, the seed and the code."""
+        """Return what decides the system's weights, but for the data, the seed and the code.
+
+        A trained system keeps it, so that it can be used on recordings without the config it came from.
+        """
         return {
             "stage": self.stage,
             "feature": self.feature,
             "encoder": self.encoder,
             "tasks": list(self.tasks),
             "training": dict(self.training),
+            "audio": dict(self.audio),
+            "feature_config": dict(self.feature_config),
         }
+
+
+def stage_path(stage: str) -> list[str]:
+    """Return the stages from the recording to a stage, in order."""
+    path = [stage]
+    while path[0] in MADE_FROM:
+        path.insert(0, MADE_FROM[path[0]])
+    return path
 
 
 class Plan:
@@ -210,10 +231,7 @@ class Plan:
         """Return the stages that the systems need, and those that these are made from, in order."""
         needed = set()
         for name in self.compared_systems():
-            stage: str | None = self.systems[name].stage
-            while stage is not None:
-                needed.add(stage)
-                stage = MADE_FROM.get(stage)
+            needed.update(stage_path(self.systems[name].stage))
         return [stage for stage in STAGES if stage in needed]
 
     def system_names(self, encoder: str) -> list[str]:
@@ -245,10 +263,7 @@ class Plan:
     def _possible_stages(self) -> tuple[str, ...]:
         possible = []
         for stage in STAGES:
-            source = stage
-            while source in MADE_FROM:
-                source = MADE_FROM[source]
-            folder = self.corpus.root / SOURCE_FOLDER[source]
+            folder = self.corpus.root / SOURCE_FOLDER[stage_path(stage)[0]]
             if folder.is_dir():
                 possible.append(stage)
             else:
@@ -263,8 +278,18 @@ class Plan:
             if entry is None:  # a config on top of the default one takes a system away with `name: null`
                 continue
             training = {**self.config["encoders"][entry["encoder"]], **entry.get("training", {})}
+            audio = {
+                SECTION[stage]: self.config["audio"][SECTION[stage]] for stage in stage_path(entry["stage"])
+            }
             system = System(
-                name, entry["stage"], entry["feature"], entry["encoder"], tuple(entry["tasks"]), training
+                name=name,
+                stage=entry["stage"],
+                feature=entry["feature"],
+                encoder=entry["encoder"],
+                tasks=tuple(entry["tasks"]),
+                training=training,
+                audio=audio,
+                feature_config=self.config["features"][entry["feature"]],
             )
             if system.stage in self.stages:
                 systems[name] = system

@@ -10,22 +10,20 @@ import pyarrow as pa
 from exvo.audio.store import NO_VOICE, SAMPLE_RATE, Clip, transform_shard
 from exvo.audio.vad import VadConfig, voice_probabilities, voice_span
 
-__all__ = ["VadConfig", "vad_shard"]
+__all__ = ["VadConfig", "vad_clips", "vad_shard"]
 
 MEASURES = {"start": pa.int64(), "end": pa.int64(), "kept": pa.float64(), "voice_probability": pa.float64()}
 
 
 def vad_shard(source: str | Path, target: str | Path, config: VadConfig, *, n_threads: int = 1) -> None:
-    """Trim the clips of the ``denoised`` shard ``source`` and store them as ``target``.
+    """Trim the clips of the ``denoised`` shard ``source`` and store them as ``target``."""
+    transform_shard(source, target, lambda clips: vad_clips(clips, config, n_threads=n_threads), MEASURES)
 
-    A clip without voice is kept whole and flagged.
-    """
 
-    def transform(clips: list[Clip]) -> list[Clip]:
-        probabilities = voice_probabilities([clip.audio for clip in clips], SAMPLE_RATE, n_threads=n_threads)
-        return [_after(clip, of_clip, config) for clip, of_clip in zip(clips, probabilities, strict=True)]
-
-    transform_shard(source, target, transform, MEASURES)
+def vad_clips(clips: Sequence[Clip], config: VadConfig, *, n_threads: int = 1) -> list[Clip]:
+    """Trim clips, all of which have audio; one without voice is kept whole and flagged."""
+    probabilities = voice_probabilities([clip.audio for clip in clips], SAMPLE_RATE, n_threads=n_threads)
+    return [_after(clip, of_clip, config) for clip, of_clip in zip(clips, probabilities, strict=True)]
 
 
 def _after(clip: Clip, probabilities: Sequence[float], config: VadConfig) -> Clip:

@@ -8,7 +8,7 @@ import csv
 import json
 import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -24,13 +24,15 @@ from exvo.models.standardise import Standardisation
 from exvo.models.trained_mlp import MlpConfig, TrainedMlp
 
 
-def save_trained(folder: str | Path, trained: TrainedMlp) -> None:
+def save_trained(folder: str | Path, trained: TrainedMlp, system: Mapping[str, object] | None = None) -> None:
     """Write ``model.safetensors``, ``history.csv`` and, last, ``config.json`` into a folder, made if missing.
 
     Parameters
     ----------
     folder : str or Path
     trained : TrainedMlp
+    system : mapping, optional
+        The stage, the feature and the settings of both that the features came from, kept for prediction.
     """
     folder = Path(folder)
     moments = trained.standardisation
@@ -47,6 +49,7 @@ def save_trained(folder: str | Path, trained: TrainedMlp) -> None:
         writer.writerows(trained.history)
     record = {
         "model": "organisers",
+        "system": None if system is None else dict(system),
         "config": asdict(trained.config),
         "seed": trained.seed,
         "best_epoch": trained.best_epoch,

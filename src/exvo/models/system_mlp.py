@@ -71,7 +71,7 @@ def train_mlp_system(
         overwrite=True,
     )
     del train, val
-    save_trained(folder, trained)
+    save_trained(folder, trained, system)
     predicted = {*by_split["Val"].clip_id, *by_split["Test"].clip_id}
     answers = _predict_shards(trained, shards, predicted, n_threads)
     predictions = {split: align(answers, by_split[split].clip_id) for split in ("Val", "Test")}
@@ -91,8 +91,16 @@ def _with_audio(features: Utterances, labels: Labels) -> tuple[np.ndarray, Label
     return (features.values, labels) if rows.all() else (features.values[rows], labels.take(rows))
 
 
-def _predict(trained: TrainedMlp, features: Utterances, n_threads: int) -> Predictions:
-    """Predict clips; those without audio get the Train prior."""
+def predict_utterances(trained: TrainedMlp, features: Utterances, *, n_threads: int = 1) -> Predictions:
+    """Predict clips; those without audio get the Train prior.
+
+    Parameters
+    ----------
+    trained : TrainedMlp
+    features : Utterances
+        Of ``n`` clips.
+    n_threads : int
+    """
     n = len(features.clip_id)
     rows = ~np.isin(features.status.astype(str), WITHOUT_AUDIO)
     emotion = np.tile(np.asarray(trained.priors["emotion"], dtype=np.float64), (n, 1))
@@ -116,5 +124,5 @@ def _predict_shards(
     for path in shards:
         names = pq.read_table(path, columns=["clip_id"])["clip_id"].to_pylist()
         (features,) = read_utterances([path], [[clip_id for clip_id in names if clip_id in clip_ids]])
-        parts.append(_predict(trained, features, n_threads))
+        parts.append(predict_utterances(trained, features, n_threads=n_threads))
     return concatenate(parts)

@@ -1,0 +1,174 @@
+"""Predict single recordings with trained systems: no corpus, no workflow, nothing written but the answer."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from exvo.audio.convert import ConvertConfig, convert_clip, ffmpeg_binary
+from exvo.audio.stage_dc import HighpassConfig, dc_clips
+from exvo.audio.stage_denoised import DenoiseConfig, denoised_clips
+from exvo.audio.stage_vad import VadConfig, vad_clips
+from exvo.audio.store import Clip, decode, encode
+from exvo.corpus.labels import EMOTIONS, Country
+from exvo.features.compare import CompareConfig, compare_functionals
+from exvo.features.store import Utterances
+from exvo.models.mlp_storage import load_trained
+from exvo.models.system_mlp import predict_utterances
+from exvo.plan import stage_path
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the systems say of one recording; NaN where no system does a task.
+
+    Attributes
+    ----------
+    path : Path
+    status, reason : str
+        As in the quality table; without audio the answer is the prior of the training set.
+    age : float
+        In years.
+    countries : dict of str to float
+        Probability by name.
+    emotions : dict of str to float
+        Intensity in [0, 1] by name.
+    """
+
+    path: Path
+    status: str
+    reason: str
+    age: float
+    countries: dict[str, float]
+    emotions: dict[str, float]
+
+
+def predict_files(paths: Sequence[Path], models: Sequence[Path], *, n_threads: int = 1) -> list[Answer]:
+    """Predict recordings by the mean of trained systems.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Recordings in anything that ffmpeg reads.
+    models : sequence of Path
+        Folders of trained systems (``results/models/<system>/<seed>``), of the same countries.
+    n_threads : int
+
+    Returns
+    -------
+    list of Answer
+        In the order of ``paths``. They are what the workflow says of the same recordings as clips of a corpus.
+
+    Raises
+    ------
+    ValueError
+        Where a model folder does not say what its features came from, or models differ in their countries.
+    """
+    answers, countries, clips = [], None, []
+    for folder in models:
+        system = _system(folder)
+        trained = load_trained(folder)
+        if countries not in (None, trained.countries):
+            raise ValueError(f"{folder}: of other countries than {models[0]}; predict with one of them")
+        countries = trained.countries
+        clips = _clips(paths, system, n_threads)
+        answers.append(predict_utterances(trained, _features(clips, system, n_threads), n_threads=n_threads))
+    with np.errstate(invalid="ignore"):
+        age = _mean([answer.age for answer in answers])
+        country = _mean([answer.country for answer in answers])
+        emotion = _mean([answer.emotion for answer in answers])
+    return [
+        Answer(
+            path,
+            clip.status,
+            clip.reason,
+            float(age[row]),
+            _named(countries, country[row]),
+            dict(zip(EMOTIONS, emotion[row].tolist(), strict=True)),
+        )
+        for row, (path, clip) in enumerate(zip(paths, clips, strict=True))
+    ]
+
+
+def answer_table(answers: Sequence[Answer]) -> str:
+    """Return answers as CSV: a row a recording, countries by probability, a missing number empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    countries = list(answers[0].countries) if answers else []
+    writer.writerow(["file", "status", "reason", "Age", *(f"P({name})" for name in countries), *EMOTIONS])
+    for answer in answers:
+        numbers = [answer.age, *answer.countries.values(), *answer.emotions.values()]
+        cells = ["" if np.isnan(number) else f"{number:.6g}" for number in numbers]
+        writer.writerow([answer.path, answer.status, answer.reason, *cells])
+    return text.getvalue()
+
+
+def _system(folder: Path) -> dict:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(
+            f"{folder}: no config.json; name the folder of a trained system, results/models/<system>/<seed>"
+        )
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if not record.get("system"):
+        raise ValueError(
+            f"{folder}: config.json does not say what the features came from; train the system again"
+        )
+    return record["system"]
+
+
+def _clips(paths: Sequence[Path], system: dict, n_threads: int) -> list[Clip]:
+    """Take recordings through the stages of a system, rounded between stages as the shards round them."""
+    audio = system["audio"]
+    config = ConvertConfig(**audio["convert"])
+    binary = ffmpeg_binary(config.ffmpeg)
+    clips = []
+    for path in paths:
+        # A user names recordings; where a link among them leads is the user's own affair.
+        file = path.resolve()
+        names = {path.name: file.name if file.exists() else None}
+        clips.append(convert_clip(path.name, folder=file.parent, files=names, config=config, binary=binary))
+    steps = {
+        "dc": lambda some: dc_clips(some, HighpassConfig(**audio["highpass"])),
+        "denoised": lambda some: denoised_clips(some, DenoiseConfig(**audio["denoise"])),
+        "vad": lambda some: vad_clips(some, VadConfig(**audio["vad"]), n_threads=n_threads),
+    }
+    clips = [_rounded(clip, 16 if system["stage"] == "baseline" else 24) for clip in clips]
+    for stage in stage_path(system["stage"])[1:]:
+        rows = [row for row, clip in enumerate(clips) if clip.audio is not None]
+        for row, clip in zip(rows, steps[stage]([clips[row] for row in rows]), strict=True):
+            clips[row] = _rounded(clip, 16)
+    return clips
+
+
+def _rounded(clip: Clip, bits: int) -> Clip:
+    if clip.audio is None:
+        return clip
+    return Clip(
+        clip.clip_id, decode(encode(clip.audio, clip.clip_id, bits)), clip.status, clip.reason, clip.measures
+    )
+
+
+def _features(clips: Sequence[Clip], system: dict, n_threads: int) -> Utterances:
+    rows = [row for row, clip in enumerate(clips) if clip.audio is not None]
+    config = CompareConfig(**system["feature_config"])
+    found, names = compare_functionals([clips[row].audio for row in rows], config, n_threads=n_threads)
+    values = np.full((len(clips), len(names)), np.nan, dtype=np.float32)
+    values[rows] = found
+    ids = np.array([f"{row}" for row in range(len(clips))], dtype=object)
+    return Utterances(ids, np.array([clip.status for clip in clips], dtype=object), values, tuple(names))
+
+
+def _mean(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Average over the systems that do a task; NaN where none does."""
+    stack = np.stack(parts)
+    known = ~np.isnan(stack)
+    return np.where(known.any(axis=0), np.where(known, stack, 0).sum(axis=0) / known.sum(axis=0), np.nan)
+
+
+def _named(countries: Sequence[Country] | None, probabilities: np.ndarray) -> dict[str, float]:
+    return {country.name: float(p) for country, p in zip(countries or (), probabilities, strict=True)}
