@@ -50,3 +50,15 @@ def limit_threads(n_threads: int) -> None:
     """Let the numerical libraries use as many threads as the job has; call before they are imported."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
         os.environ[name] = str(n_threads)
+
+
+def lend_to_scripts(source: Path) -> None:
+    """Let the scripts that this process starts import the package from a checkout.
+
+    Parameters
+    ----------
+    source : Path
+        The folder that holds the package.
+    """
+    paths = [str(source), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)

@@ -26,11 +26,13 @@ class Workflow:
     def corpus(self) -> Path:
         return self.root / "corpus"
 
-    def run(self, *arguments: str, check: bool = True) -> str:
+    def run(self, *targets: str, flags: tuple[str, ...] = (), check: bool = True) -> str:
         """Call Snakemake with the config of this object and return all that it prints."""
         config_file = self.root / "test.yaml"
         config_file.write_text(yaml.safe_dump(self.config, sort_keys=False))
-        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--configfile", config_file]
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", config_file, *flags]
+        # Options with several values would take the targets for more of them.
+        command += ["--", *targets]
         run = subprocess.run(
             command, cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600
         )
@@ -39,7 +41,7 @@ class Workflow:
 
     def planned(self, *targets: str) -> set[str]:
         """Return the messages of the jobs that a call would run now."""
-        printed = self.run("--dry-run", *targets)
+        printed = self.run(*targets, flags=("--dry-run",))
         return set(re.findall(r"^Job \d+: (.+)$", printed, re.MULTILINE))
 
     def copy(self, root: Path) -> "Workflow":

@@ -202,11 +202,11 @@ def test_fewer_clips_by_limit_runs_all_stages_again(workflow):
 
 def test_a_broken_config_is_refused_with_the_key(workflow):
     workflow.config["audio"] = {"vad": {"treshold": 0.2}}
-    assert "treshold" in workflow.run("--dry-run", check=False)
+    assert "treshold" in workflow.run(flags=("--dry-run",), check=False)
 
 
 def test_stages_that_the_corpus_cannot_have_are_left_out_with_a_notice(workflow):
     shutil.rmtree(workflow.corpus / "wav")
-    printed = workflow.run("--dry-run")
+    printed = workflow.run(flags=("--dry-run",))
     assert "system organisers-baseline is left out" in printed
     assert "(baseline)" not in printed

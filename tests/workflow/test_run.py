@@ -126,9 +126,18 @@ def test_the_same_command_gives_the_same_bytes(finished, results, tmp_path):
     again = finished.copy(tmp_path / "again")
     targets = ["results/models/organisers-denoised/0/test.parquet", "results/audio/denoised/0000.parquet"]
     before = {target: (again.root / target).read_bytes() for target in targets}
-    again.run("--forcerun", "denoise_clips", "--", *targets)
+    again.run(*targets, flags=("--forcerun", "denoise_clips"))
     for target in targets:
         assert (again.root / target).read_bytes() == before[target], target
+
+
+def test_logmel_and_the_response_of_the_filter_are_there_to_ask_for(finished, results):
+    targets = ["results/features/logmel/raw/statistics.json", "results/figures/highpass.png"]
+    finished.run(*targets)
+    statistics = json.loads((finished.root / targets[0]).read_text())
+    labels = read_corpus(finished.corpus).labels
+    assert statistics["n_clips"] == (labels.split == "Train").sum() and len(statistics["mean"]) == 80
+    assert (finished.root / targets[1]).read_bytes().startswith(b"\x89PNG")
 
 
 def test_it_runs_from_anywhere_on_another_corpus(finished, tmp_path):
@@ -148,4 +157,4 @@ def test_a_failing_job_shows_its_real_error(finished, tmp_path):
 
 
 def test_the_workflow_passes_its_linter(finished):
-    assert "Congratulations" in finished.run("--lint")
+    assert "Congratulations" in finished.run(flags=("--lint",))

@@ -1,26 +1,26 @@
-import os
 import re
 import sys
+from pathlib import Path
 
+import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.utils import validate
 
-# The library is used from the checkout, here and in the jobs, also where it is not installed (conda).
-SOURCE = os.path.join(workflow.basedir, "src")
-sys.path.insert(0, SOURCE)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
-
-import yaml
+# The library is used from the checkout, also where it is not installed (conda).
+SOURCE = Path(workflow.basedir, "src")
+sys.path.insert(0, str(SOURCE))
 
 from exvo.config import with_types
 from exvo.corpus.table import CorpusError
-from exvo.plan import MADE_FROM, Plan
+from exvo.jobs import lend_to_scripts
+from exvo.plan import Plan
 
-SCHEMA = os.path.join(workflow.basedir, "workflow/schemas/config.schema.yaml")
-with open(SCHEMA) as file:
-    config = with_types(config, yaml.safe_load(file))
-validate(config, SCHEMA)
+lend_to_scripts(SOURCE)
+
+SCHEMA = Path(workflow.basedir, "workflow/schemas/config.schema.yaml")
+config = with_types(config, yaml.safe_load(SCHEMA.read_text()))
+validate(config, str(SCHEMA))
 try:
     PLAN = Plan(config)
 except CorpusError as error:
@@ -45,7 +45,9 @@ def shards(pattern, **wildcards):
 
 def system_predictions(names, split):
     """Return the files of predictions of some systems, every seed of each."""
-    return expand("results/models/{system}/{seed}/" + split + ".parquet", system=names, seed=PLAN.seeds())
+    return expand(
+        "results/models/{system}/{seed}/{split}.parquet", system=names, seed=PLAN.seeds(), split=split
+    )
 
 
 def names_pattern(names):
