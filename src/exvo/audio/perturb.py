@@ -1,0 +1,89 @@
+"""Speed perturbation: clips of Train played faster and slower, as audio of their own (Ko et al., Interspeech 2015).
+
+Speed changes duration and pitch together, as a tape does: at factor 1.1 a clip is 1.1 times shorter and its pitch
+1.1 times higher. The derived shard holds the Train clips only: nothing is trained on perturbed Val or Test.
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from scipy.signal import firwin, resample_poly
+
+from exvo.audio.store import Clip, read_shard, write_shard
+
+MEASURES = {"factor": pa.float64(), "gain_db": pa.float64()}
+# Resampling by up / down works with small whole numbers; 0.9 and 1.1 are 9/10 and 11/10.
+MAX_DENOMINATOR = 100
+HALF_WIDTH = 32  # of the resampling filter, in samples of the slower side
+
+
+def perturb_shard(source: str | Path, target: str | Path, factor: float, train_ids: Collection[str]) -> None:
+    """Change the speed of the Train clips of a shard and store them.
+
+    Parameters
+    ----------
+    source, target : str or Path
+        Audio shards.
+    factor : float
+        As for `change_speed`.
+    train_ids : collection of str
+        Clips of Train; the others have no row in ``target``.
+    """
+    clips = [clip for clip in read_shard(source) if clip.clip_id in train_ids]
+    write_shard(target, [_perturbed(clip, factor) for clip in clips], MEASURES, bits=16)
+
+
+def change_speed(audio: np.ndarray, factor: float) -> np.ndarray:
+    """Play a signal ``factor`` times as fast.
+
+    Parameters
+    ----------
+    audio : np.ndarray [shape=(n_samples,)]
+    factor : float
+        Above 1 is faster, shorter and higher.
+
+    Returns
+    -------
+    np.ndarray [shape=(ceil(n_samples / factor),), float32]
+        Band-limited: what a higher speed would move beyond half the sample rate is removed.
+
+    Raises
+    ------
+    ValueError
+        Where the factor is not positive or no ratio of small whole numbers.
+    """
+    ratio = Fraction(factor).limit_denominator(MAX_DENOMINATOR)
+    if ratio <= 0 or abs(float(ratio) - factor) > 1e-9:
+        raise ValueError(
+            f"speed: the factor must be a ratio of whole numbers up to {MAX_DENOMINATOR}, not {factor}"
+        )
+    if ratio == 1 or not len(audio):
+        return np.asarray(audio, dtype=np.float32)
+    up, down = ratio.denominator, ratio.numerator
+    return resample_poly(audio.astype(np.float64), up, down, window=_low_pass(max(up, down))).astype(
+        np.float32
+    )
+
+
+@cache
+def _low_pass(rate: int) -> np.ndarray:
+    """Return a low-pass 80 dB down at 1 / ``rate`` of half the sampling rate; SciPy's own is 6 dB down there."""
+    half = HALF_WIDTH * rate
+    # Kaiser: a filter of this length and beta has a transition of about 5 / (2 * HALF_WIDTH) of the pass band.
+    return firwin(2 * half + 1, (1 - 2.6 / HALF_WIDTH) / rate, window=("kaiser", 8.0))
+
+
+def _perturbed(clip: Clip, factor: float) -> Clip:
+    if clip.audio is None:
+        return clip
+    audio = change_speed(clip.audio, factor)
+    # Between the samples a signal can be higher than at them: scaled down, it is not clipped.
+    peak = float(np.abs(audio).max(initial=0.0))
+    gain = 1.0 / peak if peak > 1.0 else 1.0
+    measures = {"factor": factor, "gain_db": 20 * float(np.log10(gain))}
+    return replace(clip, audio=audio if gain == 1.0 else (audio * gain).astype(np.float32), measures=measures)
