@@ -191,7 +191,7 @@ class Plan:
         name = self.config["submission"]
         value = {
             "fusion": {"name": name, **self.config["fusions"][name], "systems": self.fused_systems()},
-            "table1": self.table1(),
+            "tables": self.tables(),
             "systems": {name: self.systems[name].spec() for name in self.compared_systems()},
             "seeds": self.seeds(),
             "notices": self.notices,
@@ -216,15 +216,18 @@ class Plan:
             raise CorpusError(f"config: the corpus allows none of the systems of the fusion {name}")
         return left
 
-    def table1(self) -> dict[str, str]:
-        """Return the system of every stage in Table 1, as far as the corpus allows them."""
-        rows = self.config["tables"]["table1"]
-        left = self.available([name for name in rows.values() if name], "tables.table1")
-        return {stage: rows[stage] for stage in STAGES if rows.get(stage) in left}
+    def tables(self) -> dict[str, dict[str, str]]:
+        """Return, by table, the system of each row, as far as the corpus allows them; empty tables are left out."""
+        tables = {}
+        for table, rows in self.config["tables"].items():
+            named = {row: name for row, name in (rows or {}).items() if name}
+            left = self.available(list(named.values()), f"tables.{table}")
+            tables[table] = {row: name for row, name in named.items() if name in left}
+        return {table: rows for table, rows in tables.items() if rows}
 
     def compared_systems(self) -> list[str]:
         """Return the systems that the fusion or a table needs, in the order of the config."""
-        needed = {*self.fused_systems(), *self.table1().values()}
+        needed = {*self.fused_systems(), *(name for rows in self.tables().values() for name in rows.values())}
         return [name for name in self.systems if name in needed]
 
     def used_stages(self) -> list[str]:

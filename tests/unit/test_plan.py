@@ -110,7 +110,7 @@ def test_a_corpus_without_wav_has_no_baseline(config):
     assert plan.stages == ("raw", "dc", "denoised", "vad")
     assert "organisers-baseline" not in plan.systems and len(plan.systems) == 4
     assert any("organisers-baseline is left out" in notice for notice in plan.notices)
-    assert plan.table1() == {stage: f"organisers-{stage}" for stage in plan.stages}
+    assert plan.tables()["table1"] == {stage: f"organisers-{stage}" for stage in plan.stages}
 
 
 def test_only_stages_on_the_way_to_a_system_are_used(config):

@@ -9,10 +9,9 @@ rule fuse_systems:
     output:
         submission=ensure("results/fusion/test_preds.csv", non_empty=True),
         fusion="results/fusion/fusion.json",
-        table1_csv="results/tables/table1.csv",
-        table1_md=report(
-            "results/tables/table1.md",
-            caption="../report/table1.rst",
+        tables=report(
+            expand("results/tables/{table}.{ending}", table=PLAN.tables(), ending=["csv", "md"]),
+            caption="../report/tables.rst",
             category="Tables",
         ),
     log:
@@ -30,6 +29,6 @@ rule fuse_systems:
         labels=PLAN.labels,
         speakers=PLAN.speakers,
     message:
-        "Fusing systems, writing the submission and Table 1"
+        "Fusing systems, writing the submission and the tables"
     script:
         "../scripts/fuse_systems.py"

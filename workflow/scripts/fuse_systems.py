@@ -23,14 +23,13 @@ def main(snakemake: Any) -> None:
         read_corpus(Path(snakemake.input.table).parent, limit),
         runs,
         FusionConfig(**{**spec["fusion"], "systems": tuple(spec["fusion"]["systems"])}),
-        spec["table1"],
+        spec["tables"],
         snakemake.input.quality,
         spec["notices"],
         OutcomePaths(
-            **{
-                name: Path(snakemake.output[name])
-                for name in ("submission", "fusion", "table1_csv", "table1_md")
-            }
+            Path(snakemake.output.submission),
+            Path(snakemake.output.fusion),
+            Path(snakemake.output.tables[0]).parent,
         ),
     )
 

@@ -1,4 +1,4 @@
-"""The last step: fuse the systems, write the submission, score what can be scored, and write Table 1.
+"""The last step: fuse the systems, write the submission, score what can be scored, and write the tables.
 
 Weights are chosen on Val. The Test labels are read here and nowhere else, once everything is chosen.
 """
@@ -15,26 +15,25 @@ from exvo.corpus.table import Corpus, read_test_labels
 from exvo.files import write_text
 from exvo.metrics import score
 from exvo.predictions import align, read_predictions
-from exvo.report.table1 import table1_rows, write_table1
+from exvo.report.systems_table import TABLES, table_rows, write_table
 from exvo.scoring.fusion import Fusion, FusionConfig, Run, fuse
 from exvo.scoring.submission import write_submission
 
 
 @dataclass(frozen=True)
 class OutcomePaths:
-    """Where the outcome goes."""
+    """Where the outcome goes: two files and the folder of the tables."""
 
     submission: Path
     fusion: Path
-    table1_csv: Path
-    table1_md: Path
+    tables: Path
 
 
 def write_outcome(
     corpus: Corpus,
     runs: Mapping[str, Sequence[tuple[str | Path, str | Path]]],
     fusion: FusionConfig,
-    table1: Mapping[str, str],
+    tables: Mapping[str, Mapping[str, str]],
     quality: str | Path,
     notices: Sequence[str],
     paths: OutcomePaths,
@@ -48,8 +47,8 @@ def write_outcome(
         Files of predictions of Val and Test, a pair a seed, by system.
     fusion : FusionConfig
         The fusion that becomes the submission.
-    table1 : mapping of str to str
-        System by stage.
+    tables : mapping of str to mapping of str to str
+        By table (``table1``...), the system of each of its rows.
     quality : str or Path
         The quality table, which says which clips have no audio.
     notices : sequence of str
@@ -71,11 +70,15 @@ def write_outcome(
         "notices": list(notices),
     }
     write_text(paths.fusion, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    scores = {
-        stage: [score(val, align(run.val, val.clip_id)) for run in read[system]]
-        for stage, system in table1.items()
+    val_scores = {
+        name: [score(val, align(run.val, val.clip_id)) for run in seeds] for name, seeds in read.items()
     }
-    write_table1(table1_rows(scores), paths.table1_csv, paths.table1_md, [f"{notice}." for notice in notices])
+    for name, systems in tables.items():
+        spec = TABLES[name]
+        rows = table_rows(spec, {row: val_scores[system] for row, system in systems.items()})
+        notes = [f"Rows: {', '.join(f'{row} is {system}' for row, system in systems.items())}."]
+        notes += [f"{notice}." for notice in notices]
+        write_table(spec, rows, paths.tables / f"{name}.csv", paths.tables / f"{name}.md", notes)
 
 
 def _test_scores(corpus: Corpus, fused: Fusion, runs: Mapping[str, Sequence[Run]]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Table 1 with means and deviations worked out by hand."""
+"""Tables of systems with means and deviations worked out by hand."""
 
 import csv
 
@@ -7,7 +7,9 @@ import pytest
 
 from exvo.metrics import Scores, s_mtl
 from exvo.report import paper
-from exvo.report.table1 import table1_rows, write_table1
+from exvo.report.systems_table import TABLES, table_rows, write_table
+
+TABLE_1 = TABLES["table1"]
 
 NAN = float("nan")
 DASH = "\N{EN DASH}"
@@ -20,14 +22,14 @@ def make_scores(ccc=0.5, uar=0.5, mae=4.0, s_mtl=99.0, n=(30, 20, 10)):
 
 def write(tmp_path, scores, notes=()):
     csv_path, md_path = tmp_path / "table1.csv", tmp_path / "table1.md"
-    write_table1(table1_rows(scores), csv_path, md_path, notes)
+    write_table(TABLE_1, table_rows(TABLE_1, scores), csv_path, md_path, notes)
     with csv_path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file)), md_path.read_text(encoding="utf-8")
 
 
 def test_mean_and_deviation_over_seeds_by_hand():
-    (row,) = table1_rows(
-        {"raw": [make_scores(0.4, 0.5, 4), make_scores(0.5, 0.5, 5), make_scores(0.6, 0.5, 3)]}
+    (row,) = table_rows(
+        TABLE_1, {"raw": [make_scores(0.4, 0.5, 4), make_scores(0.5, 0.5, 5), make_scores(0.6, 0.5, 3)]}
     )
     assert row.mean["ccc"] == pytest.approx(0.5)
     assert row.deviation["ccc"] == pytest.approx(0.1)
@@ -100,9 +102,9 @@ def test_no_stages_at_all_still_makes_both_files(tmp_path):
 
 def test_seeds_on_different_clips_are_refused():
     with pytest.raises(ValueError, match="different clips"):
-        table1_rows({"raw": [make_scores(), make_scores(n=(29, 20, 10))]})
+        table_rows(TABLE_1, {"raw": [make_scores(), make_scores(n=(29, 20, 10))]})
     with pytest.raises(ValueError, match="no seeds"):
-        table1_rows({"raw": []})
+        table_rows(TABLE_1, {"raw": []})
 
 
 def test_the_figures_of_the_paper_give_its_s_mtl():
@@ -113,3 +115,39 @@ def test_the_figures_of_the_paper_give_its_s_mtl():
     for table in (paper.TABLE3, paper.TABLE4):
         for figures in table.values():
             assert s_mtl(figures.ccc, figures.uar, figures.mae) == pytest.approx(figures.s_mtl, abs=2e-3)
+
+
+def test_table_3_has_the_figures_of_the_paper_by_name(tmp_path):
+    spec = TABLES["table3"]
+    scores = {"mine": [make_scores()], "Conformer (STRF)": [make_scores(0.5, 0.5, 4)]}
+    write_table(spec, table_rows(spec, scores), tmp_path / "t.csv", tmp_path / "t.md")
+    with (tmp_path / "t.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["system"] for row in rows] == ["Conformer (STRF)", "mine"]
+    assert [rows[0][f"paper_{name}"] for name in ("uar", "mae", "ccc", "s_mtl")] == [
+        "0.504",
+        "4.03",
+        "0.507",
+        "0.375",
+    ]
+    assert rows[1]["paper_uar"] == ""
+    text = (tmp_path / "t.md").read_text()
+    assert (
+        "| Conformer (STRF) | 0.500 | 4.00 | 0.500 | 0.375 | 1 | 20 / 10 / 30 | 0.504 | 4.03 | 0.507 | 0.375 |"
+        in text
+    )
+    assert (
+        f"| mine | 0.500 | 4.00 | 0.500 | 0.375 | 1 | 20 / 10 / 30 | {DASH} | {DASH} | {DASH} | {DASH} |"
+        in text
+    )
+
+
+def test_table_2_shows_a_dash_where_a_system_has_no_such_task(tmp_path):
+    spec = TABLES["table2"]
+    scores = {"age only": [make_scores(NAN, NAN, 4.5, n=(0, 0, 10))]}
+    write_table(spec, table_rows(spec, scores), tmp_path / "t.csv", tmp_path / "t.md")
+    text = (tmp_path / "t.md").read_text()
+    assert (
+        f"| age only | {DASH} | 4.50 | {DASH} | {DASH} | 1 | 0 / 10 / 0 | {DASH} | 4.02 | {DASH} | {DASH} |"
+        in text
+    )
