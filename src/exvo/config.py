@@ -1,16 +1,17 @@
-"""Give config values from the command line their types.
+"""Complete a config by its schema: types for what came from the command line, defaults for what was left out.
 
-Snakemake reads ``--config corpus='{root: PATH, limit: 500}'`` as nested text: the 500 arrives as ``"500"``. The
-schema knows what it should be.
+Snakemake reads ``--config corpus='{root: PATH, limit: 500}'`` as nested text: the 500 arrives as ``"500"``, and the
+schema knows what it should be. Snakemake's own way to set defaults fails where an object may also be null.
 """
 
+import copy
 from collections.abc import Mapping
 
 import yaml
 
 
-def with_types(value: object, schema: Mapping, definitions: Mapping | None = None) -> object:
-    """Return a config value with every text that the schema wants as something else read as YAML.
+def complete(value: object, schema: Mapping, definitions: Mapping | None = None) -> object:
+    """Return a config value with texts read as the schema wants them and with defaults set, level by level.
 
     Parameters
     ----------
@@ -24,26 +25,35 @@ def with_types(value: object, schema: Mapping, definitions: Mapping | None = Non
     Returns
     -------
     object
-        A text that cannot be read so stays as it is, for validation to refuse.
+        What does not fit the schema stays as it is, for validation to refuse.
     """
     definitions = schema.get("$defs", {}) if definitions is None else definitions
+    schema = _resolved(schema, definitions)
+    kinds = schema.get("type", "string" if "enum" in schema else ())
+    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    if isinstance(value, str) and kinds and ("string" not in kinds or (value == "null" and "null" in kinds)):
+        try:
+            value = yaml.safe_load(value)
+        except yaml.YAMLError:
+            return value
+    if isinstance(value, Mapping):
+        named, others = schema.get("properties", {}), schema.get("additionalProperties")
+        others = others if isinstance(others, Mapping) else {}
+        result = {key: complete(item, named.get(key, others), definitions) for key, item in value.items()}
+        for key, part in named.items():
+            if key not in result and "default" in part:
+                result[key] = complete(copy.deepcopy(part["default"]), part, definitions)
+        return result
+    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
+        return [complete(item, schema["items"], definitions) for item in value]
+    return value
+
+
+def _resolved(schema: Mapping, definitions: Mapping) -> Mapping:
+    """Follow a reference, and of alternatives take the object: null needs no completion."""
     if "$ref" in schema:
         schema = definitions[schema["$ref"].rsplit("/", 1)[1]]
     for option in schema.get("oneOf", ()):
         if option.get("type") == "object":
             schema = option
-    kinds = schema.get("type", "string" if "enum" in schema else ())
-    if isinstance(value, str) and kinds and "string" not in ([kinds] if isinstance(kinds, str) else kinds):
-        try:
-            value = yaml.safe_load(value)
-        except yaml.YAMLError:
-            return value
-    if isinstance(value, str) and value == "null" and not isinstance(kinds, str) and "null" in kinds:
-        return None
-    if isinstance(value, Mapping):
-        named, others = schema.get("properties", {}), schema.get("additionalProperties")
-        others = others if isinstance(others, Mapping) else {}
-        return {key: with_types(item, named.get(key, others), definitions) for key, item in value.items()}
-    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
-        return [with_types(item, schema["items"], definitions) for item in value]
-    return value
+    return schema

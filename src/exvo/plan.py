@@ -6,7 +6,6 @@ table needs, and the raw folder is listed once.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -15,62 +14,15 @@ from exvo.corpus.labels import SPLITS
 from exvo.corpus.shards import ClipFile, clips_digest, scan_files, shard_clips
 from exvo.corpus.table import TABLE, TEST_TABLE, Corpus, CorpusError, read_corpus
 from exvo.digest import canonical_json, code_digest, digest
-
-# Which folder of the corpus a decoded stage reads, and what each other stage is made from.
-SOURCE_FOLDER = {"baseline": "wav", "raw": "raw"}
-MADE_FROM = {"dc": "raw", "denoised": "dc", "vad": "denoised"}
-STAGES = ("baseline", "raw", "dc", "denoised", "vad")
-# The section of the config, under `audio`, that sets a stage.
-SECTION = {"baseline": "convert", "raw": "convert", "dc": "highpass", "denoised": "denoise", "vad": "vad"}
-
-
-@dataclass(frozen=True)
-class System:
-    """A system of the config, whole: its own entry over the defaults of its encoder.
-
-    Attributes
-    ----------
-    name, stage, feature, encoder : str
-    tasks : tuple of str
-    training : mapping
-        Settings of the encoder and its training.
-    audio : mapping
-        Settings of the stages up to the system's, by section.
-    feature_config : mapping
-        Settings of the feature.
-    """
-
-    name: str
-    stage: str
-    feature: str
-    encoder: str
-    tasks: tuple[str, ...]
-    training: Mapping[str, object]
-    audio: Mapping[str, object]
-    feature_config: Mapping[str, object]
-
-    def spec(self) -> dict[str, object]:
-        """Return what decides the system's weights, but for the data, the seed and the code.
-
-        A trained system keeps it, so that it can be used on recordings without the config it came from.
-        """
-        return {
-            "stage": self.stage,
-            "feature": self.feature,
-            "encoder": self.encoder,
-            "tasks": list(self.tasks),
-            "training": dict(self.training),
-            "audio": dict(self.audio),
-            "feature_config": dict(self.feature_config),
-        }
-
-
-def stage_path(stage: str) -> list[str]:
-    """Return the stages from the recording to a stage, in order."""
-    path = [stage]
-    while path[0] in MADE_FROM:
-        path.insert(0, MADE_FROM[path[0]])
-    return path
+from exvo.systems import (
+    SOURCE_FOLDER,
+    SPEEDS,
+    STAGES,
+    SequenceFiles,
+    System,
+    configured_systems,
+    stage_path,
+)
 
 
 class Plan:
@@ -127,6 +79,10 @@ class Plan:
             value = value[key]
         return canonical_json({"config": value, "section": section, "code": code_digest(*modules)})
 
+    def code(self, *modules: str) -> str:
+        """Return, as JSON text, the digest of code that no section of the config sets."""
+        return canonical_json({"code": code_digest(*modules)})
+
     def clips(self, stage: str, shard: str) -> str:
         """Return, as JSON text, the clips of a shard, their files and a digest of the files' state."""
         folder, ids = SOURCE_FOLDER[stage], self.shards[shard]
@@ -142,6 +98,23 @@ class Plan:
     def system_spec(self, name: str, *modules: str) -> str:
         """Return the canonical JSON text of a system and of the code that trains it."""
         return canonical_json({"system": self.systems[name].spec(), "code": code_digest(*modules)})
+
+    def sequences(self, name: str) -> SequenceFiles:
+        """Return the feature files of a system that reads sequences."""
+        system = self.systems[name]
+
+        def files(stage: str, ending: str) -> list[str]:
+            folder = f"results/features/{system.feature}/{stage}"
+            return [f"{folder}/{shard}.{ending}" for shard in self.shards]
+
+        speeds = SPEEDS if system.training["speed_perturbation"] else ()
+        derived = [f"{system.stage}@{speed}" for speed in speeds]
+        return SequenceFiles(
+            f"results/features/{system.feature}/{system.stage}/statistics.json",
+            files(system.stage, "npy"),
+            files(system.stage, "parquet"),
+            [path for stage in derived for ending in ("npy", "parquet") for path in files(stage, ending)],
+        )
 
     @cached_property
     def labels(self) -> str:
@@ -166,11 +139,14 @@ class Plan:
         test = "none" if blind else hashlib.sha256(path.read_bytes()).hexdigest()[:32]
         return canonical_json({"test_labels": test, "speakers": digest(texts)})
 
+    def train_clips_of(self, shard: str) -> str:
+        """Return, as JSON text, the Train clips of a shard."""
+        return canonical_json([clip_id for clip_id in self.shards[shard] if clip_id in self._train_ids])
+
     @cached_property
     def train_clips(self) -> str:
         """JSON text that changes with the set of Train clips."""
-        labels = self.corpus.labels
-        train = digest(sorted(labels.clip_id[labels.split == SPLITS[0]]))
+        train = digest(sorted(self._train_ids))
         return canonical_json({"limit": self.config["corpus"]["limit"], "train": train})
 
     @cached_property
@@ -260,6 +236,11 @@ class Plan:
         return [name for name in names if name in self.systems]
 
     @cached_property
+    def _train_ids(self) -> set[str]:
+        labels = self.corpus.labels
+        return set(labels.clip_id[labels.split == SPLITS[0]])
+
+    @cached_property
     def _files(self) -> dict[str, dict[str, list[ClipFile]]]:
         return {folder: scan_files(self.corpus.root / folder) for folder in SOURCE_FOLDER.values()}
 
@@ -277,23 +258,7 @@ class Plan:
 
     def _possible_systems(self) -> dict[str, System]:
         systems = {}
-        for name, entry in self.config["systems"].items():
-            if entry is None:  # a config on top of the default one takes a system away with `name: null`
-                continue
-            training = {**self.config["encoders"][entry["encoder"]], **entry.get("training", {})}
-            audio = {
-                SECTION[stage]: self.config["audio"][SECTION[stage]] for stage in stage_path(entry["stage"])
-            }
-            system = System(
-                name=name,
-                stage=entry["stage"],
-                feature=entry["feature"],
-                encoder=entry["encoder"],
-                tasks=tuple(entry["tasks"]),
-                training=training,
-                audio=audio,
-                feature_config=self.config["features"][entry["feature"]],
-            )
+        for name, system in configured_systems(self.config).items():
             if system.stage in self.stages:
                 systems[name] = system
             else:

@@ -19,7 +19,7 @@ from exvo.features.compare import CompareConfig, compare_functionals
 from exvo.features.store import Utterances
 from exvo.models.mlp_storage import load_trained
 from exvo.models.system_mlp import predict_utterances
-from exvo.plan import stage_path
+from exvo.systems import stage_path
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from exvo.audio.convert import ConvertConfig
 from exvo.audio.denoise import DenoiseConfig
 from exvo.audio.highpass import HighpassConfig
 from exvo.audio.vad import VadConfig
+from exvo.config import complete
 from exvo.corpus.labels import EMOTIONS
 from exvo.corpus.table import CorpusError
 from exvo.features.compare import CompareConfig
@@ -23,8 +24,12 @@ SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
 
 
 def load(name="config.yaml"):
-    config = yaml.safe_load((REPOSITORY / "config" / name).read_text())
-    validate(config, SCHEMA)
+    return completed(yaml.safe_load((REPOSITORY / "config" / name).read_text()))
+
+
+def completed(config):
+    config = complete(config, yaml.safe_load(SCHEMA.read_text()))
+    validate(config, SCHEMA, set_default=False)
     return config
 
 
@@ -77,8 +82,7 @@ def test_every_key_is_described_in_the_schema_and_in_the_manual():
 @pytest.mark.parametrize("name", ["config.yaml", "paper.yaml"])
 def test_the_configs_of_the_repository_are_valid(name):
     default = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
-    config = default | yaml.safe_load((REPOSITORY / "config" / name).read_text())
-    validate(config, SCHEMA)
+    config = completed(default | yaml.safe_load((REPOSITORY / "config" / name).read_text()))
     assert config["systems"]["organisers-raw"]["tasks"] == ["emotion", "age", "country"]
 
 
@@ -86,7 +90,7 @@ def test_a_key_that_is_not_known_is_refused():
     config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
     config["corpus"]["shard"] = 3
     with pytest.raises(Exception, match="shard"):
-        validate(config, SCHEMA)
+        completed(config)
 
 
 @pytest.fixture

@@ -95,3 +95,31 @@ rule trim_clips:
         "Trimming shard {wildcards.shard}"
     script:
         "../scripts/trim_clips.py"
+
+
+rule perturb_clips:
+    """Train clips of a shard, faster or slower: a derived stage such as raw@0.9."""
+    input:
+        audio="results/audio/{stage}/{shard}.parquet",
+    output:
+        audio=ensure("results/audio/{stage}@{speed}/{shard}.parquet", non_empty=True),
+    log:
+        "results/logs/audio/{stage}@{speed}/{shard}.log",
+    benchmark:
+        "results/benchmarks/audio/{stage}@{speed}/{shard}.tsv"
+    wildcard_constraints:
+        stage="baseline|raw|dc|denoised|vad",
+        speed=r"\d\.\d+",
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        spec=PLAN.code("exvo.audio.perturb"),
+        clips=lambda wildcards: PLAN.train_clips_of(wildcards.shard),
+    message:
+        "Playing shard {wildcards.shard} ({wildcards.stage}) at speed {wildcards.speed}"
+    script:
+        "../scripts/perturb_clips.py"

@@ -11,7 +11,7 @@ from snakemake.utils import validate
 SOURCE = Path(workflow.basedir, "src")
 sys.path.insert(0, str(SOURCE))
 
-from exvo.config import with_types
+from exvo.config import complete
 from exvo.corpus.table import CorpusError
 from exvo.jobs import lend_to_scripts
 from exvo.plan import Plan
@@ -19,8 +19,8 @@ from exvo.plan import Plan
 lend_to_scripts(SOURCE)
 
 SCHEMA = Path(workflow.basedir, "workflow/schemas/config.schema.yaml")
-config = with_types(config, yaml.safe_load(SCHEMA.read_text()))
-validate(config, str(SCHEMA))
+config = complete(config, yaml.safe_load(SCHEMA.read_text()))
+validate(config, str(SCHEMA), set_default=False)
 try:
     PLAN = Plan(config)
 except CorpusError as error:
@@ -33,7 +33,8 @@ if workflow.is_main_process:
 
 wildcard_constraints:
     shard=r"\d{4}",
-    stage=r"baseline|raw|dc|denoised|vad",
+    # A stage, or Train of a stage at another speed.
+    stage=r"(baseline|raw|dc|denoised|vad)(@\d\.\d+)?",
     feature=r"compare|logmel",
     seed=r"\d+",
 

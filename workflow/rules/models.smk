@@ -35,3 +35,39 @@ rule train_mlp:
         "Training {wildcards.system}, seed {wildcards.seed}"
     script:
         "../scripts/train_mlp.py"
+
+
+rule train_conformer:
+    """One seed of a Conformer over log-mel or STRF."""
+    input:
+        table=ancient(PLAN.table),
+        statistics=lambda wildcards: PLAN.sequences(wildcards.system).statistics,
+        frames=lambda wildcards: PLAN.sequences(wildcards.system).frames,
+        index=lambda wildcards: PLAN.sequences(wildcards.system).index,
+        perturbed=lambda wildcards: PLAN.sequences(wildcards.system).perturbed,
+    output:
+        model="results/models/{system}/{seed}/model.safetensors",
+        config="results/models/{system}/{seed}/config.json",
+        history="results/models/{system}/{seed}/history.csv",
+        val="results/models/{system}/{seed}/val.parquet",
+        test="results/models/{system}/{seed}/test.parquet",
+        metrics="results/models/{system}/{seed}/metrics.json",
+    log:
+        "results/logs/models/{system}/{seed}.log",
+    benchmark:
+        "results/benchmarks/models/{system}/{seed}.tsv"
+    wildcard_constraints:
+        system=names_pattern(PLAN.system_names("conformer")),
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+    params:
+        spec=lambda wildcards: PLAN.system_spec(wildcards.system, "exvo.models.system_sequence"),
+        labels=PLAN.labels,
+    message:
+        "Training {wildcards.system}, seed {wildcards.seed}"
+    script:
+        "../scripts/train_conformer.py"

@@ -1,0 +1,126 @@
+"""The systems of a config: stage, feature, encoder and settings of each, whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from exvo.corpus.table import CorpusError
+
+# Which folder of the corpus a decoded stage reads, and what each other stage is made from.
+SOURCE_FOLDER = {"baseline": "wav", "raw": "raw"}
+MADE_FROM = {"dc": "raw", "denoised": "dc", "vad": "denoised"}
+STAGES = ("baseline", "raw", "dc", "denoised", "vad")
+# What each encoder reads.
+READS = {"mlp": "compare", "conformer": "logmel"}
+# Speeds at which Train is played again for systems with `speed_perturbation`.
+SPEEDS = (0.9, 1.1)
+# The section of the config, under `audio`, that sets a stage.
+SECTION = {"baseline": "convert", "raw": "convert", "dc": "highpass", "denoised": "denoise", "vad": "vad"}
+
+
+@dataclass(frozen=True)
+class SequenceFiles:
+    """What a system that reads sequences takes as its input: paths, shard by shard."""
+
+    statistics: str
+    frames: list[str]
+    index: list[str]
+    perturbed: list[str]
+
+
+@dataclass(frozen=True)
+class System:
+    """A system of the config, whole: its own entry over the defaults of its encoder.
+
+    Attributes
+    ----------
+    name, stage, feature, encoder : str
+    tasks : tuple of str
+    training : mapping
+        Settings of the encoder and its training.
+    audio : mapping
+        Settings of the stages up to the system's, by section.
+    feature_config : mapping
+        Settings of the feature.
+    """
+
+    name: str
+    stage: str
+    feature: str
+    encoder: str
+    tasks: tuple[str, ...]
+    training: Mapping[str, object]
+    audio: Mapping[str, object]
+    feature_config: Mapping[str, object]
+
+    def spec(self) -> dict[str, object]:
+        """Return what decides the system's weights, but for the data, the seed and the code.
+
+        A trained system keeps it, so that it can be used on recordings without the config it came from.
+        """
+        return {
+            "stage": self.stage,
+            "feature": self.feature,
+            "encoder": self.encoder,
+            "tasks": list(self.tasks),
+            "training": dict(self.training),
+            "audio": dict(self.audio),
+            "feature_config": dict(self.feature_config),
+        }
+
+
+def stage_path(stage: str) -> list[str]:
+    """Return the stages from the recording to a stage, in order."""
+    path = [stage]
+    while path[0] in MADE_FROM:
+        path.insert(0, MADE_FROM[path[0]])
+    return path
+
+
+def merged(defaults: Mapping, changes: Mapping, where: str) -> dict:
+    """Return settings with some of them changed, level by level.
+
+    Raises
+    ------
+    CorpusError
+        Where a change names a key that the defaults do not have.
+    """
+    unknown = [key for key in changes if key not in defaults]
+    if unknown:
+        raise CorpusError(
+            f"config: {where} has no key {', '.join(unknown)}; the keys are: {', '.join(defaults)}"
+        )
+    result = dict(defaults)
+    for key, value in changes.items():
+        nested = isinstance(value, Mapping) and isinstance(defaults[key], Mapping)
+        result[key] = merged(defaults[key], value, f"{where}.{key}") if nested else value
+    return result
+
+
+def configured_systems(config: Mapping) -> dict[str, System]:
+    """Return the systems of a config by name; one that is null is left out.
+
+    Raises
+    ------
+    CorpusError
+        Where an encoder cannot read the feature, or a setting is not one of the encoder's.
+    """
+    systems = {}
+    for name, entry in config["systems"].items():
+        if entry is None:  # a config on top of the default one takes a system away with `name: null`
+            continue
+        encoder, feature = entry["encoder"], entry["feature"]
+        if READS[encoder] != feature:
+            raise CorpusError(
+                f"config: systems.{name}: the encoder {encoder} reads {READS[encoder]}, not {feature}"
+            )
+        systems[name] = System(
+            name=name,
+            stage=entry["stage"],
+            feature=feature,
+            encoder=encoder,
+            tasks=tuple(entry["tasks"]),
+            training=merged(config["encoders"][encoder], entry["training"], f"systems.{name}.training"),
+            audio={SECTION[stage]: config["audio"][SECTION[stage]] for stage in stage_path(entry["stage"])},
+            feature_config=config["features"][feature],
+        )
+    return systems

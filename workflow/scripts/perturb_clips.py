@@ -1,0 +1,22 @@
+"""Play the Train clips of a shard at another speed."""
+
+import json
+from typing import Any
+
+from exvo.jobs import run_job
+
+
+def main(snakemake: Any) -> None:
+    """Map the job to `exvo.audio.perturb.perturb_shard`."""
+    from exvo.audio.perturb import perturb_shard
+
+    perturb_shard(
+        snakemake.input.audio,
+        snakemake.output.audio,
+        float(snakemake.wildcards.speed),
+        set(json.loads(snakemake.params.clips)),
+    )
+
+
+if "snakemake" in globals():
+    run_job(main, globals()["snakemake"])
