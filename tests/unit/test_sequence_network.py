@@ -224,8 +224,9 @@ def test_a_few_clips_can_be_learned_by_heart(frontend):
     assert totals[-1] < 0.4 * totals[0]
 
 
-def test_runs_under_autocast():
-    network, loss = make_network(), CombinedLoss()
+@pytest.mark.parametrize("frontend", FRONTENDS)
+def test_runs_under_autocast(frontend):
+    network, loss = make_network(frontend=frontend), CombinedLoss()
     logmel, lengths = make_batch(fill=math.nan)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs = network(logmel, lengths)

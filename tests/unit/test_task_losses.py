@@ -66,9 +66,8 @@ def test_losses_equal_an_example_by_hand():
 
 
 def test_weighted_sum_is_that_of_the_paper():
-    total, losses = CombinedLoss()(*example())
+    total, _ = CombinedLoss()(*example())
     assert total.item() == pytest.approx(3 + 80 * 5.1 / 11 + 8 * math.log(4 / 3))
-    assert not any(loss.requires_grad for loss in losses.values())
     total, _ = CombinedLoss(weights=LossWeights(age=2, emotion=0, country=1))(*example())
     assert total.item() == pytest.approx(6 + math.log(4 / 3))
 
@@ -203,6 +202,12 @@ def test_losses_are_float32_whatever_comes_in():
     for emotion_loss in EMOTION_LOSSES:
         losses = task_losses(outputs, targets, emotion_loss=emotion_loss)
         assert {loss.dtype for loss in losses.values()} == {torch.float32}
+
+
+def test_losses_of_the_tasks_are_for_reading_only():
+    total, losses = CombinedLoss()(make_outputs(), make_targets())
+    assert total.requires_grad
+    assert not any(loss.requires_grad for loss in losses.values())
 
 
 def test_only_learned_weights_are_parameters():

@@ -1,0 +1,72 @@
+"""From frames to one vector per clip: self-attentive pooling over the frames that a clip has.
+
+Source: Lin et al., "A structured self-attentive sentence embedding", ICLR 2017 (Eq. 1 to 3 with one hop and the
+vector v for the matrix W_s2); the form that the ExVo systems use per task.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+def valid_frames(lengths: Tensor, n_frames: int) -> Tensor:
+    """Return which frames of a padded batch belong to their clip.
+
+    Parameters
+    ----------
+    lengths : Tensor [shape=(batch,), int]
+        Frames of each clip.
+    n_frames : int
+        Frames of the padded batch.
+
+    Returns
+    -------
+    Tensor [shape=(batch, n_frames), bool]
+        On the device of ``lengths``; nothing is read back from it.
+    """
+    return torch.arange(n_frames, device=lengths.device) < lengths.unsqueeze(1)
+
+
+class SelfAttentivePooling(nn.Module):
+    """Weighted mean of a clip's frames, the weights ``softmax_t(v^T tanh(W h_t))``.
+
+    Parameters
+    ----------
+    d_in : int
+        Width of a frame ``h_t``.
+    d_attention : int
+        Rows of ``W``, and length of ``v``.
+    """
+
+    def __init__(self, d_in: int, d_attention: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(d_in, d_attention, bias=False)
+        self.score = nn.Linear(d_attention, 1, bias=False)
+
+    def forward(
+        self, frames: Tensor, lengths: Tensor, *, return_weights: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Pool the frames of each clip.
+
+        Parameters
+        ----------
+        frames : Tensor [shape=(batch, n_frames, d_in)]
+            Beyond a clip's length anything may stand, NaN too.
+        lengths : Tensor [shape=(batch,), int]
+            At least 1 each.
+        return_weights : bool
+            Give the weights as well.
+
+        Returns
+        -------
+        pooled : Tensor [shape=(batch, d_in)]
+        weights : Tensor [shape=(batch, n_frames), float32]
+            If asked for. Each clip's sum to 1; 0 beyond its length.
+        """
+        valid = valid_frames(lengths, frames.shape[1])
+        # Zeroed first: a weight of 0 would not remove a NaN, neither from the sum nor from the gradient.
+        frames = frames.masked_fill(~valid.unsqueeze(2), 0.0)
+        scores = self.score(torch.tanh(self.project(frames))).squeeze(2)
+        # In float32 under autocast too: half precision has 3 digits to tell hundreds of frames apart.
+        weights = torch.softmax(scores.float().masked_fill(~valid, -torch.inf), dim=1)
+        pooled = torch.bmm(weights.to(frames.dtype).unsqueeze(1), frames).squeeze(1)
+        return (pooled, weights) if return_weights else pooled

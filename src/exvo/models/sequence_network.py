@@ -1,0 +1,241 @@
+"""The sequence network: log-mel, or learned modulation kernels on it; a Conformer; a decoder per task.
+
+Encoder and decoder meet in padded frames with their lengths, so that another encoder can stand before
+`MultitaskDecoder`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from exvo.corpus.labels import EMOTIONS, TASKS
+from exvo.models.conformer import ConformerConfig, ConformerEncoder
+from exvo.models.pooling import SelfAttentivePooling, valid_frames
+from exvo.models.strf import Strf, StrfConfig
+
+# In nats. A channel that hardly varies on Train would otherwise blow up on other clips; float16 log-mel is
+# rounded by up to 0.004.
+LEAST_DEVIATION = 0.1
+
+
+@dataclass(frozen=True)
+class SequenceConfig:
+    """Choices of a sequence network; each is a key of the config file.
+
+    Attributes
+    ----------
+    tasks : tuple of str
+        Of ``emotion``, ``age``, ``country``.
+    frontend : {"logmel", "strf"}
+        What the encoder reads: the standardised log-mel, or its modulations.
+    strf : StrfConfig
+        Of the ``strf`` front end.
+    conformer : ConformerConfig
+    d_attention : int
+        Width of each task's attention in pooling.
+    head : int
+        Width of the hidden layer of each task's head.
+    head_dropout : float
+        Probability, after that layer.
+    """
+
+    tasks: tuple[str, ...] = TASKS
+    frontend: Literal["logmel", "strf"] = "logmel"
+    strf: StrfConfig = field(default_factory=StrfConfig)
+    conformer: ConformerConfig = field(default_factory=ConformerConfig)
+    d_attention: int = 128
+    head: int = 128
+    head_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.frontend not in ("logmel", "strf"):
+            raise ValueError(f"frontend: {self.frontend!r} is neither logmel nor strf")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "SequenceConfig":
+        """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
+        values = dict(values)
+        for name, kind in (("strf", StrfConfig), ("conformer", ConformerConfig)):
+            options = values.get(name, {})
+            # JSON and YAML know no tuples, and a frozen config should compare equal to what it was.
+            values[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+        return cls(**{**values, "tasks": tuple(values.get("tasks", TASKS))})
+
+
+class SequenceNetwork(nn.Module):
+    """From raw log-mel to the outputs of the tasks.
+
+    Parameters
+    ----------
+    config : SequenceConfig
+    n_mels : int
+    n_countries : int
+    mean, std : np.ndarray or Tensor [shape=(n_mels,)]
+        Of each log-mel channel over the frames of Train. Kept with the weights.
+    age_mean, age_std : float
+        Of Train, in years; the age head learns in these units. Kept with the weights.
+    seed : int
+        Of the initial weights. The global random numbers stay as they were. Encoders of one size have the same
+        initial weights whatever the tasks.
+
+    Raises
+    ------
+    ValueError
+        If the moments of the log-mel are not ``n_mels`` finite numbers each, or as in `MultitaskDecoder`.
+    """
+
+    def __init__(
+        self,
+        config: SequenceConfig,
+        n_mels: int,
+        n_countries: int,
+        mean: np.ndarray | Tensor,
+        std: np.ndarray | Tensor,
+        age_mean: float,
+        age_std: float,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        for name, values in (("mean", mean), ("std", std)):
+            values = torch.as_tensor(values, dtype=torch.float32).clone()
+            if values.shape != (n_mels,) or not values.isfinite().all():
+                raise ValueError(f"{name}: not {n_mels} finite numbers, one per mel channel")
+            self.register_buffer(name, values.clamp(min=LEAST_DEVIATION) if name == "std" else values)
+        with _seeded(seed):
+            self.frontend = Strf(config.strf) if config.frontend == "strf" else None
+            in_channels = 2 * config.strf.n_kernels if config.frontend == "strf" else 1
+            self.encoder = ConformerEncoder(config.conformer, in_channels, n_mels)
+            self.decoder = MultitaskDecoder(
+                self.encoder.d_out,
+                config.tasks,
+                n_countries,
+                d_attention=config.d_attention,
+                head=config.head,
+                dropout=config.head_dropout,
+                age_mean=age_mean,
+                age_std=age_std,
+            )
+
+    def forward(self, logmel: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Return the outputs of a padded batch; a clip's do not depend on its batch.
+
+        Parameters
+        ----------
+        logmel : Tensor [shape=(batch, n_frames, n_mels)]
+            As features store it, not standardised. Beyond a clip's length anything may stand.
+        lengths : Tensor [shape=(batch,), int64]
+            Frames of each clip, at least 1.
+
+        Returns
+        -------
+        dict of Tensor [float32]
+            As `MultitaskDecoder.forward`.
+        """
+        return self.decode(*self.encode(logmel, lengths))
+
+    def encode(self, logmel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return encoded frames (batch, n_out, d_out) and their lengths (batch,); input as in `forward`."""
+        padding = ~valid_frames(lengths, logmel.shape[1])
+        frames = ((logmel.float() - self.mean) / self.std).masked_fill(padding.unsqueeze(2), 0.0)
+        # The kernels reach over the end of a clip; the encoder sets what they leave there to 0.
+        channels = frames.unsqueeze(1) if self.frontend is None else self.frontend(frames)
+        return self.encoder(channels, lengths)
+
+    def decode(self, frames: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Return the outputs for encoded frames, as `MultitaskDecoder.forward`."""
+        return self.decoder(frames, lengths)
+
+
+class MultitaskDecoder(nn.Module):
+    """Per task: attentive pooling of its own, Linear-ReLU-dropout-Linear.
+
+    Parameters
+    ----------
+    d_in : int
+        Width of an encoded frame.
+    tasks : sequence of str
+        Of ``TASKS``, at least one.
+    n_countries : int
+    d_attention, head, dropout : int, int, float
+        As in `SequenceConfig`.
+    age_mean, age_std : float
+        In years; a deviation of 0 counts as 1. Not read without the task ``age``.
+
+    Raises
+    ------
+    ValueError
+        If a task is unknown, there is none, or there is an age head but no finite mean and deviation.
+    """
+
+    def __init__(
+        self,
+        d_in: int,
+        tasks: Sequence[str],
+        n_countries: int,
+        *,
+        d_attention: int = 128,
+        head: int = 128,
+        dropout: float = 0.1,
+        age_mean: float = 0.0,
+        age_std: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not tasks or set(tasks) - set(TASKS):
+            raise ValueError(f"tasks: {list(tasks)} should be one or more of {', '.join(TASKS)}")
+        if "age" in tasks and not np.isfinite([age_mean, age_std]).all():
+            raise ValueError(
+                f"age: mean {age_mean} and deviation {age_std} of Train; without labels, leave the task out"
+            )
+        n_outputs = {"emotion": len(EMOTIONS), "age": 1, "country": n_countries}
+        self.tasks = tuple(tasks)
+        self.poolings = nn.ModuleDict({task: SelfAttentivePooling(d_in, d_attention) for task in self.tasks})
+        self.heads = nn.ModuleDict(
+            {
+                task: nn.Sequential(
+                    nn.Linear(d_in, head), nn.ReLU(), nn.Dropout(dropout), nn.Linear(head, n_outputs[task])
+                )
+                for task in self.tasks
+            }
+        )
+        if "age" in self.tasks:
+            self.register_buffer("age_mean", torch.tensor(float(age_mean)))
+            self.register_buffer("age_std", torch.tensor(float(age_std) or 1.0))
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Return the output of each task.
+
+        Parameters
+        ----------
+        frames : Tensor [shape=(batch, n_frames, d_in)]
+            Beyond a clip's length anything may stand.
+        lengths : Tensor [shape=(batch,), int64]
+            At least 1 each.
+
+        Returns
+        -------
+        dict of Tensor [float32]
+            ``emotion`` (batch, 10) in [0, 1]; ``age`` (batch,) in years; ``country`` (batch, n_countries),
+            logits.
+        """
+        # float32 under autocast too: half precision knows an age of 35 years to a quarter of a year.
+        raw = {task: self.heads[task](self.poolings[task](frames, lengths)).float() for task in self.tasks}
+        if "emotion" in raw:
+            raw["emotion"] = torch.sigmoid(raw["emotion"])
+        if "age" in raw:
+            raw["age"] = self.age_mean + self.age_std * raw["age"].squeeze(1)
+        return raw
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Make the weights created inside the block depend on the seed only, the same on any machine's devices."""
+    # The CPU's generator alone: torch.manual_seed would reseed CUDA too, which this block does not restore.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed)
+        yield
