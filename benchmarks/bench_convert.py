@@ -37,10 +37,10 @@ def share_alike(shard: Path, folder: Path) -> str:
         n_clips += 1
         if clip.audio is None or len(clip.audio) != len(expected):
             continue
-        power = float(np.dot(clip.audio, clip.audio))
-        gain = float(np.dot(clip.audio, expected)) / power if power else 1.0
         free = np.abs(expected) < 0.999
-        error = np.abs(gain * clip.audio - expected)[free]
+        found, wanted = clip.audio[free], expected[free]
+        power = float(np.dot(found, found))
+        error = np.abs(found * (np.dot(found, wanted) / power if power else 1.0) - wanted)
         n_alike += bool(error.max(initial=0.0) <= max(TOLERANCE * np.abs(expected).max(), 2**-15))
     return f"{n_alike} of {n_clips} clips, to 16 bits and a gain"
 

@@ -16,7 +16,7 @@ import torchaudio  # noqa: E402
 
 from exvo.features.logmel import LogmelConfig, logmel  # noqa: E402
 
-TOLERANCE = 2e-3  # natural logarithm of power: 0.009 dB
+TOLERANCE = 5e-3  # of the natural logarithm of power, 0.02 dB: float32 near the floor
 
 
 def main() -> None:

@@ -95,7 +95,9 @@ def read_clips(corpus: Path | None, n_clips: int, *, min_seconds: float = 0.0) -
     config = ConvertConfig()
     binary = ffmpeg_binary(config.ffmpeg)
     with corpus_folder(corpus, n_clips) as folder, ThreadPoolExecutor(2) as pool:
-        clips = pool.map(lambda path: decode_file(path, config, binary)[0], clip_files(folder, n_clips))
+        clips = pool.map(
+            lambda path: decode_file(path, config, binary)[0].copy(), clip_files(folder, n_clips)
+        )
         return [clip for clip in clips if len(clip) >= max(1, min_seconds * SAMPLE_RATE)]
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ from exvo.audio.stage_vad import VadConfig, vad_clips
 from exvo.audio.store import Clip, decode, encode
 from exvo.corpus.labels import EMOTIONS, Country
 from exvo.features.compare import CompareConfig, compare_functionals
-from exvo.features.store import Utterances
+from exvo.features.logmel import LogmelConfig, logmel
+from exvo.features.store import FeatureRow, Utterances, write_sequences
 from exvo.models.mlp_storage import load_trained
 from exvo.models.system_mlp import predict_utterances
+from exvo.predictions import Predictions
 from exvo.systems import stage_path
 
 
@@ -70,13 +73,13 @@ def predict_files(paths: Sequence[Path], models: Sequence[Path], *, n_threads: i
     """
     answers, countries, clips = [], None, []
     for folder in models:
-        system = _system(folder)
-        trained = load_trained(folder)
-        if countries not in (None, trained.countries):
-            raise ValueError(f"{folder}: of other countries than {models[0]}; predict with one of them")
-        countries = trained.countries
+        kind, system = _system(folder)
         clips = _clips(paths, system, n_threads)
-        answers.append(predict_utterances(trained, _features(clips, system, n_threads), n_threads=n_threads))
+        answer, found = PREDICTORS[kind](folder, clips, system, n_threads)
+        if countries not in (None, found):
+            raise ValueError(f"{folder}: of other countries than {models[0]}; predict with one of them")
+        countries = found
+        answers.append(answer)
     with np.errstate(invalid="ignore"):
         age = _mean([answer.age for answer in answers])
         country = _mean([answer.country for answer in answers])
@@ -107,7 +110,8 @@ def answer_table(answers: Sequence[Answer]) -> str:
     return text.getvalue()
 
 
-def _system(folder: Path) -> dict:
+def _system(folder: Path) -> tuple[str, dict]:
+    """Return what kind of model a folder holds and what its features came from."""
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(
@@ -118,7 +122,7 @@ def _system(folder: Path) -> dict:
         raise ValueError(
             f"{folder}: config.json does not say what the features came from; train the system again"
         )
-    return record["system"]
+    return record["model"], record["system"]
 
 
 def _clips(paths: Sequence[Path], system: dict, n_threads: int) -> list[Clip]:
@@ -153,14 +157,46 @@ def _rounded(clip: Clip, bits: int) -> Clip:
     )
 
 
-def _features(clips: Sequence[Clip], system: dict, n_threads: int) -> Utterances:
+def _by_functionals(
+    folder: Path, clips: Sequence[Clip], system: dict, n_threads: int
+) -> tuple[Predictions, tuple[Country, ...]]:
     rows = [row for row, clip in enumerate(clips) if clip.audio is not None]
     config = CompareConfig(**system["feature_config"])
     found, names = compare_functionals([clips[row].audio for row in rows], config, n_threads=n_threads)
     values = np.full((len(clips), len(names)), np.nan, dtype=np.float32)
     values[rows] = found
-    ids = np.array([f"{row}" for row in range(len(clips))], dtype=object)
-    return Utterances(ids, np.array([clip.status for clip in clips], dtype=object), values, tuple(names))
+    status = np.array([clip.status for clip in clips], dtype=object)
+    trained = load_trained(folder)
+    features = Utterances(_row_ids(clips), status, values, tuple(names))
+    return predict_utterances(trained, features, n_threads=n_threads), trained.countries
+
+
+def _by_sequences(
+    folder: Path, clips: Sequence[Clip], system: dict, n_threads: int
+) -> tuple[Predictions, tuple[Country, ...]]:
+    # lightning takes seconds to import, and only these systems need it.
+    from exvo.models.sequence_data import FrameStore
+    from exvo.models.sequence_storage import load_sequence
+    from exvo.models.system_sequence import predict_clips
+
+    config = LogmelConfig(**system["feature_config"])
+    rows = [
+        FeatureRow(name, None if clip.audio is None else logmel(clip.audio, config), clip.status, clip.reason)
+        for name, clip in zip(_row_ids(clips), clips, strict=True)
+    ]
+    trained = load_sequence(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        shard = Path(scratch, "frames.npy"), Path(scratch, "index.parquet")
+        write_sequences(*shard, rows, config.n_mels, config.dtype)
+        return predict_clips(trained, FrameStore([shard]), _row_ids(clips), n_threads), trained.countries
+
+
+PREDICTORS = {"organisers": _by_functionals, "sequence": _by_sequences}
+
+
+def _row_ids(clips: Sequence[Clip]) -> np.ndarray:
+    """Name recordings by their place: two of them may have the same file name."""
+    return np.array([f"{row}" for row in range(len(clips))], dtype=object)
 
 
 def _mean(parts: Sequence[np.ndarray]) -> np.ndarray:

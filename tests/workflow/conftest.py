@@ -20,7 +20,13 @@ class Workflow:
 
     def __init__(self, root: Path):
         self.root = root
-        self.config = {"corpus": {"root": "corpus", "shards": 2}, "seeds": [0]}
+        # Two epochs: what the networks learn is tested elsewhere.
+        conformer = {"max_epochs": 2, "patience": 2}
+        self.config = {
+            "corpus": {"root": "corpus", "shards": 2},
+            "seeds": [0],
+            "encoders": {"conformer": conformer},
+        }
 
     @property
     def corpus(self) -> Path:

@@ -26,16 +26,28 @@ def compare(*stages, shards=SHARDS):
     return {f"Extracting ComParE functionals of shard {s} ({stage})" for stage in stages for s in shards}
 
 
+def logmel(shards=SHARDS):
+    statistics = {"Log-mel statistics over Train (raw)"}
+    return {f"Extracting log-mel spectrograms of shard {s} (raw)" for s in shards} | statistics
+
+
 def train(*stages, seeds=(0,)):
     return {f"Training organisers-{stage}, seed {seed}" for stage in stages for seed in seeds}
 
 
+def conformers(seeds=(0,)):
+    names = ["logmel", "strf", "logmel-emotion", "logmel-age", "logmel-country"]
+    return {f"Training conformer-{name}, seed {seed}" for name in names for seed in seeds}
+
+
 def after_audio(*stages, shards=SHARDS):
-    """All that follows when the audio of some stages is made again."""
-    return audio(*stages, shards=shards) | compare(*stages, shards=shards) | train(*stages) | QUALITY | FUSE
+    """All that follows when the audio of some stages is made again; the Conformers read raw."""
+    jobs = audio(*stages, shards=shards) | compare(*stages, shards=shards) | train(*stages) | QUALITY | FUSE
+    return jobs | logmel(shards) | conformers() if "raw" in stages else jobs
 
 
 EVERYTHING = after_audio(*STAGES)
+TRAINING = train(*STAGES) | conformers()
 
 
 @pytest.fixture
@@ -80,10 +92,11 @@ def test_nothing_changed_nothing_runs(workflow):
         ("audio.denoise", "alpha", 0.97, after_audio("denoised", "vad")),
         ("audio.vad", "threshold", 0.2, after_audio("vad")),
         ("features.compare", "feature_set", "eGeMAPSv02", compare(*STAGES) | train(*STAGES) | FUSE),
-        ("features.logmel", "n_mels", 64, set()),
+        ("features.logmel", "n_mels", 64, logmel() | conformers() | FUSE),
         ("encoders.mlp", "learning_rate", 2e-3, train(*STAGES) | FUSE),
+        ("encoders.conformer", "patience", 3, conformers() | FUSE),
         ("systems.organisers-dc", "training", {"patience": 4}, train("dc") | FUSE),
-        ("fusions.stages", "step", 0.2, FUSE),
+        ("fusions.all", "step", 0.2, FUSE),
         ("tables.table1", "vad", None, FUSE),
     ],
 )
@@ -94,14 +107,12 @@ def test_a_config_section_reruns_what_rests_on_it(workflow, section, key, value,
     place[key] = value
     if section == "systems.organisers-dc":  # a system is given whole
         place.update(stage="dc", feature="compare", encoder="mlp")
-    if section == "fusions.stages":
-        place["systems"] = [f"organisers-{stage}" for stage in STAGES]
     assert workflow.planned() == expected
 
 
 def test_another_seed_trains_that_seed_only(workflow):
     workflow.config["seeds"] = [0, 7]
-    assert workflow.planned() == train(*STAGES, seeds=(7,)) | FUSE
+    assert workflow.planned() == train(*STAGES, seeds=(7,)) | conformers(seeds=(7,)) | FUSE
 
 
 def test_two_values_swapped_are_seen(workflow):
@@ -119,7 +130,7 @@ def test_a_label_retrains_and_extracts_nothing(workflow):
         next(row for row in rows if row["Split"] == "Train")["Age"] = "33.5"
 
     edit_table(workflow, older)
-    assert workflow.planned() == train(*STAGES) | FUSE
+    assert workflow.planned() == TRAINING | FUSE
 
 
 def test_a_speaker_renamed_only_fuses(workflow):
@@ -146,7 +157,7 @@ def test_a_new_clip_runs_its_shard(workflow):
     shutil.copy(workflow.corpus / "raw" / "00000.webm", workflow.corpus / "raw" / "90000.webm")
     shutil.copy(workflow.corpus / "wav" / "00000.wav", workflow.corpus / "wav" / "90000.wav")
     edit_table(workflow, lambda rows: rows.append(rows[0] | {"File_ID": "[90000]"}))
-    assert workflow.planned() == after_audio(*STAGES, shards=[shard_of("90000")]) | train(*STAGES)
+    assert workflow.planned() == after_audio(*STAGES, shards=[shard_of("90000")])
 
 
 def test_a_changed_recording_runs_its_shard_of_the_stages_made_from_it(workflow):
@@ -177,7 +188,8 @@ def test_a_file_of_no_clip_changes_nothing(workflow):
             "MIN_SAMPLES = 961",
             compare(*STAGES) | train(*STAGES) | FUSE,
         ),
-        ("features/logmel.py", "/ 27", "/ 27.0", set()),
+        ("features/logmel.py", "/ 27", "/ 27.0", logmel() | conformers() | FUSE),
+        ("models/strf.py", "NORM_FLOOR = 1e-3", "NORM_FLOOR = 0.001 * 1", conformers() | FUSE),
         ("models/mlp_training.py", "_BLOCK_BATCHES = 256", "_BLOCK_BATCHES = 128", train(*STAGES) | FUSE),
         ("report/systems_table.py", '"uar": 3,', '"uar": 4,', FUSE),
         ("audio/vad.py", "# samples the model reads", "# what the model reads", set()),
@@ -193,6 +205,23 @@ def test_a_touched_script_reruns_its_rule(workflow):
     time.sleep(0.01)
     os.utime(workflow.root / "workflow/scripts/trim_clips.py")
     assert workflow.planned() == after_audio("vad")
+
+
+def test_speed_perturbation_adds_audio_of_train_and_its_features(workflow):
+    entry = {
+        "stage": "raw",
+        "feature": "logmel",
+        "encoder": "conformer",
+        "training": {"speed_perturbation": True},
+    }
+    workflow.config["systems"] = {"conformer-logmel": entry}
+    expected = {f"Playing shard {s} (raw) at speed {speed}" for s in SHARDS for speed in ("0.9", "1.1")}
+    expected |= {
+        f"Extracting log-mel spectrograms of shard {s} (raw@{speed})"
+        for s in SHARDS
+        for speed in ("0.9", "1.1")
+    }
+    assert workflow.planned() == expected | {"Training conformer-logmel, seed 0"} | FUSE
 
 
 def test_fewer_clips_by_limit_runs_all_stages_again(workflow):

@@ -102,10 +102,11 @@ def test_the_table_and_the_record_agree_with_the_predictions(finished, results):
     assert rows["raw"]["paper_s_mtl"] == "0.352"
 
 
-def test_one_recording_is_predicted_as_in_the_workflow(finished, results, tmp_path):
+@pytest.mark.parametrize("system", ["organisers-vad", "conformer-strf"])
+def test_one_recording_is_predicted_as_in_the_workflow(finished, results, tmp_path, system):
     labels = read_corpus(finished.corpus).labels
     clip_id = labels.clip_id[labels.split == "Test"][0]
-    model = results / "models/organisers-vad/0"
+    model = results / f"models/{system}/0"
     recording = finished.corpus / "raw" / f"{clip_id}.webm"
     command = ["predict", str(recording), str(tmp_path / "gone.wav"), "--model", str(model)]
     run = CliRunner().invoke(app, [*command, "--output", str(tmp_path / "answers.csv")])

@@ -8,11 +8,10 @@ import csv
 import json
 import math
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -20,6 +19,7 @@ from safetensors.torch import save_file
 
 from exvo.corpus.labels import Country
 from exvo.files import atomic_path, write_text
+from exvo.models.answers import map_numbers
 from exvo.models.standardise import Standardisation
 from exvo.models.trained_mlp import MlpConfig, TrainedMlp
 
@@ -58,7 +58,7 @@ def save_trained(folder: str | Path, trained: TrainedMlp, system: Mapping[str, o
         "countries": [asdict(country) for country in trained.countries],
         "n_labelled": trained.n_labelled,
         "untrained": list(trained.untrained),
-        "priors": _map(trained.priors, lambda v: None if math.isnan(v) else v),
+        "priors": map_numbers(trained.priors, lambda v: None if math.isnan(v) else v),
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in ("exvo", "numpy", "torch")},
     }
@@ -91,15 +91,8 @@ def load_trained(folder: str | Path) -> TrainedMlp:
         standardisation=Standardisation(**moments, max_deviation=config["max_deviation"]),
         history=history,
         best_epoch=record["best_epoch"],
-        priors=_map(record["priors"], lambda v: math.nan if v is None else v),
+        priors=map_numbers(record["priors"], lambda v: math.nan if v is None else v),
         n_labelled=record["n_labelled"],
         untrained=tuple(record["untrained"]),
         features_digest=record["features_digest"],
     )
-
-
-def _map(value: Any, function: Callable[[float | None], float | None]) -> Any:  # noqa: ANN401 (JSON)
-    """Apply a function to every number of a JSON value; JSON has no NaN."""
-    if isinstance(value, dict):
-        return {name: _map(part, function) for name, part in value.items()}
-    return [_map(part, function) for part in value] if isinstance(value, list) else function(value)

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from exvo.corpus.labels import EMOTIONS, TASKS, Labels
+from exvo.corpus.labels import Labels
 from exvo.metrics import labelled, score, selection_score
+from exvo.models.answers import any_labelled, priors, torch_threads, without_labels
 from exvo.models.organisers import (
     OrganisersNetwork,
     Target,
@@ -35,7 +36,6 @@ from exvo.models.trained_mlp import (
     network_outputs,
     placement,
     predict_mlp,
-    torch_threads,
 )
 
 __all__ = ["MlpConfig", "TrainedMlp", "predict_mlp", "train_mlp"]
@@ -92,12 +92,12 @@ def train_mlp(
     _check(features, labels, "Train")
     _check(val_features, val_labels, "Val")
     device, product_type = placement(config)
-    untrained = _untrained(labels, config.tasks)
+    untrained = without_labels(labels, config.tasks)
     tasks = tuple(task for task in config.tasks if task not in untrained)
     if not tasks:
         raise ValueError(f"labels: no clip of Train has a label of {' or '.join(config.tasks)}")
     targets = {task: task_target(labels, task) for task in tasks}
-    val_rows = np.flatnonzero(_any_labelled(val_labels, tasks))
+    val_rows = np.flatnonzero(any_labelled(val_labels, tasks))
     val_labels = val_labels.take(val_rows)
     standardisation = Standardisation.fit(features, config.max_deviation)
     with torch_threads(n_threads):
@@ -115,7 +115,7 @@ def train_mlp(
             weight_decay=config.weight_decay,
             product_type=product_type,
         )
-        rows = np.flatnonzero(_any_labelled(labels, tasks))
+        rows = np.flatnonzero(any_labelled(labels, tasks))
         shuffle = np.random.default_rng(seed)
         history: list[dict[str, float]] = []
         best, best_epoch, state = (-np.inf, -np.inf), 0, {}
@@ -145,7 +145,7 @@ def train_mlp(
         standardisation=standardisation,
         history=history,
         best_epoch=best_epoch,
-        priors=_priors(labels, tasks),
+        priors=priors(labels, tasks),
         n_labelled={task: int(labelled(labels, task).sum()) for task in config.tasks},
         untrained=untrained,
         features_digest=None if feature_names is None else names_digest(feature_names),
@@ -158,36 +158,6 @@ def _check(features: np.ndarray, labels: Labels, split: str) -> None:
             f"{split}: features of shape {features.shape} for the labels of {len(labels)} clips; "
             "one row per clip, in the same order"
         )
-
-
-def _any_labelled(labels: Labels, tasks: Sequence[str]) -> np.ndarray:
-    """Which clips have a label of at least one of some tasks [shape=(n,), bool]."""
-    return np.logical_or.reduce([labelled(labels, task) for task in tasks])
-
-
-def _untrained(labels: Labels, tasks: Sequence[str]) -> tuple[str, ...]:
-    """Return the tasks, and of emotion the emotions, that have no label."""
-    names = [task for task in tasks if not labelled(labels, task).any()]
-    if "emotion" in tasks and "emotion" not in names:
-        no_label = np.isnan(labels.emotion).all(axis=0)
-        names += [name for name, missing in zip(EMOTIONS, no_label, strict=True) if missing]
-    return tuple(names)
-
-
-def _priors(labels: Labels, tasks: Sequence[str]) -> dict[str, float | list[float]]:
-    """Return the mean label of each task; NaN for the tasks not given."""
-    priors: dict[str, float | list[float]] = {}
-    for task in TASKS:
-        if task in tasks:
-            target = task_target(labels, task)
-            weights = batch_weights(target.known, len(target.known)).astype(np.float64)
-            mean = (weights * target.values).sum(axis=0)
-        else:
-            mean = np.full(
-                {"emotion": len(EMOTIONS), "age": 1, "country": len(labels.countries)}[task], np.nan
-            )
-        priors[task] = float(mean[0]) if task == "age" else mean.tolist()
-    return priors
 
 
 def initial_network(

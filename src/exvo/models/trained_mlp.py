@@ -1,7 +1,6 @@
 """The organisers' network once trained: its config, what it holds, its predictions."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -9,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from exvo.corpus.labels import EMOTIONS, TASKS, Country
+from exvo.corpus.labels import TASKS, Country
+from exvo.models.answers import answers, torch_threads
 from exvo.models.organisers import OrganisersNetwork
 from exvo.models.standardise import Standardisation, names_digest
 
@@ -172,17 +172,6 @@ def predict_mlp(
     return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 
-@contextmanager
-def torch_threads(n_threads: int) -> Iterator[None]:
-    """Give PyTorch so many threads inside the block, and as many as before after it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def placement(config: MlpConfig) -> tuple[torch.device, torch.dtype]:
     """Return the device and the type of the features of a config.
 
@@ -228,20 +217,3 @@ def network_outputs(network: OrganisersNetwork, inputs: Tensor) -> dict[str, Ten
     """
     parts = [network(inputs[i : i + _PREDICT_ROWS].float()) for i in range(0, len(inputs), _PREDICT_ROWS)]
     return {task: torch.cat([part[task] for part in parts]) for task in parts[0]} if parts else {}
-
-
-def answers(
-    outputs: Mapping[str, Tensor], n_clips: int, n_countries: int, untrained: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return outputs as emotion, age and country probabilities, NaN where a task has no output."""
-    emotion = np.full((n_clips, len(EMOTIONS)), np.nan)
-    age = np.full(n_clips, np.nan)
-    country = np.full((n_clips, n_countries), np.nan)
-    if "emotion" in outputs:
-        emotion[:] = outputs["emotion"].cpu().numpy()
-        emotion[:, [name in untrained for name in EMOTIONS]] = 0.0
-    if "age" in outputs:
-        age[:] = outputs["age"][:, 0].cpu().numpy()
-    if "country" in outputs:
-        country[:] = torch.softmax(outputs["country"].double(), dim=1).cpu().numpy()
-    return emotion, age, country

@@ -13,6 +13,7 @@ from exvo.models.answers import answers, torch_threads
 from exvo.models.sequence_batches import Batches, SpecAugment, whole_batches
 from exvo.models.sequence_data import FrameStore
 from exvo.models.sequence_network import SequenceConfig, SequenceNetwork
+from exvo.models.task_losses import Combination, EmotionLoss, LossWeights
 
 # Clips and frames, padding included, that are predicted at once: 160 s of log-mel.
 _PREDICT_CLIPS = 64
@@ -25,15 +26,15 @@ class LossGrid:
 
     Attributes
     ----------
-    weight_age, weight_emotion, weight_country : tuple of float
-        Values to try; only those of the tasks that the system does and Train has labels of count.
+    age, emotion, country : tuple of float
+        Values to try; only those of tasks that the system does and Train has labels of count.
     max_epochs : int
         Of each trial.
     """
 
-    weight_age: tuple[float, ...] = (1.0,)
-    weight_emotion: tuple[float, ...] = (40.0, 80.0, 160.0)
-    weight_country: tuple[float, ...] = (4.0, 8.0, 16.0)
+    age: tuple[float, ...] = (1.0,)
+    emotion: tuple[float, ...] = (40.0, 80.0, 160.0)
+    country: tuple[float, ...] = (4.0, 8.0, 16.0)
     max_epochs: int = 5
 
 
@@ -61,11 +62,10 @@ class TrainingConfig:
         Of weight matrices and convolution kernels, and not of biases, gains, rates or scales.
     gradient_clip : float
         Largest norm of the gradient of all parameters together; 0 for no limit.
-    weight_age, weight_emotion, weight_country : float
-        Of the losses, with ``combination: fixed``; those of the paper.
-    combination : {"fixed", "uncertainty"}
-        ``uncertainty`` learns the weights (Kendall et al., CVPR 2018).
-    emotion_loss : {"mae", "ccc", "mse"}
+    combination : {"weighted", "uncertainty"}
+        How the losses of the tasks are added: by ``loss_weights``, or by weights that are learned.
+    loss_weights : LossWeights
+    emotion_loss : {"mae", "mse", "ccc"}
     spec_augment : SpecAugment or None
         Masks over the frames of Train.
     speed_perturbation : bool
@@ -87,16 +87,24 @@ class TrainingConfig:
     warmup_fraction: float = 0.1
     weight_decay: float = 0.01
     gradient_clip: float = 5.0
-    weight_age: float = 1.0
-    weight_emotion: float = 80.0
-    weight_country: float = 8.0
-    combination: Literal["fixed", "uncertainty"] = "fixed"
-    emotion_loss: Literal["mae", "ccc", "mse"] = "mae"
+    combination: Combination = "weighted"
+    loss_weights: LossWeights = field(default_factory=LossWeights)
+    emotion_loss: EmotionLoss = "mae"
     spec_augment: SpecAugment | None = None
     speed_perturbation: bool = False
     tune: LossGrid | None = None
     device: str = "auto"
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrainingConfig":
+        """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
+        values = dict(values)
+        for name, kind in (("loss_weights", LossWeights), ("spec_augment", SpecAugment), ("tune", LossGrid)):
+            if values.get(name) is not None:
+                options = values[name].items()
+                values[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in options})
+        return cls(**values)
 
     def placement(self) -> torch.device:
         """Return the device.
@@ -112,38 +120,10 @@ class TrainingConfig:
         if self.precision not in ("32-true", "16-mixed", "bf16-mixed"):
             raise ValueError(f"precision: {self.precision!r} is none of 32-true, 16-mixed, bf16-mixed")
         if self.precision != "32-true" and not name.startswith("cuda"):
-            raise ValueError(f"precision: {self.precision} needs a CUDA device, not {name}: set it to 32-true")
+            raise ValueError(
+                f"precision: {self.precision} needs a CUDA device, not {name}: set it to 32-true"
+            )
         return torch.device(name)
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """What the network must know of Train before its first step.
-
-    Attributes
-    ----------
-    mean, std : np.ndarray [shape=(n_channels,), float32]
-        Of each channel over all frames of Train; ``std`` is positive.
-    age_mean, age_std : float
-        In years; 0 and 1 where no age is known.
-    """
-
-    mean: np.ndarray
-    std: np.ndarray
-    age_mean: float
-    age_std: float
-
-    @classmethod
-    def of(cls, mean: Sequence[float], std: Sequence[float], labels: Labels) -> "Statistics":
-        """Return the statistics of channels and those of the ages of Train; a channel that is constant has std 1."""
-        ages = labels.age[~np.isnan(labels.age)]
-        std = np.asarray(std, np.float32)
-        return cls(
-            np.asarray(mean, np.float32),
-            np.where(std > 0, std, np.float32(1)),
-            float(ages.mean()) if len(ages) else 0.0,
-            (float(ages.std()) or 1.0) if len(ages) else 1.0,
-        )
 
 
 @dataclass(frozen=True)
@@ -160,8 +140,9 @@ class TrainedSequence:
     countries : tuple of Country
         In the order of the country probabilities.
     state : dict of Tensor
-        The network's weights at the best epoch, on the CPU.
-    statistics : Statistics
+        The network's weights at the best epoch, and the moments of Train that it holds, on the CPU.
+    n_channels : int
+        Of a frame.
     history : list of dict
         Per epoch: ``epoch`` (from 1); ``learning_rate`` at its end; ``loss`` and ``loss_<task>``, the means of its
         batches before each step; ``s_<task>`` at its end where the weights are learned; ``val_loss`` (all of Val as
@@ -177,8 +158,8 @@ class TrainedSequence:
         Tasks of the system without any label on Train (their outputs are NaN), and emotions without any (their
         output is 0).
     strf_history : dict of np.ndarray
-        ``rate`` and ``scale`` of every STRF kernel before training and after each epoch
-        [shape=(n_epochs + 1, n_kernels)], as the layer holds them; empty for a network without such a layer.
+        ``rate`` (rad per frame) and ``scale`` (rad per channel) of every STRF kernel before training and after
+        each epoch [shape=(n_epochs + 1, n_kernels)]; empty for a network without such a front end.
     """
 
     network_config: SequenceConfig
@@ -186,7 +167,7 @@ class TrainedSequence:
     seed: int
     countries: tuple[Country, ...]
     state: dict[str, Tensor]
-    statistics: Statistics
+    n_channels: int
     history: list[dict[str, float]] = field(repr=False)
     best_epoch: int
     priors: dict[str, Any]
@@ -201,28 +182,13 @@ class TrainedSequence:
 
     def network(self) -> SequenceNetwork:
         """Return the network with its trained weights, on the CPU, ready to predict."""
-        with torch.random.fork_rng(devices=[]):  # initial weights are replaced at once
-            network = make_network(
-                self.network_config, self.trained_tasks, self.statistics, len(self.countries), self.seed
-            )
+        zeros = np.zeros(self.n_channels, np.float32)  # moments and weights are replaced at once
+        config = replace(self.network_config, tasks=self.trained_tasks)
+        network = SequenceNetwork(
+            config, self.n_channels, len(self.countries), zeros, zeros + 1, 0.0, 1.0, self.seed
+        )
         network.load_state_dict(self.state)
         return network.eval()
-
-
-def make_network(
-    config: SequenceConfig, tasks: Sequence[str], statistics: Statistics, n_countries: int, seed: int
-) -> SequenceNetwork:
-    """Return a network with initial weights from a seed and heads for some of the tasks of its config."""
-    return SequenceNetwork(
-        replace(config, tasks=tuple(tasks)),
-        n_mels=len(statistics.mean),
-        n_countries=n_countries,
-        mean=torch.from_numpy(statistics.mean),
-        std=torch.from_numpy(statistics.std),
-        age_mean=statistics.age_mean,
-        age_std=statistics.age_std,
-        seed=seed,
-    )
 
 
 def predict_sequence(
@@ -249,10 +215,9 @@ def predict_sequence(
         Probabilities.
         A task that the system does not do, or that Train has no label of, is NaN.
     """
-    n_channels = len(trained.statistics.mean)
-    if store.n_channels != n_channels:
+    if store.n_channels != trained.n_channels:
         raise ValueError(
-            f"frames: {store.n_channels} channels, but the model was trained on {n_channels}"
+            f"frames: {store.n_channels} channels, but the model was trained on {trained.n_channels}"
         )
     network = trained.network().to(trained.training_config.placement())
     with torch_threads(n_threads):

@@ -1,0 +1,216 @@
+"""What the engine costs before a job runs: parsing, planning, a call with nothing to do, and 59,201 clips.
+
+The default workflow is planned on a small demo corpus and run to its end with one seed; a second call then has
+nothing to do. For the scale, a corpus of 59,201 empty files is planned with 128 shards, against a naive
+workflow with a rule per clip, which is planned for 1,000 and 2,000 clips of one stage and extrapolated along the
+line through both to every clip and stage.
+
+Whole processes are timed, the start of Python included; the medians of three. CPU time stands beside the wall
+time, for a busy machine. The workflow is copied first, so that an edit meanwhile does not count.
+
+Run: ``python benchmarks/bench_workflow.py [--clips N]``, N being the size of the small corpus.
+"""
+
+import csv
+import os
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from common import Record, against_budget, corpus_folder, parse_arguments, write_records
+
+from exvo.corpus.labels import EMOTIONS
+
+REPOSITORY = Path(__file__).parents[1]
+PARTS = ("Snakefile", "config", "workflow", "profiles", "envs", "src", "requirements.lock")
+TARGET = "results/fusion/test_preds.csv"
+N_CLIPS = 59_201
+N_SHARDS = 128
+N_STAGES = 5
+NAIVE_SIZES = (1_000, 2_000)
+PLAN_BUDGET_S = 3.0
+NOTHING_TO_DO_BUDGET_S = 5.0
+SCALE_BUDGET_S = 15.0
+NAIVE = """
+from pathlib import Path
+CLIPS = [path.stem for path in sorted(Path({raw!r}).iterdir())[:{n}]]
+
+rule all:
+    input: expand("wav/{{clip}}.wav", clip=CLIPS)
+
+rule convert:
+    input: {raw!r} + "/{{clip}}.webm"
+    output: "wav/{{clip}}.wav"
+    shell: "ffmpeg -i {{input}} -ar 16000 {{output}}"
+"""
+
+
+def copy_workflow(target: Path) -> Path:
+    """Copy the checkout's workflow and library; return its Snakefile."""
+    for part in PARTS:
+        source = REPOSITORY / part
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.copytree(source, target / part, ignore=ignored)
+        else:
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / part)
+    return target / "Snakefile"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a program, or the medians of several: wall time and CPU time in seconds, and what it printed."""
+
+    wall_s: float
+    cpu_s: float
+    printed: str
+
+    def seen(self, what: str) -> str:
+        """Return what was planned and the CPU time, which tells a slow program from a busy machine."""
+        return f"{what}; {self.cpu_s:.1f} s of CPU"
+
+
+def call(*command: str | Path) -> Call:
+    """Run a program to its end in a process of its own."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    run = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    wall_s, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if run.returncode:
+        sys.exit(f"{command} failed:\n{run.stdout}{run.stderr}")
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Call(wall_s, cpu_s, run.stdout + run.stderr)
+
+
+def median_call(*command: str | Path, repeats: int = 3) -> Call:
+    """Run a program several times; return the medians and what the last call printed."""
+    calls = [call(*command) for _ in range(repeats)]
+    wall_s = statistics.median(c.wall_s for c in calls)
+    return Call(wall_s, statistics.median(c.cpu_s for c in calls), calls[-1].printed)
+
+
+def snakemake(snakefile: Path, directory: Path, *arguments: str) -> list[str | Path]:
+    """Return the command that calls Snakemake in a folder, which is made if need be."""
+    directory.mkdir(parents=True, exist_ok=True)
+    return [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", directory, *arguments]
+
+
+def n_jobs(printed: str) -> str:
+    """Return how many jobs a dry-run plans, in words."""
+    total = re.search(r"^total\s+(\d+)", printed, re.MULTILINE)
+    return f"{total[1]} jobs" if total else "nothing to do" if "Nothing to be done" in printed else "unknown"
+
+
+def make_fake_corpus(root: Path) -> None:
+    """Write a label table of `N_CLIPS` rows and an empty file for each in ``raw/`` and ``wav/``."""
+    for folder, ending in (("raw", "webm"), ("wav", "wav")):
+        (root / folder).mkdir(parents=True)
+        for index in range(N_CLIPS):
+            descriptor = os.open(root / folder / f"{index:05d}.{ending}", os.O_CREAT | os.O_WRONLY)
+            os.close(descriptor)
+    with (root / "data_info.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["File_ID", "Split", "Subject_ID", "Country", "Country_string", "Age", *EMOTIONS])
+        for index in range(N_CLIPS):
+            speaker = index % 1702
+            split = ("Train", "Val", "Test")[speaker % 3]
+            labels = [f"{(index * (k + 3)) % 101 / 100}" for k in range(10)]
+            country = ("China", "South Africa", "United States", "Venezuela")[speaker % 4]
+            name = f"Speaker_{speaker:04d}"
+            age = 20 + speaker % 20
+            table.writerow([f"[{index:05d}]", split, name, speaker % 4, country, f"{age}.5", *labels])
+
+
+def default_workflow(snakefile: Path, folder: Path, n_clips: int) -> list[Record]:
+    """Time the start, the parsing, the planning and the empty call of the default workflow."""
+    with corpus_folder(None, n_clips) as corpus:
+        config = ["--config", f"corpus={{root: {corpus}}}"]
+        run = snakemake(snakefile, folder, "--cores", "2", *config, "seeds=[0]", "--", TARGET)
+        demo = [Path(sys.executable).with_name("exvo"), "demo", corpus, "--clips", str(n_clips)]
+        importing = median_call(sys.executable, "-c", "import snakemake.cli")
+        reading = median_call(*snakemake(snakefile, folder, "--list-rules", *config))
+        planning = median_call(*snakemake(snakefile, folder, "--dry-run", *config, "--", TARGET))
+        whole = call(*run)
+        print(f"the whole workflow on {n_clips} demo clips, one seed: {whole.wall_s:.0f} s", flush=True)
+        idle, idle_demo = median_call(*run), median_call(*demo)
+    nothing = Call(idle.wall_s + idle_demo.wall_s, idle.cpu_s + idle_demo.cpu_s, idle.printed)
+    plan, again = f"budget {PLAN_BUDGET_S:.0f} s, default workflow", f"budget {NOTHING_TO_DO_BUDGET_S:.0f} s"
+    return [
+        against_budget("workflow", peer, made.wall_s, budget, "s", made.seen(what))
+        for peer, made, budget, what in (
+            (f"{plan}: import of snakemake.cli alone", importing, PLAN_BUDGET_S, "no workflow"),
+            (f"{plan}: reading the Snakefile (--list-rules)", reading, PLAN_BUDGET_S, "no jobs"),
+            (f"{plan}: parsing and planning (--dry-run)", planning, PLAN_BUDGET_S, n_jobs(planning.printed)),
+            (
+                f"{again}, make demo a second time: exvo demo and Snakemake",
+                nothing,
+                NOTHING_TO_DO_BUDGET_S,
+                n_jobs(nothing.printed),
+            ),
+        )
+    ]
+
+
+def naive_cpu_s(raw: Path, folder: Path) -> tuple[float, str]:
+    """Extrapolate what planning a rule per clip costs for all clips and stages; also return the basis."""
+    seconds = []
+    for n in NAIVE_SIZES:
+        snakefile = folder / str(n) / "Snakefile"
+        snakefile.parent.mkdir(parents=True)
+        snakefile.write_text(NAIVE.format(raw=str(raw), n=n))
+        plan = snakemake(snakefile, snakefile.parent, "--dry-run", "--quiet", "all")
+        seconds.append(median_call(*plan).cpu_s)
+    per_job = (seconds[1] - seconds[0]) / (NAIVE_SIZES[1] - NAIVE_SIZES[0])
+    measured = " and ".join(f"{n:,} ({s:.1f} s)" for n, s in zip(NAIVE_SIZES, seconds, strict=True))
+    return seconds[0] + per_job * (N_CLIPS * N_STAGES - NAIVE_SIZES[0]), measured
+
+
+def at_scale(snakefile: Path, folder: Path) -> list[Record]:
+    """Time the planning of the whole challenge, ours and naively."""
+    corpus, directory = folder / "corpus", folder / "run"
+    make_fake_corpus(corpus)
+    config = ["--config", f"corpus={{root: {corpus}, shards: {N_SHARDS}}}"]
+    reading = median_call(*snakemake(snakefile, directory, "--list-rules", *config))
+    planning = median_call(*snakemake(snakefile, directory, "--dry-run", *config, "--", TARGET))
+    naive, measured = naive_cpu_s(corpus / "raw", folder / "naive")
+    plan, jobs = (
+        f"budget {SCALE_BUDGET_S:.0f} s, {N_CLIPS:,} clips in {N_SHARDS} shards",
+        n_jobs(planning.printed),
+    )
+    peer = (
+        f"naive workflow, a rule per clip, planned for {measured} clips of one stage; extrapolated along the line"
+        f" through both to {N_CLIPS:,} x {N_STAGES}"
+    )
+    return [
+        against_budget("workflow", f"{plan}: {words}", made.wall_s, SCALE_BUDGET_S, "s", made.seen(what))
+        for words, made, what in (
+            ("reading the Snakefile (--list-rules)", reading, "no jobs"),
+            ("parsing and planning (--dry-run)", planning, jobs),
+        )
+    ] + [
+        against_budget(
+            "workflow", peer, planning.cpu_s, naive, "s of CPU", f"{jobs} against {N_CLIPS * N_STAGES:,}"
+        )
+    ]
+
+
+def main() -> None:
+    """Time both and write the records."""
+    arguments = parse_arguments(__doc__, n_clips=48)
+    with tempfile.TemporaryDirectory(prefix="exvo_bench_") as temporary:
+        folder = Path(temporary)
+        snakefile = copy_workflow(folder / "code")
+        records = default_workflow(snakefile, folder / "small", arguments.clips)
+        records += at_scale(snakefile, folder / "scale")
+    write_records(records)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Run every benchmark and write the table ``results/bench/summary.md``.
+
+Run: ``python benchmarks/run_all.py [--corpus PATH] [--clips N] [--only STAGE ...]`` or ``make bench``. Without a
+corpus, one demo corpus is made for all. Each benchmark has a process of its own, one after another. The table
+holds the records of ``results/bench/``, those of earlier runs too: each says when it was measured.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from common import corpus_folder
+
+HERE = Path(__file__).parent
+RESULTS = Path("results/bench")
+SHARD = 500  # clips that bench_memory needs, so the demo corpus has as many
+# Which arguments each takes: the audio of a corpus, and how many clips of it. The others set their own size.
+BENCHMARKS = {
+    "convert": ("corpus", "clips"),
+    "highpass": ("corpus", "clips"),
+    "denoise": ("corpus", "clips"),
+    "vad": ("corpus", "clips"),
+    "compare": ("corpus", "clips"),
+    "logmel": ("corpus", "clips"),
+    "strf": (),
+    "organisers": (),
+    "memory": ("corpus",),
+    "workflow": (),
+}
+# The least ratio that the issues ask for: stage, words of the peer, ratio.
+TARGETS = (
+    ("convert", "one after another", 1.5),
+    ("denoise", "logmmse", 5),
+    ("vad", "get_speech_timestamps", 3),
+    ("compare", "process_files", 1),
+    ("organisers", "", 20),
+    ("workflow", "naive", 50),
+    ("", "budget", 1),
+)
+
+
+def run_benchmarks(stages: list[str], corpus: Path, n_clips: int) -> dict[str, str]:
+    """Run benchmarks one after another; return for each, in words, how busy the machine was or what failed."""
+    words = {}
+    for stage in stages:
+        given = {"corpus": ["--corpus", str(corpus)], "clips": ["--clips", str(n_clips)]}
+        chosen = [word for name in BENCHMARKS[stage] for word in given[name]]
+        print(f"== {stage}", flush=True)
+        before, start = os.getloadavg()[0], time.perf_counter()
+        run = subprocess.run([sys.executable, str(HERE / f"bench_{stage}.py"), *chosen], check=False)
+        took = (
+            f"{time.perf_counter() - start:.0f} s, load {before:.1f} before, {os.getloadavg()[0]:.1f} after"
+        )
+        words[stage] = took if run.returncode == 0 else f"**failed** with code {run.returncode} after {took}"
+        print(f"== {stage}: {words[stage]}", flush=True)
+    return words
+
+
+def target(stage: str, peer: str) -> float | None:
+    """Return the least ratio that the issues ask for, None where they ask for none."""
+    return next((least for where, word, least in TARGETS if stage.startswith(where) and word in peer), None)
+
+
+def table_rows(stages: list[str]) -> Iterator[str]:
+    """Give a row of Markdown for every record that is on disk."""
+    for stage in stages:
+        path = RESULTS / f"{stage}.json"
+        for record in json.loads(path.read_text()) if path.is_file() else []:
+            least = target(stage, record["peer"])
+            asked = (
+                "" if least is None else f"{least:g} ({'met' if record['ratio'] >= least else '**missed**'})"
+            )
+            match = {True: "yes", False: "**no**"}.get(record["outputs_match"], record["outputs_match"])
+            cells = (stage, record["peer"], f"{record['ours']:g}", f"{record['theirs']:g}", record["unit"])
+            yield "| " + " | ".join([*cells, f"{record['ratio']:g}", asked, str(match)]) + " |"
+
+
+def summary(words: dict[str, str], corpus: str, n_clips: int) -> str:
+    """Return the table in Markdown, with what it was measured on."""
+    stages = [stage for stage in BENCHMARKS if (RESULTS / f"{stage}.json").is_file()]
+    lines = [
+        "# Benchmarks",
+        "",
+        f"{os.cpu_count()} cores ({platform.processor() or platform.machine()}), {n_clips} clips of {corpus}.",
+        "Ours and the peer run in turn in one process, on the same clips; rates are medians, and a ratio is the",
+        "median over pairs: over 1, ours is faster or smaller. A budget is what an issue allows.",
+        "",
+        "| stage | peer | ours | theirs | unit | ratio | asked | equal outputs |",
+        "|---|---|---|---|---|---|---|---|",
+        *table_rows(stages),
+        "",
+    ]
+    for stage in dict.fromkeys([*stages, *words]):
+        path = RESULTS / f"{stage}.json"
+        when = (
+            datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y-%m-%d %H:%M") if path.is_file() else "-"
+        )
+        lines.append(f"- {stage}: {when}, {words.get(stage, 'not in this run')}")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run the benchmarks and write the table; end with code 1 where one failed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--corpus", type=Path, help="folder with raw/<id>.*; by default a demo corpus is made"
+    )
+    parser.add_argument("--clips", type=int, default=200, help="how many clips (200)")
+    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), metavar="STAGE")
+    arguments = parser.parse_args()
+    with corpus_folder(arguments.corpus, max(arguments.clips, SHARD)) as corpus:
+        words = run_benchmarks(arguments.only, corpus, arguments.clips)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    text = summary(words, str(arguments.corpus or "the demo corpus"), arguments.clips)
+    (RESULTS / "summary.md").write_text(text)
+    print(text)
+    if any("failed" in word for word in words.values()):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

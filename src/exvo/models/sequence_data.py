@@ -1,0 +1,126 @@
+"""The frames of clips, read from the memory-mapped shards of `exvo.features.store`.
+
+Memory holds the index of the shards and, for a while, the pages that were read: it does not grow with the corpus.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from exvo.audio.store import WITHOUT_AUDIO
+from exvo.features.store import read_sequences
+
+# Shards are unmapped when about so much of them is in memory: the pages of a mapped file count as memory of the
+# process, and an epoch would otherwise come to hold the whole corpus.
+_UNMAP_BYTES = 128 * 2**20
+# What one read may bring in, for the kernel maps around it: about 1 MB a clip of 36 kB was measured.
+_LEAST_READ = 2**20
+# Each shard that is mapped holds a file open.
+_MAPPED_SHARDS = 128
+
+
+class FrameStore:
+    """The frames of all clips of some sequence shards.
+
+    Parameters
+    ----------
+    shards : sequence of (frames path, index path)
+        As `exvo.features.store.write_sequences` wrote them.
+
+    Attributes
+    ----------
+    shards : tuple of (Path, Path)
+    clip_id, status : np.ndarray [shape=(n,), str]
+        In the order of the shards.
+    n_frames : np.ndarray [shape=(n,), int64]
+        0 for a clip without audio.
+
+    Raises
+    ------
+    ValueError
+        Where a clip is in two shards.
+    """
+
+    def __init__(self, shards: Sequence[tuple[str | Path, str | Path]]) -> None:
+        self.shards = tuple((Path(frames), Path(index)) for frames, index in shards)
+        tables = [read_sequences(*paths)[1] for paths in self.shards]
+
+        def column(name: str, dtype: type) -> np.ndarray:
+            parts = [table[name].to_numpy().astype(dtype) for table in tables]
+            return np.concatenate(parts) if parts else np.empty(0, dtype)
+
+        self.clip_id = column("clip_id", object)
+        self.status = column("status", object)
+        self.n_frames = column("n_frames", np.int64)
+        self._start = column("start", np.int64)
+        self._shard = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+        self._row = {clip_id: row for row, clip_id in enumerate(self.clip_id)}
+        if len(self._row) < len(self.clip_id):
+            again = next(c for row, c in enumerate(self.clip_id) if self._row[c] != row)
+            raise ValueError(f"frames: clip {again} is in more than one shard")
+        self._mapped = lru_cache(_MAPPED_SHARDS)(self._map)
+        self._n_bytes_read = 0
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of a frame."""
+        return self._mapped(0).shape[1]
+
+    def rows(self, clip_ids: Iterable[str]) -> np.ndarray:
+        """Return where some clips are in `clip_id` [shape=(n,), int64].
+
+        Raises
+        ------
+        ValueError
+            Where no shard has a clip.
+        """
+        clip_ids = list(clip_ids)
+        absent = [clip_id for clip_id in clip_ids if clip_id not in self._row]
+        if absent:
+            raise ValueError(f"frames: no shard has clip {absent[0]} ({len(absent)} such clips)")
+        return np.array([self._row[clip_id] for clip_id in clip_ids], dtype=np.int64)
+
+    def has_audio(self, clip_ids: Iterable[str]) -> np.ndarray:
+        """Return which of some clips have frames [shape=(n,), bool]."""
+        rows = self.rows(clip_ids)
+        return (self.n_frames[rows] > 0) & ~np.isin(self.status[rows].astype(str), WITHOUT_AUDIO)
+
+    def frames(self, row: int, start: int = 0, length: int | None = None) -> np.ndarray:
+        """Return frames of one clip: a view into the shard, for use before the next call.
+
+        Parameters
+        ----------
+        row : int
+            As `rows` gives it.
+        start : int
+            First frame, counted from the beginning of the clip.
+        length : int or None
+            How many; None for all to the end.
+
+        Returns
+        -------
+        np.ndarray [shape=(length, n_channels)]
+        """
+        if self._n_bytes_read > _UNMAP_BYTES:
+            self.unmap()
+        stop = self.n_frames[row] if length is None else start + length
+        begin = self._start[row]
+        view = self._mapped(int(self._shard[row]))[begin + start : begin + stop]
+        self._n_bytes_read += max(view.nbytes, _LEAST_READ)
+        return view
+
+    def unmap(self) -> None:
+        """Give the memory of all shards back; they are mapped again when they are read."""
+        self._mapped.cache_clear()
+        self._n_bytes_read = 0
+
+    def fingerprint(self) -> list[tuple[str, int, int]]:
+        """Return name, size in bytes and time of change in nanoseconds of every file of the shards."""
+        stats = [(path.name, path.stat()) for paths in self.shards for path in paths]
+        return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+
+    def _map(self, shard: int) -> np.ndarray:
+        # Without the index, which `read_sequences` would read again.
+        return np.load(self.shards[shard][0], mmap_mode="r", allow_pickle=False)

@@ -1,0 +1,232 @@
+"""Spectro-temporal receptive fields (STRFs): a front end of Gabor kernels that learns only rate and scale.
+
+Each kernel is a complex exponential under a Hann window in time and in channels, cross-correlated with the
+log-mel spectrogram (Chi, Ru and Shamma, JASA 2005; learnable: Vuong, Xia and Stern, "Learnable spectro-temporal
+receptive fields for robust voice type discrimination", Interspeech 2020, and ICASSP 2021). A kernel has two
+learned numbers, its rate and its scale, whatever its size.
+
+The cross-correlation is computed with FFTs, forward and backward (the correlation theorem). A kernel of 31 x 31
+taps is large enough for that: a direct convolution takes 961 products per output value. Being products of
+one-dimensional complex parts, the kernels can also be applied in two passes of 31 taps; as matrix products that
+is as fast forward, but its backward takes over twice as long. With spectra at hand, the gradient of all kernels
+is one product and one sum, and so is that of the input, which is left out for log-mels that need none.
+"""
+
+import math
+from dataclasses import dataclass
+
+import scipy.fft
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn import functional
+
+CHANNELS_AT_ONCE = 20  # what is in flight stays in the cache: all 60 at once take longer
+NORM_FLOOR = 1e-3  # of the window's norm
+
+
+@dataclass(frozen=True)
+class StrfConfig:
+    """Number of kernels, their support, and where their rates and scales start.
+
+    Attributes
+    ----------
+    n_kernels : int
+        Complex kernels; each gives two channels, its real and its imaginary part.
+    support_frames, support_channels : int
+        Size of every kernel in frames and in mel channels; odd, so that it has a centre. 31 x 31 is ours.
+    rate_range, scale_range : tuple of float
+        Bounds of the uniform distributions that rates (rad per frame) and scales (rad per mel channel) are
+        drawn from. A kernel with both signs turned is the same kernel up to the sign of its imaginary part,
+        so rates start positive. Learning may leave the ranges.
+    """
+
+    n_kernels: int = 30
+    support_frames: int = 31
+    support_channels: int = 31
+    rate_range: tuple[float, float] = (0.0, math.pi / 2)
+    scale_range: tuple[float, float] = (-math.pi / 2, math.pi / 2)
+
+    def __post_init__(self) -> None:
+        if self.n_kernels < 1:
+            raise ValueError(f"strf: n_kernels must be 1 or more, got {self.n_kernels}")
+        for name in ("support_frames", "support_channels"):
+            if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
+                raise ValueError(f"strf: {name} must be odd and positive, got {getattr(self, name)}")
+        for name in ("rate_range", "scale_range"):
+            low, high = getattr(self, name)
+            if not -math.inf < low <= high < math.inf:
+                raise ValueError(f"strf: {name} must be (low, high), finite and in order, got {(low, high)}")
+
+
+class Strf(nn.Module):
+    """Cross-correlate log-mel spectrograms with Gabor kernels of learned rate and scale.
+
+    Parameters
+    ----------
+    config : StrfConfig
+        Number, support and initial ranges.
+    generator : torch.Generator, optional
+        Source of the initial rates and scales.
+
+    Attributes
+    ----------
+    rate : Parameter [shape=(n_kernels,)]
+        omega, in rad per frame.
+    scale : Parameter [shape=(n_kernels,)]
+        Omega, in rad per mel channel. Where both have one sign, the kernel's ripple falls in frequency as time
+        goes on; where they differ, it rises.
+    """
+
+    def __init__(self, config: StrfConfig | None = None, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config or StrfConfig()
+        n_kernels = self.config.n_kernels
+        self.rate = nn.Parameter(
+            torch.empty(n_kernels).uniform_(*self.config.rate_range, generator=generator)
+        )
+        self.scale = nn.Parameter(
+            torch.empty(n_kernels).uniform_(*self.config.scale_range, generator=generator)
+        )
+
+    def forward(self, logmel: Tensor) -> Tensor:
+        """Return the response of every kernel at every frame and channel.
+
+        Parameters
+        ----------
+        logmel : Tensor [shape=(batch, n_frames, n_mels)]
+            Standardised log-mel spectrograms. Frames that only fill a clip up to its batch must be zero, which
+            is what the layer takes for granted beyond a spectrogram's edges; then a clip's response does
+            not depend on its batch.
+
+        Returns
+        -------
+        Tensor [shape=(batch, 2 * n_kernels, n_frames, n_mels)]
+            First the real parts, then the imaginary parts; float32 under autocast too. Near a clip's end the
+            kernels still reach into it from beyond: the caller masks the frames that only fill up.
+
+        Notes
+        -----
+        The gradient can be taken once (no second derivatives).
+        """
+        # Half precision has too few bits for a spectrum, and most FFTs do not take it.
+        dtype = torch.promote_types(self.rate.dtype, torch.float32)
+        with torch.autocast(logmel.device.type, enabled=False):
+            return _Correlate.apply(logmel.to(dtype), self.kernels().to(dtype))
+
+    def kernels(self) -> Tensor:
+        """Return the kernels, real parts first, each scaled to unit L2 norm.
+
+        ``K(n, k) = w(n) w(k) exp(i (rate n + scale k))`` with n and k counted from the centre. Where the
+        imaginary part vanishes (rate and scale 0, or both pi), so does its norm: below 1/1000 of the window's
+        norm it is scaled as if it had that norm, so that it goes to zero, and its gradient stays finite.
+
+        Returns
+        -------
+        Tensor [shape=(2 * n_kernels, support_frames, support_channels)]
+            Differentiable with respect to rate and scale, through the norm too.
+        """
+        n, k = (
+            torch.arange(size, dtype=self.rate.dtype, device=self.rate.device) - size // 2
+            for size in (self.config.support_frames, self.config.support_channels)
+        )
+        window = torch.outer(_hann(n), _hann(k))
+        phase = self.rate[:, None, None] * n[:, None] + self.scale[:, None, None] * k
+        parts = window * torch.cat([phase.cos(), phase.sin()])
+        energy = parts.square().sum(dim=(1, 2), keepdim=True)
+        return parts / energy.clamp(min=NORM_FLOOR**2 * window.square().sum().item()).sqrt()
+
+    def rates_hz(self, hop_ms: float = 10.0) -> Tensor:
+        """Return the rates in Hz, given the hop between frames in ms.
+
+        Returns
+        -------
+        Tensor [shape=(n_kernels,)]
+        """
+        return rate_in_hz(self.rate.detach(), hop_ms)
+
+    def scales_cpc(self) -> Tensor:
+        """Return the scales in cycles per mel channel.
+
+        Returns
+        -------
+        Tensor [shape=(n_kernels,)]
+        """
+        return scale_in_cpc(self.scale.detach())
+
+    def extra_repr(self) -> str:
+        """Describe the layer where a network is printed."""
+        config = self.config
+        return f"n_kernels={config.n_kernels}, support={config.support_frames} x {config.support_channels}"
+
+
+def rate_in_hz(rate: Tensor, hop_ms: float) -> Tensor:
+    """Return rates given in rad per frame in Hz, the hop between frames being in ms."""
+    return rate / (2 * math.pi) * (1000 / hop_ms)
+
+
+def scale_in_cpc(scale: Tensor) -> Tensor:
+    """Return scales given in rad per mel channel in cycles per mel channel."""
+    return scale / (2 * math.pi)
+
+
+def _hann(offsets: Tensor) -> Tensor:
+    """Return w = 0.5 - 0.5 cos(2 pi (n + 1) / (N + 1)), n from 0: no tap of it is zero."""
+    size = len(offsets)
+    return 0.5 - 0.5 * torch.cos(2 * math.pi * (offsets + size // 2 + 1) / (size + 1))
+
+
+class _Correlate(torch.autograd.Function):
+    """Zero-padded "same" cross-correlation of each clip with each kernel, by FFT.
+
+    The spectrum of a cross-correlation is the clip's times the conjugate of the kernel's. With G the gradient of
+    the output, that of a kernel is the cross-correlation of the clip with G, and that of the clip the
+    convolution of G with the kernels; both are read off the same spectra.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, logmel: Tensor, kernels: Tensor) -> Tensor:
+        n_clips, *shape = logmel.shape
+        support = kernels.shape[1:]
+        # Circles that leave half a kernel of zeros: the half kernel past the end then wraps around to zeros.
+        size = [
+            scipy.fft.next_fast_len(max(length + taps // 2, taps), real=True)
+            for length, taps in zip(shape, support, strict=True)
+        ]
+        lead = (support[1] // 2, 0, support[0] // 2, 0)
+        clip_spectra = torch.fft.rfft2(functional.pad(logmel, lead), size)
+        kernel_spectra = torch.fft.rfft2(kernels, size).conj_physical()
+        output = logmel.new_empty((n_clips, len(kernels), *shape))
+        for clip, spectrum in zip(output, clip_spectra, strict=True):
+            for part, of_kernels in zip(
+                clip.split(CHANNELS_AT_ONCE), kernel_spectra.split(CHANNELS_AT_ONCE), strict=True
+            ):
+                part.copy_(torch.fft.irfft2(spectrum * of_kernels, size)[:, : shape[0], : shape[1]])
+        ctx.size, ctx.support, ctx.shape = size, support, shape
+        ctx.save_for_backward(clip_spectra, kernel_spectra)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        clip_spectra, kernel_spectra = ctx.saved_tensors
+        wants_clips, wants_kernels = ctx.needs_input_grad
+        of_clips = torch.zeros_like(clip_spectra) if wants_clips else None
+        of_kernels = torch.zeros_like(kernel_spectra) if wants_kernels else None
+        for index, clip in enumerate(gradient):
+            conjugate = clip_spectra[index].conj_physical()
+            for first in range(0, len(kernel_spectra), CHANNELS_AT_ONCE):
+                channels = slice(first, first + CHANNELS_AT_ONCE)
+                spectra = torch.fft.rfft2(clip[channels], ctx.size)
+                if of_kernels is not None:
+                    of_kernels[channels].addcmul_(spectra, conjugate)
+                if of_clips is not None:
+                    of_clips[index] += (spectra * kernel_spectra[channels].conj()).sum(dim=0)
+        taps, (n_frames, n_mels) = ctx.support, ctx.shape
+        if of_clips is not None:
+            top, left = taps[0] // 2, taps[1] // 2
+            padded = torch.fft.irfft2(of_clips, ctx.size)
+            of_clips = padded[:, top : top + n_frames, left : left + n_mels]
+        if of_kernels is not None:
+            of_kernels = torch.fft.irfft2(of_kernels.conj_physical(), ctx.size)[:, : taps[0], : taps[1]]
+        return of_clips, of_kernels

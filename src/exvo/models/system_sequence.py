@@ -1,0 +1,138 @@
+"""Train one seed of a system that reads sequences: from feature shards to the folder of a trained system.
+
+Clips without audio take no part in training; they get the Train prior as their prediction, and the quality table
+flags them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from exvo.corpus.table import Corpus
+from exvo.files import write_text
+from exvo.metrics import score
+from exvo.models.sequence_checkpoint import remove_checkpoints
+from exvo.models.sequence_data import FrameStore
+from exvo.models.sequence_network import SequenceConfig
+from exvo.models.sequence_storage import save_sequence
+from exvo.models.sequence_training import train_sequence
+from exvo.models.sequence_tuning import tune_loss_weights
+from exvo.models.trained_sequence import TrainedSequence, TrainingConfig, predict_sequence
+from exvo.predictions import Predictions, write_predictions
+
+ShardPaths = Sequence[tuple[str | Path, str | Path]]
+
+
+def sequence_configs(system: Mapping[str, object]) -> tuple[SequenceConfig, TrainingConfig]:
+    """Return the network and the training choices of a system of the config, whose ``training`` holds both.
+
+    Raises
+    ------
+    ValueError
+        Where a key is of neither.
+    """
+    options = dict(system["training"])
+    names = {kind: {field.name for field in fields(kind)} for kind in (SequenceConfig, TrainingConfig)}
+    unknown = sorted(set(options) - names[SequenceConfig] - names[TrainingConfig] | {"tasks"} & set(options))
+    if unknown:
+        raise ValueError(f"training: a sequence system has no key {', '.join(unknown)}")
+    network, training = ({k: options[k] for k in options if k in names[kind]} for kind in names)
+    return SequenceConfig.from_dict({**network, "tasks": system["tasks"]}), TrainingConfig.from_dict(training)
+
+
+def train_sequence_system(
+    shards: ShardPaths,
+    statistics_path: str | Path,
+    corpus: Corpus,
+    system: Mapping[str, object],
+    seed: int,
+    folder: str | Path,
+    *,
+    perturbed: Mapping[float, ShardPaths] | None = None,
+    n_threads: int = 1,
+) -> None:
+    """Train, predict Val and Test and write the folder of the trained system.
+
+    A job that was killed goes on, when it is started again, from the last epoch it had finished.
+
+    Parameters
+    ----------
+    shards : sequence of (frames path, index path)
+        Sequences of the system's stage and feature.
+    statistics_path : str or Path
+        As `exvo.features.logmel.logmel_statistics` wrote it.
+    corpus : Corpus
+    system : mapping
+        ``tasks`` and ``training`` of the system, as `exvo.plan.System.spec` gives them.
+    seed : int
+    folder : str or Path
+        Receives model.safetensors, config.json, history.csv, val.parquet, test.parquet and metrics.json,
+        strf_history.parquet and tuning.csv where there is such a thing, and logs.
+    perturbed : mapping of float to shards, optional
+        The clips of Train at other speeds.
+    n_threads : int
+
+    Raises
+    ------
+    ValueError
+        Where Train has no clip with audio and a label of the system's tasks.
+    """
+    folder = Path(folder)
+    store = FrameStore(shards)
+    by_split = {split: corpus.labels.take(corpus.labels.split == split) for split in ("Train", "Val", "Test")}
+    train, val = (by_split[s].take(store.has_audio(by_split[s].clip_id)) for s in ("Train", "Val"))
+    network_config, config = sequence_configs(system)
+    data = (store, train, val, network_config)
+    rest = (json.loads(Path(statistics_path).read_text(encoding="utf-8")), seed, folder)
+    options = {
+        "perturbed": {factor: FrameStore(paths) for factor, paths in (perturbed or {}).items()},
+        "n_threads": n_threads,
+    }
+    if config.tune is not None:
+        config = tune_loss_weights(*data, config, *rest, **options)
+    trained = train_sequence(*data, config, *rest, **options)
+    save_sequence(folder, trained, system)
+    val_predictions = predict_clips(trained, store, by_split["Val"].clip_id, n_threads)
+    write_predictions(folder / "val.parquet", val_predictions)
+    test_predictions = predict_clips(trained, store, by_split["Test"].clip_id, n_threads)
+    write_predictions(folder / "test.parquet", test_predictions)
+    record = {
+        "val": score(by_split["Val"], val_predictions).to_json(),
+        "best_epoch": trained.best_epoch,
+        "n_epochs": len(trained.history),
+    }
+    write_text(folder / "metrics.json", json.dumps(record, indent=1) + "\n")
+    remove_checkpoints(folder)
+
+
+def predict_clips(
+    trained: TrainedSequence, store: FrameStore, clip_ids: np.ndarray, n_threads: int = 1
+) -> Predictions:
+    """Predict clips; those without audio get the Train prior.
+
+    Parameters
+    ----------
+    trained : TrainedSequence
+    store : FrameStore
+        With a row for every clip.
+    clip_ids : np.ndarray [shape=(n,), str]
+    n_threads : int
+
+    Returns
+    -------
+    Predictions
+        In the order of ``clip_ids``.
+    """
+    n = len(clip_ids)
+    rows = store.has_audio(clip_ids)
+    emotion = np.tile(np.asarray(trained.priors["emotion"], dtype=np.float64), (n, 1))
+    age = np.full(n, trained.priors["age"], dtype=np.float64)
+    country = np.tile(np.asarray(trained.priors["country"], dtype=np.float64), (n, 1))
+    if rows.any():
+        emotion[rows], age[rows], country[rows] = predict_sequence(
+            trained, store, clip_ids[rows], n_threads=n_threads
+        )
+    return Predictions(clip_ids, age, country, emotion, tuple(c.code for c in trained.countries))

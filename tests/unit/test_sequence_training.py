@@ -1,0 +1,433 @@
+"""Training of sequence networks: what it learns, which epoch it keeps, what an interruption does to it."""
+
+import json
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from exvo.corpus.labels import EMOTIONS, Country, Labels
+from exvo.corpus.table import Corpus
+from exvo.features.logmel import logmel_statistics
+from exvo.features.store import FeatureRow, write_sequences
+from exvo.metrics import mae, mean_ccc, predicted_class, uar
+from exvo.models import sequence_training
+from exvo.models.answers import priors, without_labels
+from exvo.models.conformer import ConformerConfig
+from exvo.models.sequence_batches import SpecAugment
+from exvo.models.sequence_checkpoint import CHECKPOINT
+from exvo.models.sequence_data import FrameStore
+from exvo.models.sequence_loop import learning_rate
+from exvo.models.sequence_network import SequenceConfig
+from exvo.models.sequence_storage import load_sequence, save_sequence
+from exvo.models.sequence_training import train_sequence
+from exvo.models.sequence_tuning import tune_loss_weights
+from exvo.models.system_sequence import sequence_configs, train_sequence_system
+from exvo.models.task_losses import LossWeights
+from exvo.models.trained_sequence import LossGrid, TrainingConfig, predict_sequence
+from exvo.predictions import read_predictions
+
+N_MELS = 16
+TINY = SequenceConfig(
+    conformer=ConformerConfig(
+        d_model=16, n_heads=2, ffn=32, n_blocks=1, kernel=7, dropout=0.1, subsampling_channels=4
+    ),
+    d_attention=16,
+    head=16,
+)
+QUICK = TrainingConfig(
+    batch_size=8, max_epochs=4, learning_rate=3e-3, spec_augment=SpecAugment(max_channels=2), max_frames=60
+)
+
+
+def write_corpus(folder, n, missing=()):
+    """Clips in which every task shows in the spectrum; labels are partly unknown, as they are in life."""
+    rng = np.random.default_rng(0)
+    patterns = np.random.default_rng(99).standard_normal((5, N_MELS))
+    age, country = rng.uniform(20, 39, n), rng.integers(0, 3, n)
+    valence = rng.random((n, 1))
+    emotion = np.where(np.arange(10) % 2, valence, 1 - valence)
+    level = np.concatenate([valence * 4 - 2, (age[:, None] - 29.5) / 5, np.eye(3)[country]], axis=1)
+    rows = []
+    for clip in range(n):
+        frames = level[clip] @ patterns + 0.3 * rng.standard_normal((rng.integers(20, 80), N_MELS)) - 8
+        gone = clip in missing
+        rows.append(FeatureRow(f"c{clip:03d}", None if gone else frames, "missing" if gone else "ok", ""))
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = [(folder / f"{shard}.npy", folder / f"{shard}.parquet") for shard in range(2)]
+    for shard, paths in enumerate(shards):
+        write_sequences(*paths, rows[shard::2], N_MELS, "float16")
+    age[::4], country[1::4], emotion[2::4], emotion[:, 5] = np.nan, -1, np.nan, np.nan
+    split = np.array(["Train"] * (n // 2) + ["Val"] * (n // 4) + ["Test"] * (n - n // 2 - n // 4))
+    ids = np.array([f"c{clip:03d}" for clip in range(n)], dtype=object)
+    countries = tuple(Country(7 * i, f"Country {i}") for i in range(3))
+    labels = Labels(ids, split, np.full(n, ""), age, country, emotion, countries)
+    logmel_statistics(shards, set(ids[: n // 2]), folder / "statistics.json")
+    return shards, labels, folder / "statistics.json"
+
+
+def arguments(folder, n=48):
+    shards, labels, statistics = write_corpus(folder, n)
+    train, val = (labels.take(labels.split == split) for split in ("Train", "Val"))
+    return {
+        "store": FrameStore(shards),
+        "labels_train": train,
+        "labels_val": val,
+        "network_config": TINY,
+        "training_config": QUICK,
+        "statistics": json.loads(statistics.read_text()),
+        "seed": 3,
+    }
+
+
+def same(first, second):
+    assert first.state.keys() == second.state.keys()
+    return all(torch.equal(first.state[name], second.state[name]) for name in first.state)
+
+
+def losses(trained):
+    return [{k: v for k, v in r.items() if "seconds" not in k} for r in trained.history]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return arguments(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("trained")
+
+
+@pytest.fixture(scope="module")
+def trained(data, folder):
+    return train_sequence(**data, folder=folder)
+
+
+def interrupted(data, folder, monkeypatch, after):
+    """Train until an error ends it in the epoch after some."""
+    real, calls = sequence_training.validate, iter(range(after))
+
+    def validate(*parts):
+        if next(calls, None) is None:
+            raise OSError("power cut")
+        return real(*parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sequence_training, "validate", validate)
+        with pytest.raises(OSError, match="power cut"):
+            train_sequence(**data, folder=folder)
+
+
+def test_learns_a_planted_relation_far_better_than_the_mean(tmp_path):
+    data = arguments(tmp_path / "corpus", 400)
+    config = TrainingConfig(batch_size=16, max_epochs=12, learning_rate=1e-2)
+    trained = train_sequence(**data | {"training_config": config}, folder=tmp_path)
+    val = data["labels_val"]
+    emotion, age, country = predict_sequence(trained, data["store"], val.clip_id)
+    assert mean_ccc(val.emotion, emotion)[1] > 0.5  # a constant has 0
+    assert uar(val.country, predicted_class(country)) > 0.8  # a constant has 1/3
+    assert mae(val.age, age) < 0.7 * mae(val.age, np.full(len(val), np.nanmean(data["labels_train"].age)))
+    np.testing.assert_allclose(country.sum(axis=1), 1)
+    assert (emotion[:, EMOTIONS.index("Horror")] == 0).all() and trained.untrained == ("Horror",)
+    best = trained.history[trained.best_epoch - 1]
+    assert best["val_ccc"] == pytest.approx(mean_ccc(val.emotion, emotion)[1], rel=1e-5)
+    assert best["val_mae"] == pytest.approx(mae(val.age, age), rel=1e-5)
+
+
+def test_same_seed_gives_the_same_bits_and_another_seed_does_not(data, trained, tmp_path):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    again = train_sequence(**data, folder=tmp_path / "a")
+    assert same(trained, again) and losses(trained) == losses(again)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not same(trained, train_sequence(**data | {"seed": 4}, folder=tmp_path / "b"))
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_resumed_training_ends_with_the_bits_of_an_unbroken_one(data, trained, tmp_path, monkeypatch, after):
+    interrupted(data, tmp_path, monkeypatch, after)
+    resumed = train_sequence(**data, folder=tmp_path)
+    assert same(trained, resumed) and losses(trained) == losses(resumed)
+    assert resumed.best_epoch == trained.best_epoch
+    assert (tmp_path / f"logs/csv/from_epoch_{after + 1:03d}/metrics.csv").is_file()
+
+
+def test_learned_loss_weights_resume_too(data, tmp_path, monkeypatch):
+    config = replace(QUICK, combination="uncertainty", emotion_loss="ccc")
+    data = data | {"training_config": config}
+    whole = train_sequence(**data, folder=tmp_path / "whole")
+    interrupted(data, tmp_path / "cut", monkeypatch, 2)
+    resumed = train_sequence(**data, folder=tmp_path / "cut")
+    assert same(whole, resumed) and losses(whole) == losses(resumed)
+    assert whole.history[0]["s_age"] != whole.history[-1]["s_age"]
+
+
+def test_killed_process_resumes_to_the_same_bits(data, trained, tmp_path):
+    child = f"""
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_sequence_training import FrameStore, arguments, train_sequence
+from exvo.models.sequence_loop import SequenceModule
+
+step = SequenceModule.training_step
+def dies_in_the_third_epoch(module, batch, index):
+    if module.progress.epoch == 3 and index == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(module, batch, index)
+
+SequenceModule.training_step = dies_in_the_third_epoch
+store = FrameStore({[tuple(map(str, paths)) for paths in data["store"].shards]!r})
+train_sequence(**arguments(Path({str(tmp_path / "corpus")!r})) | {{"store": store}}, folder={str(tmp_path)!r})
+"""
+    process = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    record = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert len(record["callbacks"]["progress"]["history"]) == 2
+    resumed = train_sequence(**data, folder=tmp_path)
+    assert len(list((tmp_path / "logs/csv").iterdir())) == 2  # it went on, and did not start anew
+    assert same(trained, resumed) and losses(trained) == losses(resumed)
+
+
+def test_finished_training_is_not_trained_again(data, trained, folder, monkeypatch):
+    monkeypatch.setattr(sequence_training, "_trainer", None)
+    again = train_sequence(**data, folder=folder)
+    assert same(trained, again) and again.history == trained.history
+
+
+@pytest.mark.parametrize(
+    "what", ["damaged", "foreign", "of another training", "of other frames", "not wanted"]
+)
+def test_checkpoint_that_does_not_fit_is_left_alone(data, trained, tmp_path, monkeypatch, caplog, what):
+    data = data | {"store": FrameStore(write_corpus(tmp_path / "corpus", 48)[0])}
+    interrupted(data, tmp_path, monkeypatch, 2)
+    path = tmp_path / CHECKPOINT
+    if what == "damaged":
+        path.write_bytes(path.read_bytes()[:5000])
+    elif what == "foreign":
+        path.write_bytes(pickle.dumps(Evil(tmp_path / "executed")))
+    elif what == "of another training":
+        other = data | {"training_config": replace(QUICK, weight_decay=0.5)}
+        interrupted(other, tmp_path, monkeypatch, 2)
+    elif what == "of other frames":
+        os.utime(data["store"].shards[0][0], ns=(1, 1))
+    with caplog.at_level(logging.INFO, logger="exvo"):
+        again = train_sequence(**data, folder=tmp_path, resume=what != "not wanted")
+    assert same(trained, again)
+    assert len(again.history) == len(trained.history)
+    assert ("training starts anew" in caplog.text) == (what != "not wanted")
+    assert not (tmp_path / "executed").exists()
+    assert "goes on after" not in caplog.text
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_checkpoint_holds_tensors_and_plain_types(folder, trained):
+    record = torch.load(folder / CHECKPOINT, weights_only=True)
+
+    def check(value):
+        if isinstance(value, dict):
+            for part in value.values():
+                check(part)
+        elif isinstance(value, list | tuple):
+            for part in value:
+                check(part)
+        else:
+            assert value is None or isinstance(value, torch.Tensor | int | float | str | bool), type(value)
+
+    check(record)
+    assert not list(folder.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("scores", "val_losses", "best", "n_epochs"),
+    [
+        ([0.1, 0.3, 0.2, 0.25, 0.4], [5, 4, 3, 2, 1], 2, 4),  # stops before the fifth
+        ([0.1, 0.3, 0.3, 0.2, 0.2], [5, 4, 3, 2, 1], 3, 5),  # equal scores: the lower loss
+        ([-np.inf] * 5, [5, 3, 4, 3, 3], 2, 4),  # no score is defined: the lowest loss
+    ],
+)
+def test_choice_of_the_epoch(data, tmp_path, monkeypatch, scores, val_losses, best, n_epochs):
+    states = []
+
+    def validate(network, *_):
+        states.append({name: value.clone() for name, value in network.state_dict().items()})
+        return {"val_selection": scores[len(states) - 1], "val_loss": val_losses[len(states) - 1]}
+
+    monkeypatch.setattr(sequence_training, "validate", validate)
+    config = replace(QUICK, max_epochs=5, patience=2)
+    trained = train_sequence(**data | {"training_config": config}, folder=tmp_path)
+    assert (trained.best_epoch, len(trained.history)) == (best, n_epochs)
+    assert all(torch.equal(trained.state[name], value) for name, value in states[best - 1].items())
+
+
+def test_learning_rate_rises_then_falls_to_zero():
+    config = TrainingConfig(learning_rate=2.0, warmup_fraction=0.2)
+    rates = [learning_rate(place, config) for place in (0, 0.1, 0.2, 0.6, 1)]
+    np.testing.assert_allclose(rates, [0, 1, 2, 1, 0], atol=1e-12)
+    assert learning_rate(0.0, replace(config, warmup_fraction=0.0)) == 2.0
+
+
+def test_only_labelled_clips_are_trained_on_and_tasks_without_labels_are_said(data, tmp_path):
+    bare = replace(data["labels_train"], age=np.full(24, np.nan))
+    trained = train_sequence(**data | {"labels_train": bare}, folder=tmp_path / "a")
+    assert trained.untrained == ("age", "Horror") and trained.trained_tasks == ("emotion", "country")
+    _, age, _ = predict_sequence(trained, data["store"], ["c000"])
+    assert np.isnan(age).all() and np.isnan(trained.priors["age"])
+    alone = replace(TINY, tasks=("age",))
+    with pytest.raises(ValueError, match="no clip of Train has a label of age"):
+        train_sequence(**data | {"labels_train": bare, "network_config": alone}, folder=tmp_path)
+    ids = data["labels_train"].clip_id
+    seen = set()
+    real = FrameStore.frames
+
+    class Watched(FrameStore):
+        def frames(self, row, *args):
+            seen.add(self.clip_id[row])
+            return real(self, row, *args)
+
+    config = replace(QUICK, max_epochs=1)
+    watched = data | {
+        "store": Watched(data["store"].shards),
+        "network_config": alone,
+        "training_config": config,
+    }
+    single = train_sequence(**watched, folder=tmp_path / "c")
+    assert seen & set(ids) == set(ids[~np.isnan(data["labels_train"].age)])
+    assert single.history[0]["val_selection"] == pytest.approx(1 / single.history[0]["val_mae"])
+
+
+def test_prediction_does_not_depend_on_the_batch(data, trained):
+    ids = data["labels_val"].clip_id
+    many = predict_sequence(trained, data["store"], ids)
+    for row in (0, 7):
+        for whole, one in zip(
+            many, predict_sequence(trained, data["store"], ids[row : row + 1]), strict=True
+        ):
+            np.testing.assert_allclose(whole[row], one[0], rtol=1e-4, atol=1e-5)
+    assert [len(part) for part in predict_sequence(trained, data["store"], [])] == [0, 0, 0]
+
+
+def test_loss_weights_are_chosen_on_val_and_all_trials_recorded(data, tmp_path):
+    grid = LossGrid(age=(1.0,), emotion=(10.0, 80.0), country=(1.0, 8.0), max_epochs=1)
+    config = replace(QUICK, tune=grid, max_epochs=1)
+    chosen = tune_loss_weights(**data | {"training_config": config}, folder=tmp_path)
+    rows = np.genfromtxt(tmp_path / "tuning.csv", delimiter=",", names=True)
+    assert [(r["emotion"], r["country"]) for r in rows] == [(10, 1), (10, 8), (80, 1), (80, 8)]
+    best = rows[np.argmax(rows["val_selection"])]
+    assert chosen == replace(config, loss_weights=LossWeights(1.0, best["emotion"], best["country"]))
+    learned = replace(config, combination="uncertainty")
+    with pytest.raises(ValueError, match="tune: loss weights are chosen only"):
+        tune_loss_weights(**data | {"training_config": learned}, folder=tmp_path)
+
+
+def test_speed_perturbation_needs_frames_and_changes_the_training(data, trained, tmp_path):
+    config = replace(QUICK, speed_perturbation=True)
+    with pytest.raises(ValueError, match="no frames of Train at other speeds"):
+        train_sequence(**data | {"training_config": config}, folder=tmp_path)
+    shards, _, _ = write_corpus(tmp_path / "fast", 24)
+    fast = {1.1: FrameStore(shards)}
+    other = train_sequence(**data | {"training_config": config}, folder=tmp_path, perturbed=fast)
+    assert not same(trained, other)
+
+
+def test_mixed_precision_needs_cuda(data, tmp_path):
+    config = replace(QUICK, precision="16-mixed", device="cpu")
+    with pytest.raises(ValueError, match="16-mixed needs a CUDA device"):
+        train_sequence(**data | {"training_config": config}, folder=tmp_path)
+
+
+def test_strf_kernels_are_watched_and_stored(data, tmp_path):
+    strf = replace(TINY, frontend="strf", strf=replace(TINY.strf, n_kernels=3))
+    config = replace(QUICK, max_epochs=2)
+    trained = train_sequence(
+        **data | {"network_config": strf, "training_config": config}, folder=tmp_path / "checkpoint"
+    )
+    assert {name: values.shape for name, values in trained.strf_history.items()} == {
+        "rate": (3, 3),
+        "scale": (3, 3),
+    }
+    assert (np.diff(trained.strf_history["rate"], axis=0) != 0).any()
+    save_sequence(tmp_path, trained)
+    for name, values in load_sequence(tmp_path).strf_history.items():
+        np.testing.assert_array_equal(values, trained.strf_history[name])
+
+
+def test_stored_network_predicts_the_same(data, trained, tmp_path):
+    save_sequence(tmp_path, trained)
+    loaded = load_sequence(tmp_path)
+    assert (loaded.network_config, loaded.training_config) == (TINY, QUICK)
+    assert same(trained, loaded) and losses(loaded) == losses(trained)
+    ids = data["labels_val"].clip_id
+    for first, second in zip(
+        *(predict_sequence(t, data["store"], ids) for t in (trained, loaded)), strict=True
+    ):
+        np.testing.assert_array_equal(first, second)
+    assert without_labels(data["labels_train"], TINY.tasks) == loaded.untrained
+    assert loaded.priors == priors(data["labels_train"], TINY.tasks)
+
+
+def test_system_answers_every_clip_of_val_and_test(tmp_path):
+    shards, labels, statistics = write_corpus(tmp_path / "corpus", 48, missing=(3, 26, 40))
+    training = {
+        "max_epochs": 2,
+        "batch_size": 8,
+        "conformer": {
+            "d_model": 8,
+            "n_heads": 1,
+            "ffn": 8,
+            "n_blocks": 1,
+            "kernel": 3,
+            "subsampling_channels": 2,
+        },
+        "spec_augment": None,
+        "tune": {"age": [1.0], "emotion": [40.0, 80.0], "max_epochs": 1},
+    }
+    system = {"tasks": ["emotion", "age"], "training": training}
+    corpus = Corpus(tmp_path, labels.clip_id, labels)
+    train_sequence_system(shards, statistics, corpus, system, 0, tmp_path / "system")
+    files = {path.name for path in (tmp_path / "system").iterdir()}
+    stored = {
+        "model.safetensors",
+        "config.json",
+        "history.csv",
+        "val.parquet",
+        "test.parquet",
+        "metrics.json",
+    }
+    assert files == stored | {"logs", "tuning.csv"}
+    trained = load_sequence(tmp_path / "system")
+    assert trained.training_config.loss_weights.emotion in (40.0, 80.0)
+    for split, missing in (("val", 26), ("test", 40)):
+        predictions = read_predictions(tmp_path / "system" / f"{split}.parquet")
+        assert predictions.clip_id.tolist() == labels.clip_id[labels.split == split.title()].tolist()
+        assert np.isnan(predictions.country).all() and np.isfinite(predictions.emotion).all()
+        row = predictions.clip_id.tolist().index(f"c{missing:03d}")
+        assert predictions.age[row] == trained.priors["age"]
+    scores = json.loads((tmp_path / "system/metrics.json").read_text())["val"]
+    assert scores["mae"] > 0 and scores["uar"] is None
+    with pytest.raises(ValueError, match="no key hidden"):
+        sequence_configs({"tasks": ["age"], "training": {"hidden": [3]}})
+
+
+def test_nothing_is_drawn_where_nobody_watches(data, tmp_path, capfd):
+    train_sequence(**data | {"training_config": replace(QUICK, max_epochs=1)}, folder=tmp_path)
+    out, err = capfd.readouterr()
+    assert "Epoch" not in out + err and "it/s" not in out + err
+    assert list(tmp_path.glob("logs/tensorboard/events*"))
+    assert "loss" in (tmp_path / "logs/csv/from_epoch_001/metrics.csv").read_text()
