@@ -18,3 +18,13 @@ rule all:
     default_target: True
     input:
         rules.fuse_systems.output.submission,
+
+
+rule figures:
+    input:
+        rules.plot_highpass.output.figure,
+        expand(
+            rules.plot_strf.output,
+            system=PLAN.strf_systems(),
+            seed=PLAN.seeds()[0],
+        ),

@@ -217,6 +217,10 @@ class Plan:
         """Return the names of the systems of one encoder."""
         return [name for name, system in self.systems.items() if system.encoder == encoder]
 
+    def strf_systems(self) -> list[str]:
+        """Return the names of the systems with an STRF front end."""
+        return [name for name, system in self.systems.items() if system.training.get("frontend") == "strf"]
+
     def seeds(self) -> list[int]:
         """Return the seeds that every system is trained with."""
         return list(self.config["seeds"])

@@ -42,7 +42,7 @@ def test_the_real_error_is_in_the_log_and_its_message_on_the_terminal(tmp_path):
     "script",
     ["convert_clips", "filter_clips", "denoise_clips", "trim_clips", "perturb_clips", "extract_compare",
      "extract_logmel", "summarise_logmel", "train_mlp", "train_conformer", "fuse_systems", "summarise_quality",
-     "plot_highpass"],
+     "plot_highpass", "plot_strf"],
 )  # fmt: skip
 def test_a_script_can_be_imported_without_running_and_cheaply(script):
     code = (

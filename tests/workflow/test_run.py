@@ -132,13 +132,24 @@ def test_the_same_command_gives_the_same_bytes(finished, results, tmp_path):
         assert (again.root / target).read_bytes() == before[target], target
 
 
-def test_logmel_and_the_response_of_the_filter_are_there_to_ask_for(finished, results):
-    targets = ["results/features/logmel/raw/statistics.json", "results/figures/highpass.png"]
-    finished.run(*targets)
-    statistics = json.loads((finished.root / targets[0]).read_text())
+def test_the_figures_are_there_to_ask_for(finished, results):
+    finished.run("figures")
+    for name in ("highpass", "strf/conformer-strf_0_kernels", "strf/conformer-strf_0_paths"):
+        assert (results / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_logmel_is_normalised_over_train_only(finished, results):
+    statistics = json.loads((results / "features/logmel/raw/statistics.json").read_text())
     labels = read_corpus(finished.corpus).labels
     assert statistics["n_clips"] == (labels.split == "Train").sum() and len(statistics["mean"]) == 80
-    assert (finished.root / targets[1]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_system_of_one_task_predicts_that_task_only(results):
+    predictions = read_predictions(results / "models/conformer-logmel-age/0/val.parquet")
+    assert np.isfinite(predictions.age).all()
+    assert np.isnan(predictions.emotion).all() and np.isnan(predictions.country).all()
+    table = (results / "tables/table2.csv").read_text().splitlines()
+    assert table[2].startswith("age only,1,,,")
 
 
 def test_it_runs_from_anywhere_on_another_corpus(finished, tmp_path):

@@ -48,3 +48,39 @@ rule plot_highpass:
         "Plotting the response of the high-pass filter"
     script:
         "../scripts/plot_highpass.py"
+
+
+rule plot_strf:
+    """Figure 1: the STRF kernels that a system learned, and how they moved."""
+    input:
+        model="results/models/{system}/{seed}/model.safetensors",
+        config="results/models/{system}/{seed}/config.json",
+    output:
+        kernels=report(
+            "results/figures/strf/{system}_{seed}_kernels.png",
+            caption="../report/strf_kernels.rst",
+            category="Figures",
+        ),
+        paths=report(
+            "results/figures/strf/{system}_{seed}_paths.png",
+            caption="../report/strf_paths.rst",
+            category="Figures",
+        ),
+    log:
+        "results/logs/figures/strf/{system}_{seed}.log",
+    benchmark:
+        "results/benchmarks/figures/strf/{system}_{seed}.tsv"
+    wildcard_constraints:
+        system=names_pattern(PLAN.strf_systems()),
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        spec=PLAN.code("exvo.report.strf_figure"),
+    message:
+        "Drawing the STRF kernels of {wildcards.system}, seed {wildcards.seed}"
+    script:
+        "../scripts/plot_strf.py"

@@ -1,5 +1,6 @@
 """Figure 1: the STRF kernels that a system has learned, and how they moved while it learned."""
 
+import json
 import math
 from pathlib import Path
 
@@ -11,6 +12,28 @@ from exvo.models.strf import Strf, StrfConfig, rate_in_hz, scale_in_cpc
 # Both maps keep their order with any colour vision: purple to orange for signed values, blue to yellow for rank.
 SIGNED, RANKED = "PuOr_r", "cividis"
 COLUMNS = 6
+
+
+def plot_strf_system(folder: Path | str, kernels_path: Path | str, paths_path: Path | str) -> None:
+    """Draw the kernels of a trained system's best epoch, and their paths through all epochs.
+
+    Parameters
+    ----------
+    folder : Path or str
+        Of a trained system with an STRF front end.
+    kernels_path, paths_path : Path or str
+        Images to write.
+    """
+    # Only here: the drawing itself needs no trained system.
+    from exvo.models.sequence_storage import load_sequence
+
+    trained = load_sequence(folder)
+    system = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))["system"]
+    hop_ms = system["feature_config"]["hop_ms"]
+    rates, scales = trained.strf_history["rate"], trained.strf_history["scale"]
+    best = trained.best_epoch
+    plot_strf_kernels(rates[best], scales[best], trained.network_config.strf, kernels_path, hop_ms=hop_ms)
+    plot_strf_paths((rates, scales), paths_path, hop_ms)
 
 
 def plot_strf_kernels(
