@@ -6,7 +6,9 @@ along time, one grouped pass along channels); and the separable form as matrix p
 banded matrix along channels). Before the race, outputs must agree within 1e-5, and gradients within 1e-4 of
 their largest value.
 
-Run: ``python benchmarks/bench_strf.py [--batch N] [--repeats N] [--threads N ...]``.
+Run: ``python benchmarks/bench_strf.py [--batch N] [--repeats N] [--threads N ...]``. Where other programs use the
+same cores, set ``OMP_WAIT_POLICY=PASSIVE`` for more than one thread: threads that wait by spinning take the turns
+of those they wait for, and the more steps a form has, the more it suffers.
 """
 
 import argparse

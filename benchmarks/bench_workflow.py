@@ -1,7 +1,7 @@
 """What the engine costs before a job runs: parsing, planning, a call with nothing to do, and 59,201 clips.
 
-The default workflow is planned on a small demo corpus and run to its end with one seed and epoch; a second call then has
-nothing to do. For the scale, a corpus of 59,201 empty files is planned with 128 shards, against a naive
+The default workflow is planned on a small demo corpus and run to its end with one seed and epoch; a second call
+then has nothing to do. For the scale, a corpus of 59,201 empty files is planned with 128 shards, against a naive
 workflow with a rule per clip, which is planned for 1,000 and 2,000 clips of one stage and extrapolated along the
 line through both to every clip and stage.
 

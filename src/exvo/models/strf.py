@@ -7,9 +7,10 @@ learned numbers, its rate and its scale, whatever its size.
 
 The cross-correlation is computed with FFTs, forward and backward (the correlation theorem). A kernel of 31 x 31
 taps is large enough for that: a direct convolution takes 961 products per output value. Being products of
-one-dimensional complex parts, the kernels can also be applied in two passes of 31 taps; as matrix products that
-is as fast forward, but its backward takes over twice as long. With spectra at hand, the gradient of all kernels
-is one product and one sum, and so is that of the input, which is left out for log-mels that need none.
+one-dimensional complex parts, the kernels can also be applied in two passes of 31 taps; as matrix products, clip
+by clip, that is as fast forward, but takes over twice as long backward. With spectra at hand, the gradient of
+all kernels is one product and one sum, and so is that of the input, which is left out for log-mels that need
+none. ``benchmarks/bench_strf.py`` compares them.
 """
 
 import math
@@ -21,7 +22,9 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
-CHANNELS_AT_ONCE = 20  # what is in flight stays in the cache: all 60 at once take longer
+# Few enough that what is in flight stays in a core's share of the cache, enough that threads seldom meet: where
+# they wait for a core that others use, every meeting costs them a turn.
+CHANNELS_PER_THREAD = 30
 NORM_FLOOR = 1e-3  # of the window's norm
 
 
@@ -197,10 +200,9 @@ class _Correlate(torch.autograd.Function):
         clip_spectra = torch.fft.rfft2(functional.pad(logmel, lead), size)
         kernel_spectra = torch.fft.rfft2(kernels, size).conj_physical()
         output = logmel.new_empty((n_clips, len(kernels), *shape))
+        at_once = CHANNELS_PER_THREAD * torch.get_num_threads()
         for clip, spectrum in zip(output, clip_spectra, strict=True):
-            for part, of_kernels in zip(
-                clip.split(CHANNELS_AT_ONCE), kernel_spectra.split(CHANNELS_AT_ONCE), strict=True
-            ):
+            for part, of_kernels in zip(clip.split(at_once), kernel_spectra.split(at_once), strict=True):
                 part.copy_(torch.fft.irfft2(spectrum * of_kernels, size)[:, : shape[0], : shape[1]])
         ctx.size, ctx.support, ctx.shape = size, support, shape
         ctx.save_for_backward(clip_spectra, kernel_spectra)
@@ -213,10 +215,11 @@ class _Correlate(torch.autograd.Function):
         wants_clips, wants_kernels = ctx.needs_input_grad
         of_clips = torch.zeros_like(clip_spectra) if wants_clips else None
         of_kernels = torch.zeros_like(kernel_spectra) if wants_kernels else None
+        at_once = CHANNELS_PER_THREAD * torch.get_num_threads()
         for index, clip in enumerate(gradient):
             conjugate = clip_spectra[index].conj_physical()
-            for first in range(0, len(kernel_spectra), CHANNELS_AT_ONCE):
-                channels = slice(first, first + CHANNELS_AT_ONCE)
+            for first in range(0, len(kernel_spectra), at_once):
+                channels = slice(first, first + at_once)
                 spectra = torch.fft.rfft2(clip[channels], ctx.size)
                 if of_kernels is not None:
                     of_kernels[channels].addcmul_(spectra, conjugate)

@@ -4,7 +4,6 @@ Clips without audio take no part in training; they get the Train prior as their 
 table flags them.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -15,11 +14,10 @@ from exvo.audio.store import WITHOUT_AUDIO
 from exvo.corpus.labels import Labels
 from exvo.corpus.table import Corpus
 from exvo.features.store import Utterances, read_utterances
-from exvo.files import write_text
-from exvo.metrics import score
 from exvo.models.mlp_storage import save_trained
 from exvo.models.mlp_training import MlpConfig, TrainedMlp, predict_mlp, train_mlp
-from exvo.predictions import Predictions, align, concatenate, write_predictions
+from exvo.models.results import predictions_or_priors, write_results
+from exvo.predictions import Predictions, concatenate
 
 
 def mlp_config(system: Mapping[str, object]) -> MlpConfig:
@@ -72,17 +70,11 @@ def train_mlp_system(
     )
     del train, val
     save_trained(folder, trained, system)
-    predicted = {*by_split["Val"].clip_id, *by_split["Test"].clip_id}
-    answers = _predict_shards(trained, shards, predicted, n_threads)
-    predictions = {split: align(answers, by_split[split].clip_id) for split in ("Val", "Test")}
-    write_predictions(folder / "val.parquet", predictions["Val"])
-    write_predictions(folder / "test.parquet", predictions["Test"])
-    record = {
-        "val": score(by_split["Val"], predictions["Val"]).to_json(),
-        "best_epoch": trained.best_epoch,
-        "n_epochs": len(trained.history),
-    }
-    write_text(folder / "metrics.json", json.dumps(record, indent=1) + "\n")
+    answers = _predict_shards(
+        trained, shards, {*by_split["Val"].clip_id, *by_split["Test"].clip_id}, n_threads
+    )
+    n_epochs = len(trained.history)
+    write_results(folder, corpus.labels, answers, best_epoch=trained.best_epoch, n_epochs=n_epochs)
 
 
 def _with_audio(features: Utterances, labels: Labels) -> tuple[np.ndarray, Labels]:
@@ -101,19 +93,14 @@ def predict_utterances(trained: TrainedMlp, features: Utterances, *, n_threads: 
         Of ``n`` clips.
     n_threads : int
     """
-    n = len(features.clip_id)
-    rows = ~np.isin(features.status.astype(str), WITHOUT_AUDIO)
-    emotion = np.tile(np.asarray(trained.priors["emotion"], dtype=np.float64), (n, 1))
-    age = np.full(n, trained.priors["age"], dtype=np.float64)
-    country = np.tile(np.asarray(trained.priors["country"], dtype=np.float64), (n, 1))
-    if rows.any():
+
+    def predict(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         # Only where clips lack audio is a copy made of the features.
         values = features.values if rows.all() else features.values[rows]
-        emotion[rows], age[rows], country[rows] = predict_mlp(
-            trained, values, feature_names=features.names, n_threads=n_threads
-        )
-    codes = tuple(c.code for c in trained.countries)
-    return Predictions(features.clip_id, age, country, emotion, codes)
+        return predict_mlp(trained, values, feature_names=features.names, n_threads=n_threads)
+
+    has_audio = ~np.isin(features.status.astype(str), WITHOUT_AUDIO)
+    return predictions_or_priors(features.clip_id, has_audio, trained.priors, trained.countries, predict)
 
 
 def _predict_shards(

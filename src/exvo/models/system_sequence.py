@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from exvo.corpus.table import Corpus
-from exvo.files import write_text
-from exvo.metrics import score
+from exvo.models.results import predictions_or_priors, write_results
 from exvo.models.sequence_checkpoint import remove_checkpoints
 from exvo.models.sequence_data import FrameStore
 from exvo.models.sequence_network import SequenceConfig
@@ -21,7 +20,7 @@ from exvo.models.sequence_storage import save_sequence
 from exvo.models.sequence_training import train_sequence
 from exvo.models.sequence_tuning import tune_loss_weights
 from exvo.models.trained_sequence import TrainedSequence, TrainingConfig, predict_sequence
-from exvo.predictions import Predictions, write_predictions
+from exvo.predictions import Predictions, concatenate
 
 ShardPaths = Sequence[tuple[str | Path, str | Path]]
 
@@ -95,16 +94,11 @@ def train_sequence_system(
         config = tune_loss_weights(*data, config, *rest, **options)
     trained = train_sequence(*data, config, *rest, **options)
     save_sequence(folder, trained, system)
-    val_predictions = predict_clips(trained, store, by_split["Val"].clip_id, n_threads)
-    write_predictions(folder / "val.parquet", val_predictions)
-    test_predictions = predict_clips(trained, store, by_split["Test"].clip_id, n_threads)
-    write_predictions(folder / "test.parquet", test_predictions)
-    record = {
-        "val": score(by_split["Val"], val_predictions).to_json(),
-        "best_epoch": trained.best_epoch,
-        "n_epochs": len(trained.history),
-    }
-    write_text(folder / "metrics.json", json.dumps(record, indent=1) + "\n")
+    answers = concatenate(
+        [predict_clips(trained, store, by_split[split].clip_id, n_threads) for split in ("Val", "Test")]
+    )
+    n_epochs = len(trained.history)
+    write_results(folder, corpus.labels, answers, best_epoch=trained.best_epoch, n_epochs=n_epochs)
     remove_checkpoints(folder)
 
 
@@ -126,13 +120,10 @@ def predict_clips(
     Predictions
         In the order of ``clip_ids``.
     """
-    n = len(clip_ids)
-    rows = store.has_audio(clip_ids)
-    emotion = np.tile(np.asarray(trained.priors["emotion"], dtype=np.float64), (n, 1))
-    age = np.full(n, trained.priors["age"], dtype=np.float64)
-    country = np.tile(np.asarray(trained.priors["country"], dtype=np.float64), (n, 1))
-    if rows.any():
-        emotion[rows], age[rows], country[rows] = predict_sequence(
-            trained, store, clip_ids[rows], n_threads=n_threads
-        )
-    return Predictions(clip_ids, age, country, emotion, tuple(c.code for c in trained.countries))
+
+    def predict(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return predict_sequence(trained, store, clip_ids[rows], n_threads=n_threads)
+
+    return predictions_or_priors(
+        clip_ids, store.has_audio(clip_ids), trained.priors, trained.countries, predict
+    )
