@@ -1,5 +1,5 @@
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,9 @@ from exvo.corpus.table import CorpusError
 from exvo.features.compare import CompareConfig
 from exvo.features.logmel import LogmelConfig
 from exvo.models.mlp_training import MlpConfig
+from exvo.models.sequence_batches import SpecAugment
+from exvo.models.sequence_network import SequenceConfig
+from exvo.models.trained_sequence import LossGrid, TrainingConfig
 from exvo.plan import Plan
 from exvo.scoring.fusion import FusionConfig
 
@@ -59,6 +62,17 @@ def test_the_schema_has_the_keys_and_defaults_of_the_code(path, kind, elsewhere)
     found = {name: keys[name]["default"] for name in keys if name not in elsewhere}
     listed = {name: list(value) if isinstance(value, tuple) else value for name, value in expected.items()}
     assert found == listed
+
+
+def test_the_schema_has_the_keys_and_defaults_of_the_sequence_systems():
+    schema = yaml.safe_load(SCHEMA.read_text())
+    found = complete({}, schema["$defs"]["conformer"], schema["$defs"])
+    expected = json.loads(json.dumps(asdict(SequenceConfig()) | asdict(TrainingConfig())))
+    expected.pop("tasks")
+    assert found == expected
+    for key, kind in (("spec_augment", SpecAugment), ("tune", LossGrid)):
+        part = schema["$defs"]["conformer"]["properties"][key]
+        assert complete({}, part) == json.loads(json.dumps(asdict(kind())))
 
 
 def test_every_key_is_described_in_the_schema_and_in_the_manual():
@@ -112,7 +126,7 @@ def config(tmp_path):
 def test_a_corpus_without_wav_has_no_baseline(config):
     plan = Plan(config)
     assert plan.stages == ("raw", "dc", "denoised", "vad")
-    assert "organisers-baseline" not in plan.systems and len(plan.systems) == 4
+    assert "organisers-baseline" not in plan.systems and len(plan.systems) == 9
     assert any("organisers-baseline is left out" in notice for notice in plan.notices)
     assert plan.tables()["table1"] == {stage: f"organisers-{stage}" for stage in plan.stages}
 
@@ -124,7 +138,7 @@ def test_only_stages_on_the_way_to_a_system_are_used(config):
 
 
 def test_names_that_are_not_there_are_told(config):
-    config["fusions"]["stages"]["systems"] = ["organisers-raw", "organisers-rwa"]
+    config["fusions"]["all"]["systems"] = ["organisers-raw", "organisers-rwa"]
     with pytest.raises(CorpusError, match="organisers-rwa"):
         Plan(config).fused_systems()
     config["submission"] = "best"
