@@ -78,6 +78,7 @@ def test_webm_without_a_duration_as_browsers_record_it(corpus):
     assert "Duration: N/A" in log
     clip = convert(corpus, "a.webm")
     assert clip.status == store.OK and clip.measures["codec"] == "opus"
+    assert clip.measures["recorded_sample_rate"] == 48000
     assert abs(len(clip.audio) - 32000) < 400
     assert amplitude(clip.audio) == pytest.approx(0.5, abs=0.02)
 
@@ -205,3 +206,12 @@ def test_a_shard_has_a_row_for_every_clip_and_neighbours_do_not_matter(corpus):
 def test_ffmpeg_is_bundled_or_named():
     assert ffmpeg_binary("bundled") == BINARY
     assert ffmpeg_binary("system") == "ffmpeg" and ffmpeg_binary("/opt/ffmpeg") == "/opt/ffmpeg"
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 24000, 48000])
+def test_opus_tells_the_rate_it_was_recorded_at(corpus, rate):
+    pcm = sine(rate).astype("<f4").tobytes()
+    source = ["-f", "f32le", "-ar", str(rate), "-ac", "1", "-i", "pipe:0"]
+    ffmpeg(*source, "-c:a", "libopus", str(corpus / "a.webm"), data=pcm)
+    measures = convert(corpus, "a.webm").measures
+    assert (measures["source_sample_rate"], measures["recorded_sample_rate"]) == (48000, rate)

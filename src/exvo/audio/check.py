@@ -134,7 +134,7 @@ def _recording_lines(folder: str, n_files: int, clips: Sequence[Clip]) -> Iterat
         )
     for name, key in (
         ("codecs", "codec"),
-        ("sample rates", "source_sample_rate"),
+        ("sample rates", "recorded_sample_rate"),
         ("channels", "source_channels"),
     ):
         counts = Counter(clip.measures.get(key, "unknown") for clip in clips)

@@ -22,9 +22,12 @@ from exvo.audio.store import SAMPLE_RATE, Clip
 
 # A sample this close to full scale counts as clipped.
 CLIPPED = 0.999
+# In WebM and Ogg the codec's header stands near the start of the file.
+HEADER_BYTES = 8192
 MEASURES = {
     "codec": pa.string(),
     "source_sample_rate": pa.int64(),
+    "recorded_sample_rate": pa.int64(),
     "source_channels": pa.string(),
     "peak": pa.float64(),
     "gain_db": pa.float64(),
@@ -109,7 +112,8 @@ def decode_file(path: Path, config: ConvertConfig, binary: str) -> tuple[np.ndar
     audio : np.ndarray [shape=(n_samples,), float32]
         Not limited to [-1, 1]: lossy codecs overshoot.
     source : dict
-        ``codec``, ``source_sample_rate`` in Hz and ``source_channels`` (``mono``, ``stereo``, ``5.1``...).
+        ``codec``, ``source_sample_rate`` and ``recorded_sample_rate`` in Hz (Opus is always decoded at 48 kHz;
+        its header says at what rate it was recorded) and ``source_channels`` (``mono``, ``stereo``, ``5.1``...).
     complaint : str
         The first error that ffmpeg reports; empty where it reports none.
 
@@ -139,6 +143,7 @@ def decode_file(path: Path, config: ConvertConfig, binary: str) -> tuple[np.ndar
         measured = {
             "codec": found["codec"],
             "source_sample_rate": int(found["rate"]),
+            "recorded_sample_rate": recorded_rate(path, int(found["rate"])),
             "source_channels": found["channels"],
         }
     errors = _LEVEL.findall(log)
@@ -152,6 +157,17 @@ def decode_file(path: Path, config: ConvertConfig, binary: str) -> tuple[np.ndar
         measured,
         complaint.replace(str(path.absolute()), path.name),
     )
+
+
+def recorded_rate(path: Path, decoded_rate: int) -> int:
+    """Return the sample rate, in Hz, of what went into an Opus encoder; of other files the rate they decode at.
+
+    The identification header of Opus (RFC 7845, section 5.1) holds it as a note; 0 means that it was not noted.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEADER_BYTES)
+    place = head.find(b"OpusHead")
+    return (place >= 0 and int.from_bytes(head[place + 12 : place + 16], "little")) or decoded_rate
 
 
 def convert_clip(
