@@ -38,7 +38,7 @@ def code_digest(*modules: str) -> str:
         Dotted names, such as ``"exvo.audio.denoise"``.
     """
     closure = sorted(import_closure(*modules))
-    return digest(text for name in closure for text in (name, _code_text(name)))
+    return digest(text for name in closure for text in (name, _parsed(name)[1]))
 
 
 def import_closure(*modules: str) -> set[str]:
@@ -49,7 +49,7 @@ def import_closure(*modules: str) -> set[str]:
         name = waiting.pop()
         if name not in closure:
             closure.add(name)
-            waiting.extend(_imports(name))
+            waiting.extend(_parsed(name)[0])
     return closure
 
 
@@ -64,28 +64,12 @@ def _source(module: str) -> Path:
 
 
 @cache
-def _tree(module: str) -> ast.Module:
-    return ast.parse(_source(module).read_text(encoding="utf-8"))
-
-
-@cache
-def _code_text(module: str) -> str:
+def _parsed(module: str) -> tuple[frozenset[str], str]:
+    """Return the package's own modules that a module imports, wherever in it, and its code without docstrings."""
     tree = ast.parse(_source(module).read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and body:
-            first = body[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = body[1:]
-    return ast.dump(tree)
-
-
-@cache
-def _imports(module: str) -> frozenset[str]:
-    """Return the package's own modules that a module names in its imports, wherever they stand in it."""
     package = __name__.split(".")[0]
     names: set[str] = set()
-    for node in ast.walk(_tree(module)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -93,9 +77,15 @@ def _imports(module: str) -> frozenset[str]:
                 raise ImportError(f"{module}: relative imports are not followed; write the whole name")
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return frozenset(n for n in names if n.split(".")[0] == package and _is_module(n))
+        elif isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = node.body[1:]
+    own = frozenset(n for n in names if n.split(".")[0] == package and _is_module(n))
+    return own, ast.dump(tree)
 
 
+@cache
 def _is_module(name: str) -> bool:
     try:
         _source(name)

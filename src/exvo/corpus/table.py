@@ -224,7 +224,8 @@ def _text(table: pa.Table, name: str) -> np.ndarray:
     """Return a column as stripped text; empty where the column or a value is missing."""
     if name not in table.column_names:
         return np.full(table.num_rows, "", dtype=object)
-    return np.asarray(pc.utf8_trim_whitespace(table[name]).to_numpy(), dtype=object)
+    # By way of a list: pyarrow's own conversion of text imports pandas, which costs more than all the rest.
+    return np.array(pc.utf8_trim_whitespace(table[name]).to_pylist(), dtype=object)
 
 
 def _numbers(table: pa.Table, name: str) -> np.ndarray:
