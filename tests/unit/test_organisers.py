@@ -199,6 +199,9 @@ def test_a_batch_without_ages_leaves_the_age_head_and_its_variance_untouched():
 @pytest.mark.parametrize("product_type", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("loss_scale", [1.0, 1e-6])
 def test_mixed_precision_gradients_are_close_and_do_not_underflow(product_type, loss_scale):
+    # Features at which rounding moves no unit across the kink of LeakyReLU: one that crosses changes the
+    # gradient by several percent, rightly.
+    torch.manual_seed(13)
     reference = make_network(400, tasks=("emotion",))
     network = copy.deepcopy(reference)
     exact = OrganisersStep(reference, learning_rate=1e-3, weight_decay=0)
