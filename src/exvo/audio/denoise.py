@@ -285,6 +285,7 @@ def _denoise_chunk(
             bin_hz=sample_rate / stft.n_fft,
             frames_per_block=per_block // 2,
             floor=floor,
+            fine=_fine_power(signals[i], stft, config.fine_factor),
         )
         noise[: len(tracked), i] = tracked
         heard[i] = power.sum(dtype=np.float64)
@@ -310,6 +311,18 @@ def _denoise_chunk(
         )
         measures.append(DenoiseMeasures(*(10 * math.log10(max(ratio, 1e-30)) for ratio in ratios)))
     return clips, measures
+
+
+def _fine_power(signal: np.ndarray, stft: Stft, factor: int) -> np.ndarray | None:
+    """Return power spectra of half-overlapping frames ``factor`` times as long; None where the clip is shorter."""
+    n_fft = factor * stft.n_fft
+    if factor == 1 or len(signal) < n_fft:
+        return None
+    hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)
+    hann *= np.sqrt((stft.window.astype(np.float64) ** 2).sum() / (hann.astype(np.float64) ** 2).sum())
+    frames = np.lib.stride_tricks.sliding_window_view(signal, n_fft)[:: n_fft // 2]
+    spectra = scipy.fft.rfft(frames * hann)
+    return np.square(spectra.real) + np.square(spectra.imag)
 
 
 def _raise_db(heard: float, noise: float, config: DenoiseConfig) -> float:

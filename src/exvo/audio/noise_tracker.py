@@ -7,7 +7,8 @@ its noise is found in four steps (all ours; the parts they build on are named):
    with silence);
 2. *bound*: a clip without any pause has speech in its quietest frames. Minimum statistics (Martin 2001,
    IEEE Trans. Speech Audio Process. 9(5)) per bin find the gaps in time, and a low percentile over
-   neighbouring bins the gaps between harmonics; a few times that is the most the noise may be;
+   neighbouring bins the gaps between harmonics, for low voices also in longer frames; a few times that is
+   the most the noise may be;
 3. *pauses*: frames in which no band rises above what the noise of steps 1 and 2 explains; their mean power
    replaces it;
 4. *updates*: in each block the pause frames nearby count most, so that the noise follows slow changes in
@@ -22,6 +23,9 @@ import numpy as np
 
 BAND_EDGES_HZ = (0.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0)  # a pause must be quiet in each of these bands
 N_AVERAGED = 3  # frames averaged before the minimum over time is taken
+FINE_MARGIN = (
+    2.5  # long frames of noise are few, and their minimum is low by chance; only clearly lower gaps count
+)
 MIN_PAUSE_FRAMES = 4  # fewer pause frames than this are no estimate
 RATIO_CAP = 8.0  # one strong bin must not decide for its band
 
@@ -41,6 +45,9 @@ class NoiseConfig:
         widest spacing expected of low voices.
     valley_percentile : float
         Percentile (0 to 100) over that neighbourhood.
+    fine_factor : int
+        The gaps are also looked for in frames so many times as long, where the harmonics of low voices stand apart;
+        1 looks in the frames of the denoiser only.
     bound_db : float
         The most that the noise may lie above the minimum statistics, in dB. Lower protects steady voices,
         higher finds more noise.
@@ -62,6 +69,7 @@ class NoiseConfig:
     valley_fraction: float = 0.1
     valley_width_hz: float = 1200.0
     valley_percentile: float = 15.0
+    fine_factor: int = 4
     bound_db: float = 8.5
     pause_margin: float = 0.5
     follow_ms: float = 500.0
@@ -71,7 +79,13 @@ class NoiseConfig:
 
 
 def track_noise(
-    power: np.ndarray, config: NoiseConfig, *, bin_hz: float, frames_per_block: int, floor: float
+    power: np.ndarray,
+    config: NoiseConfig,
+    *,
+    bin_hz: float,
+    frames_per_block: int,
+    floor: float,
+    fine: np.ndarray | None = None,
 ) -> np.ndarray:
     """Estimate the noise power of one clip over time.
 
@@ -88,6 +102,8 @@ def track_noise(
     floor : float
         Lowest noise power, in the unit of ``power``; frames with less than a tenth of it are digital
         silence and say nothing of the noise.
+    fine : np.ndarray, shape=(n_fine_frames, factor * (n_bins - 1) + 1), optional
+        Power spectrum of frames ``factor`` times as long, in the unit of ``power``: noise has the same mean in both.
 
     Returns
     -------
@@ -101,7 +117,13 @@ def track_noise(
     if len(heard) < MIN_PAUSE_FRAMES:
         return np.full((n_blocks, n_bins), floor, power.dtype)
     floored = np.maximum(heard, 1e-3 * floor)
-    bound = np.maximum(10 ** (config.bound_db / 10) * _valley(floored, config, bin_hz), floor)
+    valley = _valley(floored, config, bin_hz)
+    if fine is not None:
+        fine = fine[fine.mean(axis=1) > 0.1 * floor]
+        if len(fine):
+            gaps = _valley(np.maximum(fine, 1e-3 * floor), config, bin_hz, len(valley))
+            valley = np.minimum(valley, FINE_MARGIN * gaps)
+    bound = np.maximum(10 ** (config.bound_db / 10) * valley, floor)
     noise = np.minimum(np.maximum(_quiet(floored, config), floor), bound)
     for _ in range(2):
         pause = _is_pause(floored, noise, config, bin_hz)
@@ -123,8 +145,10 @@ def _quiet(power: np.ndarray, config: NoiseConfig) -> np.ndarray:
     return power[np.argsort(level, kind="stable")[:n_quiet]].mean(axis=0)
 
 
-def _valley(power: np.ndarray, config: NoiseConfig, bin_hz: float) -> np.ndarray:
+def _valley(power: np.ndarray, config: NoiseConfig, bin_hz: float, n_out: int | None = None) -> np.ndarray:
     n_frames, n_bins = power.shape
+    n_out = n_bins if n_out is None else n_out
+    every = (n_bins - 1) // (n_out - 1)
     n_averaged = min(N_AVERAGED, n_frames)
     n_means = n_frames // n_averaged
     means = power[: n_means * n_averaged].reshape(n_means, n_averaged, n_bins).mean(axis=1)
@@ -136,10 +160,10 @@ def _valley(power: np.ndarray, config: NoiseConfig, bin_hz: float) -> np.ndarray
     octave = octave - octave.mean()
     slope = (octave * low).sum() / (octave * octave).sum() * octave
     half = max(1, int(config.valley_width_hz / bin_hz / 2))
-    neighbours = _neighbourhoods(low - slope, half)
-    rank = int(config.valley_percentile / 100 * 2 * half)
-    gaps = np.sort(neighbours, axis=1)[:, rank]
-    return np.exp(slope + _neighbourhoods(gaps, half).mean(axis=1)).astype(power.dtype)
+    neighbours = _neighbourhoods(low - slope, half * every)[::every]
+    rank = int(config.valley_percentile / 100 * 2 * half * every)
+    gaps = np.partition(neighbours, rank, axis=1)[:, rank]
+    return np.exp(slope[::every] + _neighbourhoods(gaps, half).mean(axis=1)).astype(power.dtype)
 
 
 def _neighbourhoods(values: np.ndarray, half: int) -> np.ndarray:
