@@ -1,0 +1,188 @@
+"""Whole epochs of training against the network alone, in the same run: what reading, logging and checkpoints cost.
+
+Ours is `train_sequence` as the workflow calls it: frames read from memory-mapped shards and masked (SpecAugment),
+lightning's loop, both logs, validation with its metrics, and a checkpoint after every epoch. The peer is a bare loop
+of the same steps on batches that are in memory already: forward, loss, backward, clipping, AdamW, and the forward
+passes of validation. So the ratio is the share of an epoch that is spent inside the network. Set-up is not part of
+it: each side is timed with 1 and with 1 + N epochs, and the difference counts. The losses of both sides must agree.
+
+Run: ``python benchmarks/bench_training.py [--clips N] [--epochs N] [--repeats N]``; one thread, frames of random
+log-mel as long as bursts.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from common import Record, one_thread, write_records
+
+one_thread()
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from exvo.corpus.labels import EMOTIONS, Country, Labels  # noqa: E402
+from exvo.features.store import FeatureRow, write_sequences  # noqa: E402
+from exvo.models.conformer import ConformerConfig  # noqa: E402
+from exvo.models.sequence_batches import SpecAugment, TrainBatches  # noqa: E402
+from exvo.models.sequence_data import FrameStore  # noqa: E402
+from exvo.models.sequence_loop import learning_rate  # noqa: E402
+from exvo.models.sequence_network import SequenceConfig, SequenceNetwork  # noqa: E402
+from exvo.models.sequence_training import train_sequence  # noqa: E402
+from exvo.models.strf import StrfConfig  # noqa: E402
+from exvo.models.task_losses import CombinedLoss  # noqa: E402
+from exvo.models.trained_sequence import TrainingConfig, prediction_batches  # noqa: E402
+
+N_MELS, SEED = 80, 0
+# The networks of the demo config, the smallest in use, so that everything around them weighs most.
+DEMO = SequenceConfig(
+    conformer=ConformerConfig(d_model=64, n_heads=4, ffn=128, n_blocks=2, kernel=15, subsampling_channels=16),
+    strf=StrfConfig(n_kernels=8, support_frames=15, support_channels=15),
+    d_attention=32,
+    head=32,
+)
+TRAINING = TrainingConfig(
+    batch_size=8, spec_augment=SpecAugment(), emotion_loss="ccc", device="cpu", patience=100
+)
+
+
+def write_corpus(folder: Path, n_clips: int) -> tuple[FrameStore, Labels, Labels, dict]:
+    """Write random frames in shards; return them with labels of Train (two thirds) and Val, and their moments."""
+    rng = np.random.default_rng(SEED)
+    ids = np.array([f"c{clip:05d}" for clip in range(n_clips)], dtype=object)
+    rows = [
+        FeatureRow(clip_id, rng.standard_normal((rng.integers(60, 400), N_MELS)) - 8, "ok", "")
+        for clip_id in ids
+    ]
+    shards = [(folder / f"{shard}.npy", folder / f"{shard}.parquet") for shard in range(2)]
+    for shard, paths in enumerate(shards):
+        write_sequences(*paths, rows[shard::2], N_MELS, "float16")
+    split = np.where(np.arange(n_clips) < n_clips * 2 // 3, "Train", "Val")
+    labels = Labels(
+        ids,
+        split,
+        np.full(n_clips, ""),
+        rng.uniform(20, 39, n_clips),
+        rng.integers(0, 4, n_clips),
+        rng.random((n_clips, len(EMOTIONS))),
+        tuple(Country(i, f"Country {i}") for i in range(4)),
+    )
+    moments = {"mean": [-8.0] * N_MELS, "std": [1.0] * N_MELS}
+    return FrameStore(shards), labels.take(split == "Train"), labels.take(split == "Val"), moments
+
+
+def bare_loop(
+    config: SequenceConfig, store: FrameStore, train: Labels, val: Labels, moments: dict, n_epochs: int
+) -> tuple[float, list[float]]:
+    """Train on batches in memory; return the seconds and the mean loss of each epoch."""
+    mean, std = (np.asarray(moments[name], np.float32) for name in ("mean", "std"))
+    network = SequenceNetwork(
+        config, N_MELS, len(train.countries), mean, std, float(train.age.mean()), float(train.age.std()), SEED
+    )
+    loss = CombinedLoss(
+        config.tasks,
+        combination="weighted",
+        weights=TRAINING.loss_weights,
+        emotion_loss=TRAINING.emotion_loss,
+    )
+    parameters = [*network.parameters()]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": TRAINING.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=TRAINING.learning_rate)
+    made = TrainBatches(
+        store,
+        train,
+        batch_size=TRAINING.batch_size,
+        seed=SEED,
+        max_frames=TRAINING.max_frames,
+        spec_augment=TRAINING.spec_augment,
+        fill=mean,
+    )
+    epochs = [list(made.epoch(number)) for number in range(1, n_epochs + 1)]
+    val_batches = list(prediction_batches(store, val.clip_id, val))
+    losses = []
+    start = time.perf_counter()
+    for number, batches in enumerate(epochs, start=1):
+        torch.manual_seed(int(np.random.SeedSequence([SEED, number]).generate_state(1, np.uint64)[0]))
+        network.train()
+        total = 0.0
+        for index, batch in enumerate(batches):
+            for group in optimizer.param_groups:
+                place = (number - 1 + (index + 0.5) / len(batches)) / n_epochs
+                group["lr"] = learning_rate(place, TRAINING)
+            optimizer.zero_grad()
+            value, _ = loss(network(batch.frames, batch.lengths), batch.targets)
+            value.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, TRAINING.gradient_clip)
+            optimizer.step()
+            total += value.item()
+        losses.append(total / len(batches))
+        network.eval()
+        with torch.no_grad():
+            for batch in val_batches:
+                network(batch.frames, batch.lengths)
+    return time.perf_counter() - start, losses
+
+
+def whole(
+    config: SequenceConfig, store: FrameStore, train: Labels, val: Labels, moments: dict, n_epochs: int
+) -> tuple[float, list[float]]:
+    """Train as the workflow does; return the seconds and the mean loss of each epoch."""
+    with tempfile.TemporaryDirectory(prefix="exvo_bench_") as folder:
+        start = time.perf_counter()
+        trained = train_sequence(
+            store, train, val, config, replace(TRAINING, max_epochs=n_epochs), moments, SEED, folder
+        )
+        return time.perf_counter() - start, [record["loss"] for record in trained.history]
+
+
+def main() -> None:
+    """Time both networks and write the records."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=int, default=240)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    records = []
+    with tempfile.TemporaryDirectory(prefix="exvo_bench_") as folder:
+        data = write_corpus(Path(folder), arguments.clips)
+        for frontend in ("logmel", "strf"):
+            config = replace(DEMO, frontend=frontend)
+            pairs, same = [], True
+            for _ in range(arguments.repeats):
+                seconds = {}
+                for n_epochs in (1, 1 + arguments.epochs):
+                    for name, side in (("ours", whole), ("theirs", bare_loop)):
+                        seconds[name, n_epochs], losses = side(config, *data, n_epochs)
+                        seconds[name, "losses"] = losses
+                same &= np.allclose(seconds["ours", "losses"], seconds["theirs", "losses"], rtol=1e-5)
+                pairs.append(
+                    [seconds[name, 1 + arguments.epochs] - seconds[name, 1] for name in ("ours", "theirs")]
+                )
+            share = statistics.median(theirs / ours for ours, theirs in pairs)
+            ours, theirs = (
+                arguments.epochs * arguments.clips / statistics.median(column)
+                for column in zip(*pairs, strict=True)
+            )
+            records.append(
+                Record(
+                    "training",
+                    f"the network alone, {frontend}",
+                    round(share, 3),
+                    round(ours, 2),
+                    round(theirs, 2),
+                    "clips/s",
+                    bool(same),
+                )
+            )
+    write_records(records)
+
+
+if __name__ == "__main__":
+    main()
