@@ -30,6 +30,7 @@ BENCHMARKS = {
     "logmel": ("corpus", "clips"),
     "strf": (),
     "organisers": (),
+    "bootstrap": (),
     "memory": ("corpus",),
     "workflow": (),
 }
