@@ -250,6 +250,27 @@ def test_too_few_speakers_are_averaged_with_a_notice():
     assert any("second country" in note for note in fusion.description["notes"])
 
 
+def test_per_task_takes_each_task_from_the_rule_that_does_best_on_other_speakers():
+    random = np.random.default_rng(11)
+    labels = make_labels(random, 40, 8)
+    narrow = predict(random, labels.clip_id, labels, 1.0)
+    narrow = replace(narrow, emotion=0.4 + 0.2 * (narrow.emotion - 0.4))
+    runs = {"a": [Run(narrow, predict(random, TEST_IDS))], **make_runs(random, labels, (1.5, 1.5))}
+    parts = {rule: fused(rule, runs, labels) for rule in ("average", "weighted", "stacked")}
+    chosen = fused("per_task", runs, labels)
+    for task, sign in (("emotion", 1), ("age", -1), ("country", 1)):
+        record = chosen.description["tasks"][task]
+        scores = {r: sign * p.description["tasks"][task]["cross_fitted_val_score"] for r, p in parts.items()}
+        assert scores[record["rule"]] == max(scores.values())
+        np.testing.assert_array_equal(getattr(chosen.test, task), getattr(parts[record["rule"]].test, task))
+    assert chosen.description["tasks"]["emotion"]["rule"] == "stacked"
+    # What a fold's own labels say does not choose the rule for that fold.
+    held_out = labels.speaker == "s3"
+    changed = replace(labels, age=np.where(held_out, 90.0, labels.age))
+    again = fused("per_task", runs, changed)
+    np.testing.assert_array_equal(again.cross_fitted.emotion, chosen.cross_fitted.emotion)
+
+
 def test_the_same_call_learns_the_same():
     random = np.random.default_rng(10)
     labels = make_labels(random)

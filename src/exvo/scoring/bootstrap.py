@@ -31,6 +31,8 @@ from exvo.metrics import CccForm, labelled, predicted_class
 from exvo.predictions import Predictions
 from exvo.scoring.speakers import speaker_index
 
+# With fewer there are too few different resamples to speak of a 95 % interval (five speakers have 126).
+MIN_SPEAKERS = 5
 METRICS = ("uar", "mae", "ccc", "s_mtl")
 TASK_OF = {"uar": "country", "mae": "age", "ccc": "emotion"} | dict.fromkeys(EMOTIONS, "emotion")
 
@@ -61,7 +63,7 @@ class Interval:
     Attributes
     ----------
     low, high : float
-        NaN where the metric or the interval is not defined; a ``low`` of -inf means that the metric was not
+        NaN where the metric is not defined, or with fewer than `MIN_SPEAKERS` speakers; a ``low`` of -inf: it was not
         defined (S_MTL with a term that is not positive) in so many resamples that there is no lower limit.
     n_speakers : int
         That the metric rests on.
@@ -124,7 +126,7 @@ class Draws:
         n_speakers, drawn = self.n_speakers[metric], self.values[metric][1:]
         known = np.sort(drawn[~np.isnan(drawn)])
         n_undefined = int((~np.isfinite(drawn)).sum())
-        if n_speakers < 2 or np.isnan(self.value(metric)) or not len(known):
+        if n_speakers < MIN_SPEAKERS or np.isnan(self.value(metric)) or not len(known):
             return Interval(np.nan, np.nan, n_speakers, n_undefined)
         low, high = _limits(known, n_speakers, self.source.config.confidence)
         return Interval(low, high, n_speakers, n_undefined)
@@ -283,7 +285,7 @@ def difference(first: Draws, second: Draws, metric: str) -> Difference:
         drawn = first.values[metric][1:] - second.values[metric][1:]
     known = np.sort(drawn[~np.isnan(drawn)])
     value, n_speakers = first.value(metric) - second.value(metric), first.n_speakers[metric]
-    if np.isnan(value) or n_speakers < 2 or not len(known):
+    if np.isnan(value) or n_speakers < MIN_SPEAKERS or not len(known):
         return Difference(value, np.nan, np.nan, np.nan)
     low, high = _limits(known, n_speakers, first.source.config.confidence)
     return Difference(value, low, high, _p_value(known, n_speakers))

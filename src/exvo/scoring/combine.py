@@ -14,13 +14,13 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 
 from exvo.corpus.labels import EMOTIONS, Labels
-from exvo.metrics import labelled
+from exvo.metrics import labelled, mae, mean_ccc, predicted_class, uar
 from exvo.scoring.objectives import values_of_weights
 from exvo.scoring.speakers import speaker_folds, speaker_index
 from exvo.scoring.stacking import LogisticStack, RidgeStack
 from exvo.scoring.weights import search_weights
 
-Rule = Literal["weighted", "stacked", "average", "paper"]
+Rule = Literal["weighted", "stacked", "per_task", "average", "paper"]
 METRICS = {"emotion": "ccc", "age": "mae", "country": "uar"}
 
 
@@ -33,7 +33,7 @@ class FusionConfig:
     name : str
     systems : tuple of str
         At least one; their order decides nothing but ties and the order of the report.
-    rule : {"weighted", "stacked", "average", "paper"}
+    rule : {"weighted", "stacked", "per_task", "average", "paper"}
         See `exvo.scoring.fusion`.
     step : float
         ``weighted``: the grid of weights, a whole part of 1 (0.1 gives weights 0, 0.1, ..., 1).
@@ -203,14 +203,13 @@ def _learner(
         notes.append(f"{task}: no labels on Val to learn from, so equal weights")
         return _equal(n, "no labels")
     seen = labels.take(rows)
-    index, _ = speaker_index(seen.speaker)
-    n_speakers = len(np.unique(index))
-    if n_speakers < cross.folds:
+    folds = task_folds(task, seen, cross)
+    if folds is None:
+        n_speakers = len(np.unique(speaker_index(seen.speaker)[0]))
         notes.append(
             f"{task}: {n_speakers} speakers with labels on Val are too few for {cross.folds} folds, so equal weights"
         )
         return _equal(n, "too few speakers")
-    folds = speaker_folds(index, cross.folds, cross.seed, strata=seen.country if task == "country" else None)
     stack = val[:, rows]
     if config.rule == "weighted":
         return _weight_fit(config, task, seen, stack, folds), rows, folds
@@ -221,6 +220,7 @@ def _learner(
         return LogisticStack(stack, seen.country, folds).fit, rows, folds
     if task == "age":
         return RidgeStack(stack, seen.age, folds).fit, rows, folds
+    index, _ = speaker_index(seen.speaker)
     alone = [
         column
         for column, target in enumerate(seen.emotion.T)
@@ -232,6 +232,33 @@ def _learner(
             f"emotion: labels of fewer than {cross.folds} speakers, so systems are averaged: {names}"
         )
     return RidgeStack(stack, seen.emotion, folds, alone).fit, rows, folds
+
+
+def task_folds(task: str, seen: Labels, cross: CrossFit) -> np.ndarray | None:
+    """Part the clips that have a label of a task into folds of speakers; None where there are too few.
+
+    Parameters
+    ----------
+    task : {"emotion", "age", "country"}
+        Of country, the folds get about as many clips of each.
+    seen : Labels
+    cross : CrossFit
+    """
+    index, _ = speaker_index(seen.speaker)
+    if len(np.unique(index)) < cross.folds:
+        return None
+    return speaker_folds(index, cross.folds, cross.seed, seen.country if task == "country" else None)
+
+
+def task_value(task: str, labels: Labels, answers: np.ndarray) -> float:
+    """Return the metric of a task, higher is better: mean CCC, UAR or minus MAE; -inf where it is undefined."""
+    if task == "emotion":
+        value = mean_ccc(labels.emotion, answers)[1]
+    elif task == "country":
+        value = uar(labels.country, predicted_class(answers))
+    else:
+        value = -mae(labels.age, answers)
+    return value if np.isfinite(value) else float("-inf")
 
 
 def _equal(n: int, chosen_by: str) -> Weights:

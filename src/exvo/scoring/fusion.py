@@ -10,6 +10,9 @@ weighted
     A weighted average; weights of each task chosen on Val by the task's own metric (mean CCC, UAR, MAE).
 stacked
     A trained combiner per task: ridge regression for emotion and age, logistic regression for country.
+per_task
+    Of ``average``, ``weighted`` and ``stacked``, for each task the one with the best cross-fitted score. For the
+    cross-fitted predictions of a fold that choice is made by the scores on the other folds.
 average
     Equal weights in every task.
 paper
@@ -17,7 +20,7 @@ paper
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,11 +28,21 @@ import numpy as np
 from exvo.corpus.labels import TASKS, Labels
 from exvo.metrics import labelled, score
 from exvo.predictions import Predictions, align
-from exvo.scoring.combine import METRICS, CrossFit, FusedTask, FusionConfig, combine_task
+from exvo.scoring.combine import (
+    METRICS,
+    CrossFit,
+    FusedTask,
+    FusionConfig,
+    combine_task,
+    task_folds,
+    task_value,
+)
 
 __all__ = ["CrossFit", "Fusion", "FusionConfig", "Run", "fuse", "mean_of_seeds"]
 
 _FIVE_FOLDS = CrossFit()
+# Of the rule `per_task`, the simplest first.
+CHOICE = ("average", "weighted", "stacked")
 
 
 @dataclass(frozen=True)
@@ -202,13 +215,49 @@ def _fuse_task(
     val, test = (
         np.stack([getattr(getattr(systems[n], split), task) for n in doing]) for split in ("val", "test")
     )
-    part = combine_task(config, task, doing, val, test, labels, cross)
+    combine = _best_rule if config.rule == "per_task" else combine_task
+    part = combine(config, task, doing, val, test, labels, cross)
     key = "weights" if "weights" in part.record else "shares"
     part.record[key] = {name: part.record[key].get(name, 0.0) for name in config.systems}
     if len(doing) < len(systems):
         names = ", ".join(name for name in config.systems if name not in doing)
         part.notes.insert(0, f"{task}: weight 0 for systems that do not predict it: {names}")
     return part
+
+
+def _best_rule(
+    config: FusionConfig,
+    task: str,
+    names: Sequence[str],
+    val: np.ndarray,
+    test: np.ndarray,
+    labels: Labels,
+    cross: CrossFit,
+) -> FusedTask:
+    """Combine a task by the rule that does best on held-out speakers; arguments as of `combine_task`."""
+    parts = {
+        rule: combine_task(replace(config, rule=rule), task, names, val, test, labels, cross)
+        for rule in CHOICE
+    }
+    rows = np.flatnonzero(labelled(labels, task))
+    seen = labels.take(rows)
+    folds = task_folds(task, seen, cross)
+
+    def best(use: np.ndarray) -> str:
+        values = {
+            rule: task_value(task, seen.take(use), part.cross_fitted[rows[use]])
+            for rule, part in parts.items()
+        }
+        return max(values, key=lambda rule: round(values[rule], 9))  # the first, simplest, of equals
+
+    chosen = CHOICE[0] if folds is None else best(np.ones(len(rows), dtype=bool))
+    cross_fitted = parts[chosen].cross_fitted.copy()
+    for fold in range(cross.folds if folds is not None else 0):
+        held_out = rows[folds == fold]
+        cross_fitted[held_out] = parts[best(folds != fold)].cross_fitted[held_out]
+    part = parts[chosen]
+    record = {"rule": chosen, **part.record}
+    return FusedTask(part.val, cross_fitted, part.test, record, parts["stacked"].notes)
 
 
 def _does(predictions: Predictions, task: str) -> bool:

@@ -22,8 +22,6 @@ from exvo.metrics import Scores, score
 from exvo.scoring.bootstrap import METRICS, Difference, Draws, Interval, SpeakerBootstrap, difference
 from exvo.scoring.fusion import CrossFit, Fusion, FusionConfig, Run, fuse
 
-BEST = "best"
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -97,15 +95,15 @@ def _rank(scores: Scores) -> tuple[int, float]:
     return len(inverse), len(inverse) / sum(inverse) if sum(inverse) > 0 else np.inf
 
 
-def describe(candidates: Sequence[Candidate], submitted: Candidate, wish: str) -> dict[str, Any]:
+def describe(candidates: Sequence[Candidate], submitted: Candidate, wish: str | None) -> dict[str, Any]:
     """Say which candidate was submitted and why, and how it compares with the others; JSON types only.
 
     Parameters
     ----------
     candidates : sequence of Candidate
     submitted : Candidate
-    wish : str
-        What the config asked for: ``best`` or a name.
+    wish : str or None
+        The name that the config asked for; None for the best.
 
     Returns
     -------
@@ -117,7 +115,7 @@ def describe(candidates: Sequence[Candidate], submitted: Candidate, wish: str) -
     order = ranked(candidates)
     others = [candidate for candidate in order if candidate is not submitted]
     return {
-        "asked_for": wish,
+        "asked_for": wish or "best",
         "submitted": submitted.name,
         "runner_up": others[0].name if others else None,
         "candidates": [
