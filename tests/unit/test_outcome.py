@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from test_stacking import make_labels, predict
+from typer.testing import CliRunner
 
+from exvo.cli import app
 from exvo.corpus.labels import EMOTIONS
 from exvo.corpus.table import read_corpus, read_test_labels
 from exvo.metrics import score
@@ -116,6 +118,30 @@ def test_the_best_candidate_is_submitted_and_said_to_be(made, written):
     assert record["test"]["fusion"]["ccc"] == pytest.approx(found.ccc, abs=1e-5)
     interval = record["test"]["intervals"]["ccc"]
     assert interval["low"] < found.ccc < interval["high"]
+
+
+def test_exvo_score_shows_intervals_where_speakers_are_known(made, written, tmp_path):
+    folder, record = written
+    command = ["score", str(folder / "test_preds.csv"), str(made.root)]
+    run = CliRunner().invoke(app, command)
+    assert run.exit_code == 0, run.output
+    interval = record["test"]["intervals"]["uar"]  # of 200 resamples there, 1,000 here
+    (line,) = [line for line in run.output.splitlines() if line.startswith("country")]
+    low, high = (float(part) for part in line.split("[")[1].split("]")[0].split(","))
+    assert low == pytest.approx(interval["low"], abs=0.05) and high == pytest.approx(
+        interval["high"], abs=0.05
+    )
+    assert "1000 resamples of 14 speakers" in run.output
+    paths = [made.root / "test_labels.csv", made.root / "data_info.csv"]
+    texts = [path.read_text() for path in paths]
+    try:
+        for path, text in zip(paths, texts, strict=True):
+            write_csv(path, [row | {"Subject_ID": ""} for row in csv.DictReader(text.splitlines())])
+        run = CliRunner().invoke(app, command)
+    finally:
+        for path, text in zip(paths, texts, strict=True):
+            path.write_text(text)
+    assert run.exit_code == 0 and "[" not in run.output.split("emotion")[1] and "No intervals" in run.output
 
 
 def test_a_fusion_that_is_named_is_submitted(made, tmp_path):

@@ -160,6 +160,7 @@ def test_cross_fitted_scores_of_noise_are_not_optimistic(rule):
     inside, outside = [], []
     for _ in range(7):
         labels = make_labels(random, 10, 4)
+        labels = replace(labels, country=np.full(len(labels), -1))
         fusion = fused(rule, make_runs(random, labels, (None,) * 5), labels)
         inside.append(fusion.description["val"]["ccc"])
         outside.append(fusion.description["cross_fitted_val"]["ccc"])

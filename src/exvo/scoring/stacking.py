@@ -82,13 +82,10 @@ class RidgeStack:
         self._target = target.reshape(len(folds), -1)
         self._left_alone = set(left_alone)
         self._centre = self._inputs.mean(axis=0)
-        n_folds = folds.max() + 1
-        self._sums = [
-            [self._sum(column, folds == fold) for fold in range(n_folds)]
-            for column in range(self._target.shape[1])
-        ]
+        by_fold = [folds == fold for fold in range(folds.max() + 1)]
+        n_columns = self._target.shape[1]
+        self._sums = np.array([[self._sum(column, rows) for rows in by_fold] for column in range(n_columns)])
         known = ~np.isnan(self._target)
-        by_fold = [folds == fold for fold in range(n_folds)]
         self._low = np.array([np.where(known, self._target, np.inf)[rows].min(axis=0) for rows in by_fold])
         self._high = np.array([np.where(known, self._target, -np.inf)[rows].max(axis=0) for rows in by_fold])
 
@@ -96,22 +93,22 @@ class RidgeStack:
         """Fit on some folds; the penalty and the inputs are chosen among them by leaving each out in turn."""
         use = list(use)
         inside = np.isin(self._folds, use)
-        best, best_value = ("own", RIDGE_GRID[0]), -np.inf
+        best, best_value = ("own", 0), -np.inf
         for which in ("own", "joint") if self._is_emotion else ("own",):
-            for penalty in RIDGE_GRID:
-                held_out = np.full_like(self._target, np.nan)
-                for fold in use:
-                    rest = [other for other in use if other != fold]
-                    rows = self._folds == fold
-                    coefficients, intercept, _ = self._solve(which, penalty, rest)
-                    fused = self._inputs[rows] @ coefficients + intercept
-                    held_out[rows] = np.clip(fused, *self._limits())
-                value = self._value(self._target[inside], held_out[inside])
+            held_out = np.full((len(RIDGE_GRID), *self._target.shape), np.nan)
+            for fold in use:
+                rows = self._folds == fold
+                coefficients, intercept, _ = self._solve(which, [other for other in use if other != fold])
+                fused = self._inputs[rows] @ coefficients + intercept[:, None]
+                held_out[:, rows] = np.clip(fused, *self._limits())
+            for place, answers in enumerate(held_out[:, inside]):
+                value = self._value(self._target[inside], answers)
                 if value > best_value + TIE:
-                    best, best_value = (which, penalty), value
-        coefficients, intercept, shares = self._solve(*best, use)
-        record = {"model": "ridge", "penalty": best[1]}
-        record |= {"inputs": best[0]} if self._is_emotion else {}
+                    best, best_value = (which, place), value
+        which, place = best
+        coefficients, intercept, shares = (part[place] for part in self._solve(which, use))
+        record = {"model": "ridge", "penalty": RIDGE_GRID[place]}
+        record |= {"inputs": which} if self._is_emotion else {}
         return LinearCombiner(coefficients, intercept, self._limits(), shares, record)
 
     def _limits(self) -> tuple[float, float]:
@@ -129,42 +126,53 @@ class RidgeStack:
         )
         return z.T @ z
 
-    def _solve(
-        self, which: str, penalty: float, use: Sequence[int]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return coefficients, intercepts, and each system's share."""
+    def _solve(self, which: str, use: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Fit every penalty of the grid.
+
+        Returns
+        -------
+        coefficients : np.ndarray [shape=(n_penalties, n_inputs, n_columns)]
+        intercept : np.ndarray [shape=(n_penalties, n_columns)]
+        shares : np.ndarray [shape=(n_penalties, n_systems)]
+        """
         n_inputs, n_columns = self._inputs.shape[1], self._target.shape[1]
-        coefficients, intercept = np.zeros((n_inputs, n_columns)), np.zeros(n_columns)
-        weight = np.zeros(n_inputs)
-        varying = self._low[use].min(axis=0) < self._high[use].max(axis=0)
-        for column in range(n_columns):
-            own = np.arange(column, n_inputs, n_columns)
-            if column in self._left_alone or not varying[column]:
-                # Nothing to learn from.
-                coefficients[own, column] = 1 / self._n_systems
-                weight[own] += 1 / self._n_systems
-                continue
-            total = np.sum([self._sums[column][fold] for fold in use], axis=0)
-            n = total[0, 0]
-            read = own if which == "own" else np.arange(n_inputs)
-            mean, covariance = (
-                total[0, 1:] / n,
-                total[1:, 1:] / n - np.outer(total[0, 1:], total[0, 1:]) / n**2,
+        columns = np.arange(n_columns)[:, None]
+        own = columns + np.arange(0, n_inputs, n_columns)
+        read = own if which == "own" else np.tile(np.arange(n_inputs), (n_columns, 1))
+        # An emotion of which these folds know nothing, or nothing but one value, is left to the average.
+        learned = self._low[use].min(axis=0) < self._high[use].max(axis=0)
+        learned[list(self._left_alone)] = False
+
+        total = self._sums[:, use].sum(axis=1)
+        n = np.where(learned, total[:, 0, 0], 1)
+        mean = total[:, 0, 1:] / n[:, None]
+        covariance = total[:, 1:, 1:] / n[:, None, None] - mean[:, :, None] * mean[:, None, :]
+        deviation = np.sqrt(np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0))
+        scale = np.where(deviation > 1e-12, deviation, np.inf)  # what does not vary gets no weight
+        standard = covariance / scale[:, :, None] / scale[:, None, :]
+        inputs = standard[columns[:, :, None], read[:, :, None], read[:, None, :]]
+        along = np.where(learned[:, None], standard[columns, read, -1] * deviation[:, -1:], 0)
+        penalty = np.array(RIDGE_GRID)[:, None, None, None] * np.eye(read.shape[1])
+        slope = np.linalg.solve(inputs + penalty, along[:, :, None])[..., 0]
+        if self._is_emotion:
+            variance = np.einsum("pci,cij,pcj->pc", slope, inputs, slope)
+            stretch = np.divide(
+                deviation[:, -1], np.sqrt(variance), out=np.zeros_like(variance), where=variance > 1e-24
             )
-            deviation = np.sqrt(np.maximum(np.diag(covariance)[read], 0))
-            varies = deviation > 1e-12
-            scale = np.where(varies, deviation, 1.0)
-            inputs = covariance[np.ix_(read, read)] / np.outer(scale, scale)
-            along = np.where(varies, covariance[read, -1] / scale, 0)
-            slope = np.linalg.solve(inputs + penalty * np.eye(len(read)), along)
-            if self._is_emotion:
-                variance = slope @ inputs @ slope
-                slope *= np.sqrt(covariance[-1, -1] / variance) if variance > 1e-24 else 0.0
-            weight[read] += np.abs(slope) / max(np.abs(slope).sum(), 1e-300)
-            coefficients[read, column] = slope / scale
-            intercept[column] = mean[-1] - (slope / scale) @ (mean[read] + self._centre[read])
-        shares = weight.reshape(self._n_systems, -1).sum(axis=1)
-        return coefficients, intercept, shares / shares.sum()
+            slope = slope * stretch[:, :, None]
+
+        coefficients = np.zeros((len(RIDGE_GRID), n_inputs, n_columns))
+        coefficients[:, read, columns] = np.where(learned[:, None], slope / scale[columns, read], 0)
+        offset = np.einsum("pic,ci->pc", coefficients, mean[:, :-1] + self._centre)
+        intercept = np.where(learned, mean[:, -1] - offset, 0)
+        coefficients[:, own[~learned], columns[~learned]] = 1 / self._n_systems
+        weight = np.zeros_like(coefficients)
+        weight[:, read, columns] = np.abs(slope) / np.maximum(
+            np.abs(slope).sum(axis=2, keepdims=True), 1e-300
+        )
+        weight[:, own[~learned], columns[~learned]] = 1 / self._n_systems
+        shares = weight.reshape(len(RIDGE_GRID), self._n_systems, -1).sum(axis=2)
+        return coefficients, intercept, shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-300)
 
 
 @dataclass(frozen=True)
