@@ -12,11 +12,11 @@ demo: $(READY)
 	@$(BIN)/exvo demo $(DEMO)
 	@$(BIN)/snakemake --cores $(CORES) results/fusion/test_preds.csv
 	@echo
-	@cat results/tables/table1.md
+	@cat results/tables/table1.md results/tables/table4.md
 	@echo
 	@echo "submission:       results/fusion/test_preds.csv"
 	@echo "how it was fused: results/fusion/fusion.json"
-	@echo "Table 1:          results/tables/table1.md"
+	@echo "all tables:       results/tables/*.html, *.md, *.csv"
 	@echo "quality summary:  results/quality/summary.md"
 
 test: $(READY)

@@ -31,6 +31,7 @@ BENCHMARKS = {
     "strf": (),
     "training": (),
     "organisers": (),
+    "bootstrap": (),
     "memory": ("corpus",),
     "workflow": (),
 }

@@ -95,6 +95,7 @@ def score(
     """Check a submission against a corpus and, where the Test labels are known, score it."""
     from exvo.corpus.table import CorpusError, read_corpus, read_test_labels
     from exvo.metrics import score as score_predictions
+    from exvo.scoring.bootstrap import MIN_SPEAKERS, BootstrapConfig, SpeakerBootstrap
     from exvo.scoring.check import check_submission
     from exvo.scoring.submission import read_submission
 
@@ -122,13 +123,33 @@ def score(
             f"{corpus} has no test_labels.csv: the Test labels are blind, so there is nothing to score with"
         )
         return
-    scores = score_predictions(labels, read_submission(submission, found), form=form)
-    typer.echo(f"emotion  CCC   {scores.ccc:.4f}  on {scores.n_emotion} clips ({form} form)")
-    typer.echo(f"country  UAR   {scores.uar:.4f}  on {scores.n_country} clips")
-    typer.echo(f"age      MAE   {scores.mae:.4f}  on {scores.n_age} clips, in years")
+    predictions = read_submission(submission, found)
+    scores = score_predictions(labels, predictions, form=form)
+    source = SpeakerBootstrap(labels, BootstrapConfig(), form)
+    draws = source.draws([predictions])
+    known = source.n_unnamed < source.n_clips
+
+    def line(metric: str, n: int | None = None) -> str:
+        value, interval = getattr(scores, metric), draws.interval(metric)
+        text = f"{value:.4f}" if value == value else "undefined"
+        if known and interval.high == interval.high:
+            low = "-" if interval.low == -float("inf") else f"{interval.low:.4f}"
+            text += f"  [{low}, {interval.high:.4f}]"
+        return text if n is None else f"{text}  on {n} clips"
+
+    typer.echo(f"emotion  CCC   {line('ccc', scores.n_emotion)} ({form} form)")
+    typer.echo(f"country  UAR   {line('uar', scores.n_country)}")
+    typer.echo(f"age      MAE   {line('mae', scores.n_age)}, in years")
+    typer.echo(f"         S_MTL {line('s_mtl')}")
+    if not known:
+        typer.echo("No intervals: no speaker of these clips is known (Subject_ID in test_labels.csv).")
+        return
     typer.echo(
-        f"         S_MTL {scores.s_mtl:.4f}" if scores.s_mtl == scores.s_mtl else "         S_MTL undefined"
+        f"Brackets: {source.config.confidence:.0%} confidence intervals, {source.config.resamples} resamples of "
+        f"{source.n_speakers} speakers (none below {MIN_SPEAKERS})."
     )
+    if source.n_unnamed:
+        typer.echo(f"{source.n_unnamed} of {source.n_clips} clips have no speaker and count each as its own.")
 
 
 def _fail(message: str) -> NoReturn:

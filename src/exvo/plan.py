@@ -24,6 +24,9 @@ from exvo.systems import (
     stage_path,
 )
 
+# As a submission: the fusion or single system that does best on Val.
+BEST = "best"
+
 
 class Plan:
     """The corpus cut into shards, the stages it can have and the systems that the config asks for.
@@ -42,6 +45,8 @@ class Plan:
         Clip ids by shard name.
     systems : dict of str to System
         Those that the corpus allows.
+    fusions : dict of str to dict
+        Entries of the config by name, their systems as far as the corpus allows them.
     notices : list of str
         What was left out, and why.
 
@@ -59,6 +64,7 @@ class Plan:
         self.notices = list(self.corpus.notices)
         self.stages = self._possible_stages()
         self.systems = self._possible_systems()
+        self.fusions = self._possible_fusions()
 
     def shard_names(self) -> list[str]:
         """Return the names of the shards that have clips."""
@@ -164,9 +170,10 @@ class Plan:
 
     def outcome_spec(self, *modules: str) -> str:
         """Return, as JSON text, what the last rule combines and compares."""
-        name = self.config["submission"]
         value = {
-            "fusion": {"name": name, **self.config["fusions"][name], "systems": self.fused_systems()},
+            "fusions": [{"name": name, **entry} for name, entry in self.fusions.items()],
+            "submission": None if self.config["submission"] == BEST else self.config["submission"],
+            "statistics": self.config["statistics"],
             "tables": self.tables(),
             "systems": {name: self.systems[name].spec() for name in self.compared_systems()},
             "seeds": self.seeds(),
@@ -175,22 +182,8 @@ class Plan:
         return canonical_json({**value, "code": code_digest(*modules)})
 
     def fused_systems(self) -> list[str]:
-        """Return the systems of the fusion that the config submits, as far as the corpus allows them.
-
-        Raises
-        ------
-        CorpusError
-            Where the fusion or a system is not in the config, or none is left.
-        """
-        name = self.config["submission"]
-        if name not in self.config["fusions"]:
-            raise CorpusError(
-                f"config: submission names {name}, but the fusions are: {', '.join(self.config['fusions'])}"
-            )
-        left = self.available(self.config["fusions"][name]["systems"], f"fusions.{name}.systems")
-        if not left:
-            raise CorpusError(f"config: the corpus allows none of the systems of the fusion {name}")
-        return left
+        """Return the systems of all fusions, in the order in which they are named."""
+        return list(dict.fromkeys(name for entry in self.fusions.values() for name in entry["systems"]))
 
     def tables(self) -> dict[str, dict[str, str]]:
         """Return, by table, the system of each row, as far as the corpus allows them; empty tables are left out."""
@@ -200,6 +193,10 @@ class Plan:
             left = self.available(list(named.values()), f"tables.{table}")
             tables[table] = {row: name for row, name in named.items() if name in left}
         return {table: rows for table, rows in tables.items() if rows}
+
+    def outcome_tables(self) -> list[str]:
+        """Return the names of all tables that the last rule writes."""
+        return [*self.tables(), "table4", "emotions", "groups"]
 
     def compared_systems(self) -> list[str]:
         """Return the systems that the fusion or a table needs, in the order of the config."""
@@ -274,3 +271,31 @@ class Plan:
                 "config: no system is left to train; name one under `systems` for a stage of the corpus"
             )
         return systems
+
+    def _possible_fusions(self) -> dict[str, dict[str, object]]:
+        wish, fusions = self.config["submission"], {}
+        named = {name: entry for name, entry in self.config["fusions"].items() if entry is not None}
+        if wish not in (BEST, *named):
+            raise CorpusError(
+                f"config: submission names {wish}, but the fusions are: {', '.join(named)}; or say {BEST}"
+            )
+        for name, entry in named.items():
+            where = f"fusions.{name}"
+            if name == BEST or name in self.config["systems"]:
+                raise CorpusError(
+                    f"config: {where}: {BEST} and the names of systems mean something else; call it otherwise"
+                )
+            source = entry.get("emotion_from")
+            if source is not None and source not in entry["systems"]:
+                raise CorpusError(f"config: {where}.emotion_from names {source}, which is not in its systems")
+            left = self.available(entry["systems"], f"{where}.systems")
+            if left and source in (None, *left):
+                fusions[name] = {**entry, "systems": left}
+                continue
+            why = "none of its systems" if not left else f"not {source}, which gives its emotion"
+            if wish == name:
+                raise CorpusError(f"config: submission names the fusion {name}, but the corpus allows {why}")
+            self.notices.append(f"fusion {name} is left out: the corpus allows {why}")
+        if not fusions:
+            raise CorpusError("config: the corpus allows none of the fusions; name systems that it can have")
+        return fusions

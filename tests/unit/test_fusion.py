@@ -226,7 +226,7 @@ def test_steps_and_grid_agree_where_there_is_one_summit():
     summit = np.array([0.5, 0.3, 0.2])
 
     def value_of(weights):
-        return -float(((weights - summit) ** 2).sum())
+        return -((weights - summit) ** 2).sum(axis=1)
 
     grid = search_weights(value_of, 3, step=0.1, max_candidates=1000)
     steps = search_weights(value_of, 3, step=0.1, max_candidates=10)
@@ -237,7 +237,7 @@ def test_steps_and_grid_agree_where_there_is_one_summit():
 
 def test_ties_go_to_the_weights_nearest_to_equal():
     def plateau(weights):
-        return float(weights[0] > 0.65)
+        return (weights[:, 0] > 0.65).astype(float)
 
     two = search_weights(plateau, 2, step=0.1, max_candidates=100)
     np.testing.assert_allclose(two.weights, [0.7, 0.3])
@@ -247,12 +247,12 @@ def test_ties_go_to_the_weights_nearest_to_equal():
 
 
 def test_differences_of_rounding_are_ties():
-    found = search_weights(lambda w: 1e-13 * float(w[0]), 2, step=0.1, max_candidates=100)
+    found = search_weights(lambda w: 1e-13 * w[:, 0], 2, step=0.1, max_candidates=100)
     np.testing.assert_allclose(found.weights, [0.5, 0.5])
 
 
 def test_steps_can_give_all_weight_to_one():
-    found = search_weights(lambda w: float(w[1]), 3, step=0.25, max_candidates=1)
+    found = search_weights(lambda w: w[:, 1], 3, step=0.25, max_candidates=1)
     np.testing.assert_allclose(found.weights, [0, 1, 0])
     assert found.weights[0] == found.weights[2] == 0
 

@@ -20,7 +20,8 @@ from exvo.models.sequence_batches import SpecAugment
 from exvo.models.sequence_network import SequenceConfig
 from exvo.models.trained_sequence import LossGrid, TrainingConfig
 from exvo.plan import Plan
-from exvo.scoring.fusion import FusionConfig
+from exvo.scoring.bootstrap import BootstrapConfig
+from exvo.scoring.fusion import CrossFit, FusionConfig
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
@@ -53,7 +54,7 @@ def section(path):
         (["properties", "features", "properties", "compare"], CompareConfig, ()),
         (["properties", "features", "properties", "logmel"], LogmelConfig, ()),
         (["$defs", "mlp"], MlpConfig, ("tasks",)),
-        (["properties", "fusions", "additionalProperties"], FusionConfig, ("name", "systems")),
+        (["properties", "fusions", "additionalProperties", "oneOf", 1], FusionConfig, ("name", "systems")),
     ],
 )
 def test_the_schema_has_the_keys_and_defaults_of_the_code(path, kind, elsewhere):
@@ -138,12 +139,50 @@ def test_only_stages_on_the_way_to_a_system_are_used(config):
 
 
 def test_names_that_are_not_there_are_told(config):
-    config["fusions"]["all"]["systems"] = ["organisers-raw", "organisers-rwa"]
-    with pytest.raises(CorpusError, match="organisers-rwa"):
-        Plan(config).fused_systems()
+    config["submission"] = "all"
+    with pytest.raises(CorpusError, match=r"all, but the fusions are: weighted, .*; or say best"):
+        Plan(config)
     config["submission"] = "best"
-    with pytest.raises(CorpusError, match="best"):
-        Plan(config).fused_systems()
+    config["fusions"]["weighted"]["systems"] = ["organisers-raw", "organisers-rwa"]
+    with pytest.raises(CorpusError, match="organisers-rwa"):
+        Plan(config)
+    for name in ("best", "organisers-raw"):
+        config["fusions"] = {name: {"systems": ["organisers-raw"], "rule": "average"}}
+        with pytest.raises(CorpusError, match="call it otherwise"):
+            Plan(config)
+    config["fusions"] = {"f": {"systems": ["organisers-raw"], "rule": "paper", "emotion_from": "x"}}
+    with pytest.raises(CorpusError, match=r"fusions\.f\.emotion_from names x"):
+        Plan(config)
+
+
+def test_fusions_that_the_corpus_cannot_have_are_left_out(config):
+    config["fusions"] = {
+        "gone": None,
+        "lone": {"systems": ["organisers-baseline"], "rule": "average"},
+        "led": {
+            "systems": ["organisers-raw", "organisers-baseline"],
+            "rule": "paper",
+            "emotion_from": "organisers-baseline",
+        },
+        "left": {"systems": ["organisers-vad", "organisers-baseline"], "rule": "weighted"},
+    }
+    plan = Plan(config)
+    assert {name: entry["systems"] for name, entry in plan.fusions.items()} == {"left": ["organisers-vad"]}
+    notices = " ".join(plan.notices)
+    assert "fusion lone is left out: the corpus allows none" in notices
+    assert "fusion led is left out: the corpus allows not organisers-baseline" in notices
+    assert json.loads(plan.outcome_spec())["submission"] is None
+    config["submission"] = "lone"
+    with pytest.raises(CorpusError, match="submission names the fusion lone"):
+        Plan(config)
+    config["submission"], config["fusions"] = "best", {"gone": None}
+    with pytest.raises(CorpusError, match="none of the fusions"):
+        Plan(config)
+
+
+def test_the_schema_has_the_defaults_of_the_statistics():
+    found = {key: value["default"] for key, value in section(["properties", "statistics"]).items()}
+    assert found == asdict(BootstrapConfig()) | {"folds": CrossFit().folds}
 
 
 def test_a_corpus_without_recordings_is_refused(config, tmp_path):

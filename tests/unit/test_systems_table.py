@@ -7,7 +7,10 @@ import pytest
 
 from exvo.metrics import Scores, s_mtl
 from exvo.report import paper
-from exvo.report.systems_table import TABLES, table_rows, write_table
+from exvo.report.sheet import write_sheet
+from exvo.report.systems_layout import systems_sheet
+from exvo.report.systems_table import TABLES, blind_rows, reference_row, table_rows
+from exvo.scoring.bootstrap import BootstrapConfig, Draws
 
 TABLE_1 = TABLES["table1"]
 
@@ -20,17 +23,38 @@ def make_scores(ccc=0.5, uar=0.5, mae=4.0, s_mtl=99.0, n=(30, 20, 10)):
     return Scores(ccc, (ccc,) * 10, uar, mae, s_mtl, *n, ("emotion", "age", "country"))
 
 
-def write(tmp_path, scores, notes=()):
-    csv_path, md_path = tmp_path / "table1.csv", tmp_path / "table1.md"
-    write_table(TABLE_1, table_rows(TABLE_1, scores), csv_path, md_path, notes)
-    with csv_path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file)), md_path.read_text(encoding="utf-8")
+class Source:
+    """Stands for a SpeakerBootstrap: only its config is read."""
+
+    config = BootstrapConfig(resamples=99)
+
+
+SOURCE = Source()
+
+
+def make_draws(**middle):
+    """Draws of 8 speakers, 99 resamples spread evenly over +-0.05 around the middle of each metric."""
+    spread = np.concatenate([[0.0], np.linspace(-0.049, 0.049, 99)])
+    values = {metric: middle.get(metric, NAN) + spread for metric in ("uar", "mae", "ccc", "s_mtl")}
+    return Draws(values, dict.fromkeys(values, 8), SOURCE)
+
+
+def no_draws(scores):
+    """Draws of one speaker: there is no interval."""
+    nothing = {metric: np.full(100, NAN) for metric in ("uar", "mae", "ccc", "s_mtl")}
+    return {name: Draws(nothing, dict.fromkeys(nothing, 1), SOURCE) for name in scores}
+
+
+def write(tmp_path, scores, notes=(), spec=TABLE_1, draws=None, reference=None):
+    rows = table_rows(spec, scores, draws or no_draws(scores), reference)
+    write_sheet(tmp_path, "t", systems_sheet(spec, rows, notes, reference))
+    with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file)), (tmp_path / "t.md").read_text(encoding="utf-8")
 
 
 def test_mean_and_deviation_over_seeds_by_hand():
-    (row,) = table_rows(
-        TABLE_1, {"raw": [make_scores(0.4, 0.5, 4), make_scores(0.5, 0.5, 5), make_scores(0.6, 0.5, 3)]}
-    )
+    scores = {"raw": [make_scores(0.4, 0.5, 4), make_scores(0.5, 0.5, 5), make_scores(0.6, 0.5, 3)]}
+    (row,) = table_rows(TABLE_1, scores, no_draws(scores))
     assert row.mean["ccc"] == pytest.approx(0.5)
     assert row.deviation["ccc"] == pytest.approx(0.1)
     assert row.mean["mae"] == pytest.approx(4)
@@ -51,6 +75,7 @@ def test_the_paper_stands_beside_in_columns_of_its_own(tmp_path):
     assert rows[0]["s_mtl_mean"] == "0.3750"
     assert (
         "| raw | 0.500 ± 0.000 | 4.00 ± 0.00 | 0.500 ± 0.000 | 0.375 ± 0.000 | 2 | 20 / 10 / 30 "
+        "| 1 / 1 / 1 "
         "| 0.443, 0.510, 4.30 | 0.352 |"
     ) in text
     assert "paper, as printed" in text
@@ -71,12 +96,12 @@ def test_missing_is_empty_in_csv_and_a_dash_in_markdown_with_its_reason(tmp_path
     }
     rows, text = write(tmp_path, scores)
     assert (rows[0]["uar_mean"], rows[0]["uar_sd"], rows[0]["s_mtl_mean"]) == ("", "", "")
-    assert f"| raw | {DASH} | 4.00 ± 0.00 | 0.500 ± 0.000 | {DASH} | 2 | 0 / 10 / 30 |" in text
+    assert f"| raw | {DASH} | 4.00 ± 0.00 | 0.500 ± 0.000 | {DASH} | 2 | 0 / 10 / 30 | 0 / 1 / 1 |" in text
     assert (rows[1]["ccc_mean"], rows[1]["s_mtl_mean"]) == ("0.1000", "")
     assert "- UAR is missing (country: no validation clip has a label and a prediction): raw." in text
     assert "- S_MTL is missing (a term of at least one seed is missing or not positive): raw, dc." in text
     assert "nan" not in text
-    assert "nan" not in (tmp_path / "table1.csv").read_text()
+    assert "nan" not in (tmp_path / "t.csv").read_text()
 
 
 def test_a_stage_the_paper_does_not_have_comes_last_without_its_figures(tmp_path):
@@ -92,19 +117,21 @@ def test_notes_stand_under_the_table(tmp_path):
     assert text.rstrip().endswith(f"- {note}")
 
 
-def test_no_stages_at_all_still_makes_both_files(tmp_path):
+def test_no_stages_at_all_still_makes_all_files(tmp_path):
     rows, text = write(tmp_path, {}, ["nothing was run"])
     assert rows == []
-    assert (tmp_path / "table1.csv").read_text().startswith("stage,n_seeds,uar_mean,uar_sd,mae_mean")
+    assert (
+        (tmp_path / "t.csv").read_text().startswith("stage,n_seeds,uar_mean,uar_sd,uar_low,uar_high,uar_diff")
+    )
     assert "nothing was run" in text
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["table1.csv", "table1.md"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["t.csv", "t.html", "t.md"]
 
 
 def test_seeds_on_different_clips_are_refused():
     with pytest.raises(ValueError, match="different clips"):
-        table_rows(TABLE_1, {"raw": [make_scores(), make_scores(n=(29, 20, 10))]})
+        table_rows(TABLE_1, {"raw": [make_scores(), make_scores(n=(29, 20, 10))]}, {})
     with pytest.raises(ValueError, match="no seeds"):
-        table_rows(TABLE_1, {"raw": []})
+        table_rows(TABLE_1, {"raw": []}, {})
 
 
 def test_the_figures_of_the_paper_give_its_s_mtl():
@@ -120,9 +147,7 @@ def test_the_figures_of_the_paper_give_its_s_mtl():
 def test_table_3_has_the_figures_of_the_paper_by_name(tmp_path):
     spec = TABLES["table3"]
     scores = {"mine": [make_scores()], "Conformer (STRF)": [make_scores(0.5, 0.5, 4)]}
-    write_table(spec, table_rows(spec, scores), tmp_path / "t.csv", tmp_path / "t.md")
-    with (tmp_path / "t.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows, _ = write(tmp_path, scores, spec=spec)
     assert [row["system"] for row in rows] == ["Conformer (STRF)", "mine"]
     assert [rows[0][f"paper_{name}"] for name in ("uar", "mae", "ccc", "s_mtl")] == [
         "0.504",
@@ -133,11 +158,11 @@ def test_table_3_has_the_figures_of_the_paper_by_name(tmp_path):
     assert rows[1]["paper_uar"] == ""
     text = (tmp_path / "t.md").read_text()
     assert (
-        "| Conformer (STRF) | 0.500 | 4.00 | 0.500 | 0.375 | 1 | 20 / 10 / 30 | 0.504 | 4.03 | 0.507 | 0.375 |"
-        in text
+        "| Conformer (STRF) | 0.500 | 4.00 | 0.500 | 0.375 | 1 | 20 / 10 / 30 | 1 / 1 / 1 "
+        "| 0.504 | 4.03 | 0.507 | 0.375 |" in text
     )
     assert (
-        f"| mine | 0.500 | 4.00 | 0.500 | 0.375 | 1 | 20 / 10 / 30 | {DASH} | {DASH} | {DASH} | {DASH} |"
+        f"| mine | 0.500 | 4.00 | 0.500 | 0.375 | 1 | 20 / 10 / 30 | 1 / 1 / 1 | {DASH} | {DASH} | {DASH} | {DASH} |"
         in text
     )
 
@@ -145,9 +170,79 @@ def test_table_3_has_the_figures_of_the_paper_by_name(tmp_path):
 def test_table_2_shows_a_dash_where_a_system_has_no_such_task(tmp_path):
     spec = TABLES["table2"]
     scores = {"age only": [make_scores(NAN, NAN, 4.5, n=(0, 0, 10))]}
-    write_table(spec, table_rows(spec, scores), tmp_path / "t.csv", tmp_path / "t.md")
+    write(tmp_path, scores, spec=spec)
     text = (tmp_path / "t.md").read_text()
     assert (
-        f"| age only | {DASH} | 4.50 | {DASH} | {DASH} | 1 | 0 / 10 / 0 | {DASH} | 4.02 | {DASH} | {DASH} |"
+        f"| age only | {DASH} | 4.50 | {DASH} | {DASH} | 1 | 0 / 10 / 0 | 0 / 1 / 0 | {DASH} | 4.02 | {DASH} | {DASH} |"
         in text
     )
+
+
+def test_a_score_stands_with_its_interval_and_its_deviation(tmp_path):
+    scores = {"raw": [make_scores(0.4, 0.5, 4.0), make_scores(0.5, 0.5, 4.0)]}
+    draws = {"raw": make_draws(uar=0.5, mae=4.0, ccc=0.45, s_mtl=0.36)}
+    rows, text = write(tmp_path, scores, draws=draws)
+    interval = draws["raw"].interval("ccc")
+    assert interval.low < 0.41 and interval.high > 0.49
+    assert f"0.450 [{interval.low:.3f}, {interval.high:.3f}] ± 0.071" in text
+    assert "20 / 10 / 30 | 8 / 8 / 8 |" in text
+    assert float(rows[0]["ccc_low"]) == pytest.approx(interval.low, abs=1e-4)
+    assert (rows[0]["ccc_sd"], rows[0]["speakers_emotion"]) == ("0.0707", "8")
+
+
+def test_rows_are_compared_with_the_row_of_reference(tmp_path):
+    scores = {"raw": [make_scores(0.4)], "dc": [make_scores(0.5)], "vad": [make_scores(NAN, n=(0, 20, 10))]}
+    draws = {"raw": make_draws(ccc=0.4), "dc": make_draws(ccc=0.5), "vad": make_draws()}
+    rows, text = write(tmp_path, scores, draws=draws, reference="raw")
+    by_name = {row["stage"]: row for row in rows}
+    assert by_name["raw"]["ccc_diff"] == "" and by_name["vad"]["ccc_diff"] == ""
+    # The draws of the two move together, so the difference is 0.1 in every resample.
+    assert (
+        by_name["dc"]["ccc_diff"]
+        == by_name["dc"]["ccc_diff_low"]
+        == by_name["dc"]["ccc_diff_high"]
+        == "0.1000"
+    )
+    assert 0 < float(by_name["dc"]["ccc_p"]) < 0.1
+    assert "Difference from raw, on the same speakers:" in text
+    assert f"| dc | {DASH} | {DASH} | +0.100 [+0.100, +0.100], p 0.0" in text
+
+
+def test_the_reference_is_fixed_by_the_table():
+    assert reference_row(TABLES["table2"], {"age only": 0, "joint": 0}) == "joint"
+    assert reference_row(TABLES["table2"], {"age only": 0}) is None
+    assert reference_row(TABLES["table3"], {"mine": 0, "Conformer (log-mel)": 0}) == "Conformer (log-mel)"
+    assert reference_row(TABLES["table3"], {}) is None
+
+
+def test_resamples_without_a_value_are_told(tmp_path):
+    draws = make_draws(uar=0.5, mae=4.0, ccc=0.02, s_mtl=0.1)
+    draws.values["s_mtl"][5:12] = -np.inf
+    _, text = write(tmp_path, {"raw": [make_scores(0.02)]}, draws={"raw": draws})
+    assert "Resamples in which S_MTL is not defined" in text and ": raw 7." in text
+    assert f"[{DASH}, 0." in text
+
+
+def test_blind_is_said_in_words_and_not_in_numbers(tmp_path):
+    spec = TABLES["table4"]
+    write_sheet(tmp_path, "t", systems_sheet(spec, blind_rows(spec, ["HuBERT", "mine"]), ["Blind: why."]))
+    text = (tmp_path / "t.md").read_text()
+    blind = " | ".join(["blind"] * 4)
+    assert (
+        f"| HuBERT | {blind} | {DASH} | {DASH} | {DASH} | 0.659 |" in text and f"| mine | {blind} |" in text
+    )
+    assert "Blind: why." in text and "is missing" not in text
+    with (tmp_path / "t.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert row["ccc_mean"] == "blind" and row["ccc_low"] == row["ccc_diff"] == ""
+
+
+def test_html_needs_nothing_else_and_escapes_what_comes_from_data(tmp_path):
+    wicked = '<script>alert("x")</script> & | more'
+    write(tmp_path, {wicked: [make_scores()]}, [f"note {wicked}"])
+    page = (tmp_path / "t.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>") and page.count("<script") == 0
+    assert page.count("&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; | more") >= 2
+    assert "http" not in page and "src=" not in page and "@import" not in page
+    (row,) = [line for line in (tmp_path / "t.md").read_text().splitlines() if line.startswith("| <script")]
+    assert row.count("|") == 11

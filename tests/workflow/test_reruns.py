@@ -96,13 +96,17 @@ def test_nothing_changed_nothing_runs(workflow):
         ("encoders.mlp", "learning_rate", 2e-3, train(*STAGES) | FUSE),
         ("encoders.conformer", "patience", 3, conformers() | FUSE),
         ("systems.organisers-dc", "training", {"patience": 4}, train("dc") | FUSE),
-        ("fusions.all", "step", 0.2, FUSE),
+        ("fusions.weighted", "step", 0.2, FUSE),
+        ("fusions", "paper", None, FUSE),
+        ("statistics", "resamples", 500, FUSE),
+        ("statistics", "folds", 4, FUSE),
+        ("", "submission", "weighted", FUSE),
         ("tables.table1", "vad", None, FUSE),
     ],
 )
 def test_a_config_section_reruns_what_rests_on_it(workflow, section, key, value, expected):
     place = workflow.config
-    for name in section.split("."):
+    for name in section.split(".") if section else ():
         place = place.setdefault(name, {})
     place[key] = value
     if section == "systems.organisers-dc":  # a system is given whole
@@ -191,7 +195,7 @@ def test_a_file_of_no_clip_changes_nothing(workflow):
         ("features/logmel.py", "/ 27", "/ 27.0", logmel() | conformers() | FUSE),
         ("models/strf.py", "NORM_FLOOR = 1e-3", "NORM_FLOOR = 0.001 * 1", conformers() | FUSE),
         ("models/mlp_training.py", "_BLOCK_BATCHES = 256", "_BLOCK_BATCHES = 128", train(*STAGES) | FUSE),
-        ("report/systems_table.py", '"uar": 3,', '"uar": 4,', FUSE),
+        ("report/systems_layout.py", '"uar": 3,', '"uar": 4,', FUSE),
         ("audio/vad.py", "# samples the model reads", "# what the model reads", set()),
     ],
 )

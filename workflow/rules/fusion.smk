@@ -1,5 +1,5 @@
 rule fuse_systems:
-    """Combine systems, write the submission and score what was combined: the last rule."""
+    """Combine systems, write the submission, and score and compare everything: the last rule."""
     input:
         table=ancient(PLAN.table),
         test_labels=ancient(PLAN.test_table),
@@ -10,7 +10,11 @@ rule fuse_systems:
         submission=ensure("results/fusion/test_preds.csv", non_empty=True),
         fusion="results/fusion/fusion.json",
         tables=report(
-            expand("results/tables/{table}.{ending}", table=PLAN.tables(), ending=["csv", "md"]),
+            expand(
+                "results/tables/{table}.{ending}",
+                table=PLAN.outcome_tables(),
+                ending=["csv", "md", "html"],
+            ),
             caption="../report/tables.rst",
             category="Tables",
         ),

@@ -11,21 +11,29 @@ def main(snakemake: Any) -> None:
     from pathlib import Path
 
     from exvo.corpus.table import read_corpus
-    from exvo.report.outcome import OutcomePaths, write_outcome
-    from exvo.scoring.fusion import FusionConfig
+    from exvo.report.outcome import OutcomePaths, OutcomePlan, write_outcome
+    from exvo.scoring.bootstrap import BootstrapConfig
+    from exvo.scoring.fusion import CrossFit, FusionConfig
 
     spec = json.loads(snakemake.params.spec)
     runs = {name: [] for name in spec["systems"]}
     for val, test in zip(snakemake.input.val, snakemake.input.test, strict=True):
         runs[Path(val).parent.parent.name].append((val, test))
     limit = json.loads(snakemake.params.labels)["limit"]
+    statistics = spec["statistics"]
+    folds = statistics.pop("folds")
     write_outcome(
         read_corpus(Path(snakemake.input.table).parent, limit),
         runs,
-        FusionConfig(**{**spec["fusion"], "systems": tuple(spec["fusion"]["systems"])}),
-        spec["tables"],
+        OutcomePlan(
+            [FusionConfig(**{**entry, "systems": tuple(entry["systems"])}) for entry in spec["fusions"]],
+            spec["submission"],
+            spec["tables"],
+            BootstrapConfig(**statistics),
+            CrossFit(folds, statistics["seed"]),
+            spec["notices"],
+        ),
         snakemake.input.quality,
-        spec["notices"],
         OutcomePaths(
             Path(snakemake.output.submission),
             Path(snakemake.output.fusion),

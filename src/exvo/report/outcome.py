@@ -1,23 +1,35 @@
 """The last step: fuse the systems, write the submission, score what can be scored, and write the tables.
 
-Weights are chosen on Val. The Test labels are read here and nowhere else, once everything is chosen.
+Everything is chosen on Val. The Test labels are read here and nowhere else, once everything is chosen.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from exvo.audio.store import WITHOUT_AUDIO
+from exvo.corpus.labels import Labels
 from exvo.corpus.table import Corpus, read_test_labels
 from exvo.files import write_text
 from exvo.metrics import score
-from exvo.predictions import align, read_predictions
-from exvo.report.systems_table import TABLES, table_rows, write_table
-from exvo.scoring.fusion import Fusion, FusionConfig, Run, fuse
+from exvo.predictions import Predictions, align, read_predictions
+from exvo.report import paper
+from exvo.report.emotion_table import emotion_sheet
+from exvo.report.group_table import group_sheet
+from exvo.report.sheet import Sheet, write_sheet
+from exvo.report.systems_layout import interval_notes, systems_sheet
+from exvo.report.systems_table import TABLES, TableSpec, blind_rows, reference_row, table_rows
+from exvo.scoring.bootstrap import METRICS, BootstrapConfig, SpeakerBootstrap
+from exvo.scoring.fusion import CrossFit, FusionConfig, Run
+from exvo.scoring.selection import Candidate, describe, find_candidates, interval_json, ranked
 from exvo.scoring.submission import write_submission
+
+SNR_COLUMN = "denoised_snr_before_db"
+BLIND = "the corpus has no test_labels.csv, so Test is not scored"
 
 
 @dataclass(frozen=True)
@@ -29,13 +41,59 @@ class OutcomePaths:
     tables: Path
 
 
+@dataclass(frozen=True)
+class OutcomePlan:
+    """What to combine, compare and submit.
+
+    Attributes
+    ----------
+    fusions : sequence of FusionConfig
+        At least one.
+    submission : str or None
+        The name of a fusion; None takes the best candidate.
+    tables : mapping of str to mapping of str to str
+        By table (``table1`` to ``table3``), the system of each of its rows.
+    bootstrap : BootstrapConfig
+    cross : CrossFit
+    notices : sequence of str
+        What was left out and why; stands under the tables and in fusion.json.
+    """
+
+    fusions: Sequence[FusionConfig]
+    submission: str | None
+    tables: Mapping[str, Mapping[str, str]]
+    bootstrap: BootstrapConfig
+    cross: CrossFit
+    notices: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A split with labels, and every system's seeds and every fusion on it."""
+
+    labels: Labels
+    source: SpeakerBootstrap
+    systems: Mapping[str, Sequence[Predictions]]
+
+    def sheet(
+        self,
+        spec: TableSpec,
+        rows: Mapping[str, Sequence[Predictions]],
+        reference: str | None,
+        notes: Sequence[str],
+    ) -> Sheet:
+        """Score the rows of a table, each a list of seeds, and lay it out."""
+        draws = {name: self.source.draws(seeds) for name, seeds in rows.items()}
+        scores = {name: [score(self.labels, seed) for seed in seeds] for name, seeds in rows.items()}
+        notes = [*interval_notes(self.source, spec.split), *notes]
+        return systems_sheet(spec, table_rows(spec, scores, draws, reference), notes, reference)
+
+
 def write_outcome(
     corpus: Corpus,
     runs: Mapping[str, Sequence[tuple[str | Path, str | Path]]],
-    fusion: FusionConfig,
-    tables: Mapping[str, Mapping[str, str]],
+    plan: OutcomePlan,
     quality: str | Path,
-    notices: Sequence[str],
     paths: OutcomePaths,
 ) -> None:
     """Fuse, submit, score and tabulate.
@@ -45,54 +103,156 @@ def write_outcome(
     corpus : Corpus
     runs : mapping of str to sequence of (str or Path, str or Path)
         Files of predictions of Val and Test, a pair a seed, by system.
-    fusion : FusionConfig
-        The fusion that becomes the submission.
-    tables : mapping of str to mapping of str to str
-        By table (``table1``...), the system of each of its rows.
+    plan : OutcomePlan
     quality : str or Path
-        The quality table, which says which clips have no audio.
-    notices : sequence of str
-        What was left out and why; stands under the table and in fusion.json.
+        The quality table, which says which clips have no audio, and how noisy they are.
     paths : OutcomePaths
     """
     labels = corpus.labels
-    val = labels.take(labels.split == "Val")
+    val_labels = labels.take(labels.split == "Val")
     test_ids = labels.clip_id[labels.split == "Test"]
     read = {
         name: [Run(read_predictions(val_path), read_predictions(test_path)) for val_path, test_path in seeds]
         for name, seeds in runs.items()
     }
-    fused = fuse(fusion, read, val, test_ids)
-    write_submission(paths.submission, fused.test, corpus)
-    record = fused.description | {
-        "test": _test_scores(corpus, fused, {name: read[name] for name in fusion.systems}),
+    source = SpeakerBootstrap(val_labels, plan.bootstrap)
+    candidates = find_candidates(plan.fusions, read, val_labels, test_ids, plan.cross, source)
+    submitted = _submitted(candidates, plan.submission)
+    write_submission(paths.submission, submitted.fusion.test, corpus)
+    val = Scored(
+        val_labels,
+        source,
+        {name: [align(run.val, val_labels.clip_id) for run in seeds] for name, seeds in read.items()},
+    )
+    notices = [f"{notice}." for notice in plan.notices]
+    for name, systems in plan.tables.items():
+        spec, rows = TABLES[name], {row: val.systems[system] for row, system in systems.items()}
+        said = _reference_notes(spec, reference_row(spec, rows), systems)
+        sheet = val.sheet(spec, rows, reference_row(spec, rows), [*said, *notices])
+        write_sheet(paths.tables, name, sheet)
+    _write_parts_of_val(val_labels, candidates, submitted, quality, plan, paths.tables)
+
+    # From here on nothing is chosen any more, so Test may be read.
+    test_record = _score_test(corpus, read, candidates, submitted, plan, paths.tables)
+    record = submitted.fusion.description | {
+        "kind": submitted.kind,
+        "selection": describe(candidates, submitted, plan.submission),
+        "statistics": {
+            "resamples": plan.bootstrap.resamples,
+            "confidence": plan.bootstrap.confidence,
+            "seed": plan.bootstrap.seed,
+            "folds": plan.cross.folds,
+            "n_clips": source.n_clips,
+            "n_speakers": source.n_speakers,
+            "n_clips_without_speaker": source.n_unnamed,
+        },
+        "fusions": {c.name: c.fusion.description for c in candidates if c.kind == "fusion"},
+        "test": test_record,
         "test_clips_without_audio": _without_audio(quality, set(test_ids)),
-        "notices": list(notices),
+        "notices": list(plan.notices),
     }
-    write_text(paths.fusion, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    val_scores = {
-        name: [score(val, align(run.val, val.clip_id)) for run in seeds] for name, seeds in read.items()
-    }
-    for name, systems in tables.items():
-        spec = TABLES[name]
-        rows = table_rows(spec, {row: val_scores[system] for row, system in systems.items()})
-        notes = [f"Rows: {', '.join(f'{row} is {system}' for row, system in systems.items())}."]
-        notes += [f"{notice}." for notice in notices]
-        write_table(spec, rows, paths.tables / f"{name}.csv", paths.tables / f"{name}.md", notes)
+    write_text(paths.fusion, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _test_scores(corpus: Corpus, fused: Fusion, runs: Mapping[str, Sequence[Run]]) -> dict[str, object]:
-    """Return the Test scores of the fusion and of every seed, or say that Test is blind."""
+def _submitted(candidates: Sequence[Candidate], wish: str | None) -> Candidate:
+    if wish is None:
+        return ranked(candidates)[0]
+    return next(c for c in candidates if c.kind == "fusion" and c.name == wish)
+
+
+def _write_parts_of_val(
+    labels: Labels,
+    candidates: Sequence[Candidate],
+    submitted: Candidate,
+    quality: str | Path,
+    plan: OutcomePlan,
+    folder: Path,
+) -> None:
+    """Write the tables of emotions and of groups, from cross-fitted predictions."""
+    singles = [c for c in ranked(candidates) if c.kind == "system"]
+    shown = [submitted, *(c for c in (*candidates, singles[0]) if c.kind == "fusion" or c is singles[0])]
+    shown = list({c.name: c for c in shown}.values())
+    confidence = (
+        f"Brackets: {plan.bootstrap.confidence:.0%}, {plan.bootstrap.resamples:,} resamples of speakers."
+    )
+    about = [
+        f"Submitted: {submitted.name}. Best single system (seeds averaged): {singles[0].name}. Predictions of each "
+        "clip are by what was learned from other speakers.",
+        confidence,
+    ]
+    predictions = {c.name: c.fusion.cross_fitted for c in shown}
+    draws = {c.name: c.draws for c in shown}
+    write_sheet(folder, "emotions", emotion_sheet(labels, predictions, draws, submitted.name, about))
+    snr = _snr(quality)
+    about = [
+        f"Of {submitted.name}, which is submitted; each clip by what was learned from other speakers.",
+        confidence,
+    ]
+    write_sheet(
+        folder, "groups", group_sheet(labels, submitted.fusion.cross_fitted, snr, plan.bootstrap, about)
+    )
+
+
+def _score_test(
+    corpus: Corpus,
+    read: Mapping[str, Sequence[Run]],
+    candidates: Sequence[Candidate],
+    submitted: Candidate,
+    plan: OutcomePlan,
+    folder: Path,
+) -> dict[str, object]:
+    """Write Table 4 and return the Test scores, or say in both that Test is blind."""
+    fusions = {c.name: c for c in candidates if c.kind == "fusion" or c is submitted}
+    single = {
+        row if row not in fusions else f"{row} (system)": name
+        for row, name in plan.tables.get("table3", {}).items()
+    }
+    figures = {row: paper.TABLE4.get(row, paper.NO_FIGURES) for row in single}
+    for name, candidate in fusions.items():
+        by_paper = candidate.fusion.description["rule"] == "paper"
+        figures[name] = paper.TABLE4[paper.FUSION] if by_paper else paper.NO_FIGURES
+    spec = replace(TABLES["table4"], figures=figures)
+    said = [f"Submitted: {submitted.name}, which the others are compared with."]
+    said += [f"Rows: {', '.join(f'{row} is {name}' for row, name in single.items())}."] if single else []
+    said += [f"{notice}." for notice in plan.notices]
     labels = read_test_labels(corpus)
     if labels is None:
-        return {"blind": "the corpus has no test_labels.csv, so Test is not scored"}
+        rows = blind_rows(spec, [*single, *fusions])
+        write_sheet(folder, "table4", systems_sheet(spec, rows, [f"Blind: {BLIND}.", *said]))
+        return {"blind": BLIND}
+    systems = {name: [align(run.test, labels.clip_id) for run in seeds] for name, seeds in read.items()}
+    test = Scored(labels, SpeakerBootstrap(labels, plan.bootstrap), systems)
+    fused = {name: [align(c.fusion.test, labels.clip_id)] for name, c in fusions.items()}
+    rows = {row: systems[name] for row, name in single.items()} | fused
+    write_sheet(folder, "table4", test.sheet(spec, rows, submitted.name, said))
+    draws = test.source.draws(fused[submitted.name])
     return {
-        "fusion": score(labels, fused.test).to_json(),
+        "fusion": score(labels, fused[submitted.name][0]).to_json(),
+        "intervals": {metric: interval_json(draws.interval(metric)) for metric in METRICS},
+        "fusions": {name: score(labels, answers).to_json() for name, (answers,) in fused.items()},
         "systems": {
-            name: [score(labels, align(run.test, labels.clip_id)).to_json() for run in seeds]
-            for name, seeds in runs.items()
+            name: [score(labels, seed).to_json() for seed in systems[name]]
+            for name in submitted.fusion.description["systems"]
         },
     }
+
+
+def _reference_notes(spec: TableSpec, reference: str | None, systems: Mapping[str, str]) -> list[str]:
+    notes = [f"Rows: {', '.join(f'{row} is {system}' for row, system in systems.items())}."]
+    if reference is None:
+        return [
+            *notes,
+            f"No differences: the row {spec.reference} that the others are compared with is not there.",
+        ]
+    return [*notes, f"Compared with {reference}: fixed before anything was scored."]
+
+
+def _snr(quality: str | Path) -> dict[str, float] | None:
+    """Return the SNR of every clip that has one, None where no stage measured it."""
+    if SNR_COLUMN not in pq.read_schema(quality).names:
+        return None
+    rows = pq.read_table(quality, columns=["clip_id", SNR_COLUMN]).to_pylist()
+    return {row["clip_id"]: np.nan if row[SNR_COLUMN] is None else row[SNR_COLUMN] for row in rows}
 
 
 def _without_audio(quality: str | Path, test_ids: set[str]) -> list[dict[str, str]]:

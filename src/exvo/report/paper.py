@@ -65,3 +65,6 @@ TABLE4 = {
     "Conformer (STRF)": Figures(0.518, 4.34, 0.475, 0.358),
     "HuBERT + STRF": Figures(0.650, 3.94, 0.556, 0.412),
 }
+# The row of its fusion: age and country averaged, emotion from HuBERT alone.
+FUSION = "HuBERT + STRF"
+NO_FIGURES = Figures(None, None, None, None)

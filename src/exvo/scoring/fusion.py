@@ -1,14 +1,18 @@
-"""Fusion of systems: one weighted average per task, its weights chosen on Val.
+"""Fusion of systems, task by task, learned on Val.
 
-The seeds of a system are averaged first. Then, for each task by itself, the predictions of the systems that
-do the task are averaged with non-negative weights that sum to one: emotion intensities, ages, and the
-probabilities of the countries. Fusion sees predictions and Val labels, and nothing else; Test labels never
-come here.
+The seeds of a system are averaged first. Then, for each task by itself, the predictions of the systems that do the
+task are combined: emotion intensities, ages, and the probabilities of the countries. Fusion sees predictions and Val
+labels, and nothing else; Test labels never come here.
 
 Rules
 -----
 weighted
-    Weights of each task chosen on Val by the task's own metric (mean CCC, UAR, MAE).
+    A weighted average; weights of each task chosen on Val by the task's own metric (mean CCC, UAR, MAE).
+stacked
+    A trained combiner per task: ridge regression for emotion and age, logistic regression for country.
+per_task
+    Of ``average``, ``weighted`` and ``stacked``, for each task the one with the best cross-fitted score. For the
+    cross-fitted predictions of a fold that choice is made by the scores on the other folds.
 average
     Equal weights in every task.
 paper
@@ -16,67 +20,29 @@ paper
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from exvo.corpus.labels import TASKS, Labels
-from exvo.metrics import labelled, mae, mean_ccc, predicted_class, score, uar
+from exvo.metrics import labelled, score
 from exvo.predictions import Predictions, align
-from exvo.scoring.weights import search_weights
+from exvo.scoring.combine import (
+    METRICS,
+    CrossFit,
+    FusedTask,
+    FusionConfig,
+    combine_task,
+    task_folds,
+    task_value,
+)
 
-Rule = Literal["weighted", "average", "paper"]
-METRICS = {"emotion": "ccc", "age": "mae", "country": "uar"}
+__all__ = ["CrossFit", "Fusion", "FusionConfig", "Run", "fuse", "mean_of_seeds"]
 
-
-@dataclass(frozen=True)
-class FusionConfig:
-    """How to combine systems.
-
-    Attributes
-    ----------
-    name : str
-    systems : tuple of str
-        At least one; their order decides nothing but ties and the order of the report.
-    rule : {"weighted", "average", "paper"}
-        See the module's docstring.
-    step : float
-        ``weighted``: the grid of weights, a whole part of 1 (0.1 gives weights 0, 0.1, ..., 1).
-    emotion_from : str, optional
-        ``paper``: the system that gives emotion; by default the first.
-    max_candidates : int
-        ``weighted``: a grid with more points than this is not searched in full; the weights are then found by
-        steps that move weight from one system to another as long as that helps.
-
-    Raises
-    ------
-    ValueError
-        If a value cannot be used: the message names the key.
-    """
-
-    name: str
-    systems: tuple[str, ...]
-    rule: Rule = "weighted"
-    step: float = 0.1
-    emotion_from: str | None = None
-    max_candidates: int = 1001
-
-    def __post_init__(self) -> None:
-        where = f"fusion {self.name!r}"
-        if not self.systems or len(set(self.systems)) < len(self.systems):
-            raise ValueError(f"{where}: systems must name at least one system, and each once")
-        if self.rule not in get_args(Rule):
-            raise ValueError(f"{where}: rule must be one of {', '.join(get_args(Rule))}, not {self.rule!r}")
-        if not 0 < self.step <= 1 or abs(round(1 / self.step) * self.step - 1) > 1e-9:
-            raise ValueError(
-                f"{where}: step must divide 1 into whole parts (0.1, 0.05, 0.25), not {self.step}"
-            )
-        if self.emotion_from is not None and self.emotion_from not in self.systems:
-            raise ValueError(
-                f"{where}: emotion_from names {self.emotion_from!r}, which is not in its systems"
-            )
+_FIVE_FOLDS = CrossFit()
+# Of the rule `per_task`, the simplest first.
+CHOICE = ("average", "weighted", "stacked")
 
 
 @dataclass(frozen=True)
@@ -93,15 +59,17 @@ class Fusion:
 
     Attributes
     ----------
-    val, test : Predictions
-        In the order of the Val labels and of the Test clips.
+    val, cross_fitted, test : Predictions
+        In the order of the Val labels and of the Test clips. ``val`` by what was learned on all of Val,
+        ``cross_fitted`` each clip by what was learned on other speakers.
     description : dict
-        JSON types only: ``name``, ``rule``, ``step``, ``tasks`` (per task: metric, weights per system, how
-        they were chosen, Val score, clips and speakers with labels), ``systems`` (per system: seeds, Val
-        scores), ``val`` (scores of the fusion), ``notes``.
+        JSON types only: ``name``, ``rule``, ``step``, ``tasks`` (per task: metric, weights or shares per system, how
+        they were chosen, Val score and cross-fitted Val score, clips and speakers with labels), ``systems`` (per
+        system: seeds, Val scores), ``val`` and ``cross_fitted_val`` (scores of the fusion), ``notes``.
     """
 
     val: Predictions
+    cross_fitted: Predictions
     test: Predictions
     description: dict[str, Any]
 
@@ -111,6 +79,7 @@ def fuse(
     runs: Mapping[str, Sequence[Run]],
     val_labels: Labels,
     test_clip_ids: Sequence[str] | np.ndarray,
+    cross: CrossFit = _FIVE_FOLDS,
 ) -> Fusion:
     """Combine systems.
 
@@ -123,6 +92,8 @@ def fuse(
         Of the Val clips.
     test_clip_ids : sequence of str
         Test clips, in the order wanted.
+    cross : CrossFit
+        How Val is parted to judge what was learned on it.
 
     Raises
     ------
@@ -130,53 +101,79 @@ def fuse(
         If a system has no runs, lacks a clip, does a task for a part of the clips only, or has other
         countries than the corpus.
     """
-    codes = tuple(country.code for country in val_labels.countries)
-    val: dict[str, Predictions] = {}
-    test: dict[str, Predictions] = {}
+    systems = {}
     for name in config.systems:
         if not runs.get(name):
             raise ValueError(f"fusion {config.name!r}: no runs of system {name!r}")
-        val[name] = _mean_of_seeds(name, [align(run.val, val_labels.clip_id) for run in runs[name]], codes)
-        test[name] = _mean_of_seeds(name, [align(run.test, test_clip_ids) for run in runs[name]], codes)
-        for task in TASKS:
-            if len(test[name]) and _does(val[name], task) != _does(test[name], task):
-                raise ValueError(f"system {name!r} predicts {task} for one of Val and Test only")
-
+        systems[name] = mean_of_seeds(name, runs[name], val_labels, test_clip_ids)
     tasks: dict[str, dict[str, Any]] = {}
     notes: list[str] = []
+    parts: dict[str, FusedTask] = {}
     for task in TASKS:
-        tasks[task], task_notes = _weigh(config, task, val, val_labels)
-        notes += task_notes
-    weights = {task: tasks[task]["weights"] for task in TASKS}
-    fused_val = _combine(list(val.values()), weights)
-    fused_test = _combine(list(test.values()), weights)
-
-    val_scores = score(val_labels, fused_val).to_json()
-    for task, record in tasks.items():
+        parts[task] = _fuse_task(config, task, systems, val_labels, cross)
+        notes += parts[task].notes
+    fused = {
+        split: Predictions(
+            clip_id=next(iter(systems.values())).val.clip_id
+            if split != "test"
+            else np.asarray(test_clip_ids),
+            country_codes=next(iter(systems.values())).val.country_codes,
+            **{task: getattr(part, split) for task, part in parts.items()},
+        )
+        for split in ("val", "cross_fitted", "test")
+    }
+    val_scores, cross_fitted = (
+        score(val_labels, fused[split]).to_json() for split in ("val", "cross_fitted")
+    )
+    for task, part in parts.items():
         known = labelled(val_labels, task)
-        record["val_score"] = val_scores[METRICS[task]]
-        record["n_clips"] = int(known.sum())
-        record["n_speakers"] = len(set(val_labels.speaker[known].tolist()) - {""})
-        record["weights"] = dict(zip(config.systems, record["weights"], strict=True))
+        tasks[task] = {
+            "metric": METRICS[task],
+            **part.record,
+            "val_score": val_scores[METRICS[task]],
+            "cross_fitted_val_score": cross_fitted[METRICS[task]],
+            "n_clips": int(known.sum()),
+            "n_speakers": len(set(val_labels.speaker[known].tolist()) - {""}),
+        }
     description = {
         "name": config.name,
         "rule": config.rule,
         "step": config.step if config.rule == "weighted" else None,
         "tasks": tasks,
         "val": val_scores,
+        "cross_fitted_val": cross_fitted,
         "systems": {
-            name: {"n_seeds": len(runs[name]), "val": score(val_labels, val[name]).to_json()}
+            name: {"n_seeds": len(runs[name]), "val": score(val_labels, systems[name].val).to_json()}
             for name in config.systems
         },
         "n_val_clips": len(val_labels),
         "n_test_clips": len(test_clip_ids),
         "notes": notes,
     }
-    return Fusion(fused_val, fused_test, description)
+    return Fusion(fused["val"], fused["cross_fitted"], fused["test"], description)
 
 
-def _mean_of_seeds(name: str, seeds: list[Predictions], codes: tuple[int, ...]) -> Predictions:
-    """Average the aligned seeds of a system, and check that each task is done for all clips or for none."""
+def mean_of_seeds(
+    name: str, seeds: Sequence[Run], val_labels: Labels, test_clip_ids: Sequence[str] | np.ndarray
+) -> Run:
+    """Average the seeds of a system, its clips in the order of the labels and of the Test clips.
+
+    Raises
+    ------
+    ValueError
+        As `fuse`.
+    """
+    codes = tuple(country.code for country in val_labels.countries)
+    val = _mean(name, [align(run.val, val_labels.clip_id) for run in seeds], codes)
+    test = _mean(name, [align(run.test, test_clip_ids) for run in seeds], codes)
+    for task in TASKS:
+        if len(test) and _does(val, task) != _does(test, task):
+            raise ValueError(f"system {name!r} predicts {task} for one of Val and Test only")
+    return Run(val, test)
+
+
+def _mean(name: str, seeds: list[Predictions], codes: tuple[int, ...]) -> Predictions:
+    """Average aligned seeds, and check that each task is done for all clips or for none."""
     for predictions in seeds:
         if predictions.country_codes != codes:
             raise ValueError(
@@ -194,77 +191,74 @@ def _mean_of_seeds(name: str, seeds: list[Predictions], codes: tuple[int, ...]) 
     return Predictions(clip_id=seeds[0].clip_id, country_codes=codes, **mean)
 
 
-def _weigh(
-    config: FusionConfig, task: str, val: dict[str, Predictions], labels: Labels
-) -> tuple[dict[str, Any], list[str]]:
-    """Return the weights of a task, one per system of the config, how they were chosen, and notes."""
-    doing = [i for i, system in enumerate(val.values()) if _does(system, task)]
-    notes = []
-    record = {"metric": METRICS[task], "weights": [0.0] * len(val), "chosen_by": "none", "n_candidates": 0}
+def _fuse_task(
+    config: FusionConfig, task: str, systems: Mapping[str, Run], labels: Labels, cross: CrossFit
+) -> FusedTask:
+    """Combine the systems that do a task; a task that none does is left NaN."""
+    doing = [name for name in config.systems if _does(systems[name].val, task)]
+    first = next(iter(systems.values()))
     if not doing:
-        if val[config.systems[0]].country_codes or task != "country":
-            notes.append(f"{task}: no system of this fusion predicts it, so the fusion does not either")
+        if first.val.country_codes or task != "country":
+            note = f"{task}: no system of this fusion predicts it, so the fusion does not either"
         else:
-            notes.append("country: the corpus has no country labels, so none is predicted")
-        return record, notes
-    if len(doing) < len(val):
-        names = [name for i, name in enumerate(val) if i not in doing]
-        notes.append(f"{task}: weight 0 for systems that do not predict it: {', '.join(names)}")
-
-    equal = np.full(len(doing), 1 / len(doing))
+            note = "country: the corpus has no country labels, so none is predicted"
+        val, test = (np.full_like(getattr(p, task), np.nan) for p in (first.val, first.test))
+        record = {"chosen_by": "none", "weights": dict.fromkeys(config.systems, 0.0)}
+        return FusedTask(val, val, test, record, [note])
     if config.rule == "paper" and task == "emotion":
         source = config.emotion_from or config.systems[0]
-        if not _does(val[source], "emotion"):
+        if source not in doing:
             raise ValueError(
                 f"fusion {config.name!r}: emotion_from names {source!r}, which predicts no emotion"
             )
-        chosen, record["chosen_by"] = np.array([float(config.systems[i] == source) for i in doing]), "rule"
-    elif config.rule != "weighted" or len(doing) == 1:
-        chosen, record["chosen_by"] = equal, "rule" if config.rule != "weighted" else "only system"
-    elif not labelled(labels, task).any():
-        chosen, record["chosen_by"] = equal, "no labels"
-        notes.append(f"{task}: no labels on Val to choose weights by, so equal weights")
-    else:
-        known = labelled(labels, task)
-        stack = np.stack([getattr(val[config.systems[i]], task)[known] for i in doing])
-        search = search_weights(
-            partial(_value, task, labels.take(known), stack=stack),
-            len(doing),
-            step=config.step,
-            max_candidates=config.max_candidates,
-        )
-        chosen, record["chosen_by"], record["n_candidates"] = search.weights, search.how, search.n_candidates
-        if search.value == float("-inf"):
-            record["chosen_by"] = "undefined"
-            notes.append(f"{task}: the labels on Val do not vary, so its metric is undefined: equal weights")
-        elif record["chosen_by"] == "steps":
-            notes.append(
-                f"{task}: the grid of weights has more than {config.max_candidates} points; found by steps "
-                f"of {config.step} from equal weights, which may end short of the best"
-            )
-    for i, weight in zip(doing, chosen, strict=True):
-        record["weights"][i] = round(float(weight), 12)
-    return record, notes
+        doing.sort(key=lambda name: name != source)
+    val, test = (
+        np.stack([getattr(getattr(systems[n], split), task) for n in doing]) for split in ("val", "test")
+    )
+    combine = _best_rule if config.rule == "per_task" else combine_task
+    part = combine(config, task, doing, val, test, labels, cross)
+    key = "weights" if "weights" in part.record else "shares"
+    part.record[key] = {name: part.record[key].get(name, 0.0) for name in config.systems}
+    if len(doing) < len(systems):
+        names = ", ".join(name for name in config.systems if name not in doing)
+        part.notes.insert(0, f"{task}: weight 0 for systems that do not predict it: {names}")
+    return part
+
+
+def _best_rule(
+    config: FusionConfig,
+    task: str,
+    names: Sequence[str],
+    val: np.ndarray,
+    test: np.ndarray,
+    labels: Labels,
+    cross: CrossFit,
+) -> FusedTask:
+    """Combine a task by the rule that does best on held-out speakers; arguments as of `combine_task`."""
+    parts = {
+        rule: combine_task(replace(config, rule=rule), task, names, val, test, labels, cross)
+        for rule in CHOICE
+    }
+    rows = np.flatnonzero(labelled(labels, task))
+    seen = labels.take(rows)
+    folds = task_folds(task, seen, cross)
+
+    def best(use: np.ndarray) -> str:
+        values = {
+            rule: task_value(task, seen.take(use), part.cross_fitted[rows[use]])
+            for rule, part in parts.items()
+        }
+        return max(values, key=lambda rule: round(values[rule], 9))  # the first, simplest, of equals
+
+    chosen = CHOICE[0] if folds is None else best(np.ones(len(rows), dtype=bool))
+    cross_fitted = parts[chosen].cross_fitted.copy()
+    for fold in range(cross.folds if folds is not None else 0):
+        held_out = rows[folds == fold]
+        cross_fitted[held_out] = parts[best(folds != fold)].cross_fitted[held_out]
+    part = parts[chosen]
+    record = {"rule": chosen, **part.record}
+    return FusedTask(part.val, cross_fitted, part.test, record, parts["stacked"].notes)
 
 
 def _does(predictions: Predictions, task: str) -> bool:
     return bool(np.isfinite(getattr(predictions, task)).any())
-
-
-def _value(task: str, labels: Labels, weights: np.ndarray, stack: np.ndarray) -> float:
-    """Val metric of a weighted average, higher is better; -inf if it is undefined."""
-    fused, target = np.tensordot(weights, stack, axes=1), getattr(labels, task)
-    if task == "emotion":
-        value = mean_ccc(target, fused)[1]
-    else:
-        value = uar(target, predicted_class(fused)) if task == "country" else -mae(target, fused)
-    return value if np.isfinite(value) else float("-inf")
-
-
-def _combine(systems: list[Predictions], weights: Mapping[str, list[float]]) -> Predictions:
-    """Average aligned systems; a task in which every weight is 0 is left NaN."""
-    fused = {}
-    for task in TASKS:
-        terms = [w * getattr(s, task) for w, s in zip(weights[task], systems, strict=True) if w > 0]
-        fused[task] = np.sum(terms, axis=0) if terms else np.full_like(getattr(systems[0], task), np.nan)
-    return Predictions(clip_id=systems[0].clip_id, country_codes=systems[0].country_codes, **fused)

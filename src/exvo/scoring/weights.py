@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 # Two values closer than this are a tie: below it lies rounding, not a better fusion.
-_TIE = 1e-9
+TIE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,15 @@ class WeightSearch:
 
 
 def search_weights(
-    value_of: Callable[[np.ndarray], float], n: int, *, step: float, max_candidates: int
+    values_of: Callable[[np.ndarray], np.ndarray], n: int, *, step: float, max_candidates: int
 ) -> WeightSearch:
     """Search the weights with the highest value.
 
     Parameters
     ----------
-    value_of : callable
-        From weights [shape=(n,)] to a number, higher is better, -inf where it is undefined.
+    values_of : callable
+        From weights [shape=(n_candidates, n)] to a number for each [shape=(n_candidates,)], higher is better, -inf
+        where it is undefined.
     n : int [scalar > 0]
     step : float
         A whole part of 1. Exactly equal weights are a candidate too, on the grid or not.
@@ -55,13 +56,12 @@ def search_weights(
     n_steps = round(1 / step)
     on_grid = comb(n_steps + n - 1, n - 1) <= max_candidates
     best = np.full(n, 1 / n)
-    best_value, n_candidates = value_of(best), 1
+    best_value, n_candidates = float(values_of(best[None])[0]), 1
     while True:
         before = best_value
-        candidates = _grid(n, n_steps) if on_grid else _moves(best, step)
-        for weights in sorted(candidates, key=_from_equal):
-            value = value_of(weights)
-            if value > best_value + _TIE:
+        candidates = _from_equal(_grid(n, n_steps) if on_grid else _moves(best, step))
+        for weights, value in zip(candidates, values_of(candidates).tolist(), strict=True):
+            if value > best_value + TIE:
                 best, best_value = weights, value
         n_candidates += len(candidates)
         # Every round of steps raises the value or is the last, so this ends.
@@ -69,29 +69,28 @@ def search_weights(
             return WeightSearch(best, best_value, "grid" if on_grid else "steps", n_candidates)
 
 
-def _grid(n: int, n_steps: int) -> list[np.ndarray]:
+def _grid(n: int, n_steps: int) -> np.ndarray:
     """All weights that are whole multiples of a step: ``n - 1`` bars among ``n_steps`` stars."""
-    points = []
-    for bars in combinations(range(n_steps + n - 1), n - 1):
-        edges = np.array([-1, *bars, n_steps + n - 1])
-        points.append((np.diff(edges) - 1) / n_steps)
-    return points
+    bars = np.array(list(combinations(range(n_steps + n - 1), n - 1)), dtype=np.int64).reshape(-1, n - 1)
+    edges = np.pad(bars, ((0, 0), (1, 1)), constant_values=((0, 0), (-1, n_steps + n - 1)))
+    return (np.diff(edges, axis=1) - 1) / n_steps
 
 
-def _moves(weights: np.ndarray, step: float) -> list[np.ndarray]:
+def _moves(weights: np.ndarray, step: float) -> np.ndarray:
     """All weights that differ by up to one step moved from one entry to another."""
     moves = []
     for giver in np.flatnonzero(weights > 0):
         for taker in np.delete(np.arange(len(weights)), giver):
             moved = weights.copy()
             # All that is left of less than a step, so that a weight can reach 0 exactly.
-            amount = weights[giver] if weights[giver] < step + _TIE else step
+            amount = weights[giver] if weights[giver] < step + TIE else step
             moved[giver] -= amount
             moved[taker] += amount
             moves.append(moved)
-    return moves
+    return np.array(moves).reshape(-1, len(weights))
 
 
-def _from_equal(weights: np.ndarray) -> tuple[float, ...]:
-    """Sort key: distance from equal weights, then more weight for the entries that come first."""
-    return (round(float((weights**2).sum()), 12), *(-weights))
+def _from_equal(candidates: np.ndarray) -> np.ndarray:
+    """Order weights by their distance from equal, then by more weight for the entries that come first."""
+    distance = (candidates**2).sum(axis=1).round(12)
+    return candidates[np.lexsort((*(-candidates.T[::-1]), distance))]

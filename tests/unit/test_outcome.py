@@ -1,0 +1,255 @@
+"""The last rule on predictions made up here: what it chooses, what it scores, and that Test chooses nothing."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from test_stacking import make_labels, predict
+from typer.testing import CliRunner
+
+from exvo.cli import app
+from exvo.corpus.labels import EMOTIONS
+from exvo.corpus.table import read_corpus, read_test_labels
+from exvo.metrics import score
+from exvo.predictions import write_predictions
+from exvo.report.emotion_table import emotion_correlations
+from exvo.report.outcome import OutcomePaths, OutcomePlan, write_outcome
+from exvo.scoring.bootstrap import BootstrapConfig
+from exvo.scoring.fusion import CrossFit, FusionConfig
+from exvo.scoring.submission import read_submission
+
+SYSTEMS = ("good", "fair", "poor")
+TABLES = {
+    "table1": {"raw": "good", "vad": "poor"},
+    "table2": {"emotion only": "good", "joint": "fair"},
+    "table3": {"Conformer (STRF)": "good", "mine": "poor"},
+}
+FUSIONS = (
+    FusionConfig("weighted", SYSTEMS),
+    FusionConfig("stacked", SYSTEMS, rule="stacked"),
+    FusionConfig("paper", ("good", "fair"), rule="paper"),
+)
+
+
+def write_csv(path, rows):
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+class Made:
+    """A corpus of Val and Test clips, and predictions of three systems with two seeds each."""
+
+    def __init__(self, root):
+        random = np.random.default_rng(0)
+        self.root, self.runs = root, {}
+        parts = {}
+        for split, letter in (("Val", "v"), ("Test", "t")):
+            labels = make_labels(random, 14, 8)
+            ids = np.array([f"{letter}{i}" for i in range(len(labels))], dtype=object)
+            names = np.char.add(letter, labels.speaker.astype(str))
+            parts[split] = replace(labels, clip_id=ids, speaker=names)
+        self.write_table("data_info.csv", [*parts.items()], blind=True)
+        self.write_table("test_labels.csv", [("Test", parts["Test"])])
+        for name, noise in zip(SYSTEMS, (0.7, 1.1, 2.5), strict=True):
+            self.runs[name] = []
+            for seed in range(2):
+                pair = []
+                for split, labels in parts.items():
+                    path = root / f"{name}_{seed}_{split}.parquet"
+                    write_predictions(path, predict(random, labels.clip_id, labels, noise))
+                    pair.append(path)
+                self.runs[name].append(tuple(pair))
+        ids = [clip_id for labels in parts.values() for clip_id in labels.clip_id]
+        snr = [None if i % 9 == 0 else float(i % 45) for i in range(len(ids))]
+        quality = {"clip_id": ids, "status": ["ok"] * len(ids), "reason": [""] * len(ids)}
+        pq.write_table(pa.table(quality | {"denoised_snr_before_db": snr}), root / "quality.parquet")
+
+    def write_table(self, name, parts, blind=False):
+        rows = []
+        for split, labels in parts:
+            for i, clip_id in enumerate(labels.clip_id):
+                known = not (blind and split == "Test")
+                cells = [labels.country[i], labels.age[i], *labels.emotion[i]]
+                cells = cells if known else [""] * len(cells)
+                head = {"File_ID": f"[{clip_id}]", "Split": split, "Subject_ID": labels.speaker[i]}
+                rows.append(head | dict(zip(("Country", "Age", *EMOTIONS), cells, strict=True)))
+        write_csv(self.root / name, rows)
+
+    def write(self, folder, submission=None, fusions=FUSIONS):
+        paths = OutcomePaths(folder / "test_preds.csv", folder / "fusion.json", folder)
+        plan = OutcomePlan(
+            fusions, submission, TABLES, BootstrapConfig(resamples=200), CrossFit(4), ["stage x is left out"]
+        )
+        write_outcome(read_corpus(self.root), self.runs, plan, self.root / "quality.parquet", paths)
+        return json.loads(paths.fusion.read_text())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return Made(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def written(made, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("outcome")
+    return folder, made.write(folder)
+
+
+def rows_of(folder, table):
+    with (folder / f"{table}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_best_candidate_is_submitted_and_said_to_be(made, written):
+    folder, record = written
+    candidates = record["selection"]["candidates"]
+    s_mtl = [candidate["cross_fitted_val"]["s_mtl"] for candidate in candidates]
+    assert s_mtl == sorted(s_mtl, reverse=True) and len(candidates) == 6
+    assert record["name"] == record["selection"]["submitted"] == candidates[0]["name"]
+    assert record["selection"]["asked_for"] == "best" and record["statistics"]["folds"] == 4
+    corpus = read_corpus(made.root)
+    found = score(read_test_labels(corpus), read_submission(folder / "test_preds.csv", corpus))
+    assert record["test"]["fusion"]["ccc"] == pytest.approx(found.ccc, abs=1e-5)
+    interval = record["test"]["intervals"]["ccc"]
+    assert interval["low"] < found.ccc < interval["high"]
+
+
+def test_exvo_score_shows_intervals_where_speakers_are_known(made, written, tmp_path):
+    folder, record = written
+    command = ["score", str(folder / "test_preds.csv"), str(made.root)]
+    run = CliRunner().invoke(app, command)
+    assert run.exit_code == 0, run.output
+    interval = record["test"]["intervals"]["uar"]  # of 200 resamples there, 1,000 here
+    (line,) = [line for line in run.output.splitlines() if line.startswith("country")]
+    low, high = (float(part) for part in line.split("[")[1].split("]")[0].split(","))
+    assert low == pytest.approx(interval["low"], abs=0.05) and high == pytest.approx(
+        interval["high"], abs=0.05
+    )
+    assert "1000 resamples of 14 speakers" in run.output
+    paths = [made.root / "test_labels.csv", made.root / "data_info.csv"]
+    texts = [path.read_text() for path in paths]
+    try:
+        for path, text in zip(paths, texts, strict=True):
+            write_csv(path, [row | {"Subject_ID": ""} for row in csv.DictReader(text.splitlines())])
+        run = CliRunner().invoke(app, command)
+    finally:
+        for path, text in zip(paths, texts, strict=True):
+            path.write_text(text)
+    assert run.exit_code == 0 and "[" not in run.output.split("emotion")[1] and "No intervals" in run.output
+
+
+def test_a_fusion_that_is_named_is_submitted(made, tmp_path):
+    record = made.write(tmp_path, submission="paper")
+    assert record["name"] == record["selection"]["submitted"] == "paper"
+    assert record["selection"]["runner_up"] == record["selection"]["candidates"][0]["name"] != "paper"
+
+
+def test_a_single_system_can_be_the_best(made, tmp_path):
+    bad = (FusionConfig("avg", ("good", "poor"), rule="average"),)
+    record = made.write(tmp_path, fusions=bad)
+    assert (record["name"], record["kind"]) == ("good", "system")
+    assert [row["system"] for row in rows_of(tmp_path, "table4")] == [
+        "Conformer (STRF)",
+        "mine",
+        "avg",
+        "good",
+    ]
+
+
+def test_table_4_scores_test_with_the_papers_figures_beside(made, written):
+    folder, record = written
+    rows = {row["system"]: row for row in rows_of(folder, "table4")}
+    assert list(rows) == ["Conformer (STRF)", "mine", "weighted", "stacked", "paper"]
+    assert (rows["Conformer (STRF)"]["paper_s_mtl"], rows["paper"]["paper_s_mtl"]) == ("0.358", "0.412")
+    assert rows["weighted"]["paper_s_mtl"] == ""
+    for name, scores in record["test"]["fusions"].items():
+        assert float(rows[name]["s_mtl_mean"]) == pytest.approx(scores["s_mtl"], abs=1e-4)
+    mean = np.mean([scores["mae"] for scores in record["test"]["systems"]["good"]])
+    assert float(rows["Conformer (STRF)"]["mae_mean"]) == pytest.approx(mean, abs=1e-4)
+    assert rows[record["name"]]["ccc_diff"] == "" and rows["mine"]["ccc_p"] != ""
+
+
+def test_without_test_labels_table_4_is_blind(made, tmp_path):
+    labels = made.root / "test_labels.csv"
+    away = labels.rename(tmp_path / "away.csv")
+    try:
+        record = made.write(tmp_path)
+    finally:
+        away.rename(labels)
+    assert "no test_labels.csv" in record["test"]["blind"]
+    assert {row["ccc_mean"] for row in rows_of(tmp_path, "table4")} == {"blind"}
+    assert "| blind |" in (tmp_path / "table4.md").read_text()
+
+
+def test_nothing_is_chosen_by_test(made, written, tmp_path):
+    folder, before = written
+    path = made.root / "test_labels.csv"
+    text = path.read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    try:
+        write_csv(path, [row | {"Age": 21, "Country": 0} for row in rows])
+        after = made.write(tmp_path)
+    finally:
+        path.write_text(text)
+    assert before["test"] != after["test"]
+    assert {k: v for k, v in before.items() if k != "test"} == {k: v for k, v in after.items() if k != "test"}
+    for name in ("test_preds.csv", "table1.csv", "table2.md", "table3.html", "emotions.csv", "groups.csv"):
+        assert (folder / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+
+def test_every_table_is_there_in_three_forms_with_the_notices(written):
+    folder, _ = written
+    for table in ("table1", "table2", "table3", "table4"):
+        assert "stage x is left out." in (folder / f"{table}.md").read_text()
+    for table in ("table1", "table2", "table3", "table4", "emotions", "groups"):
+        assert rows_of(folder, table)
+        for ending in ("md", "html"):
+            text = (folder / f"{table}.{ending}").read_text()
+            assert "nan" not in text.lower().replace("dominan", ""), (table, ending)
+    assert "Difference from joint" in (folder / "table2.md").read_text()
+    assert "Difference from Conformer (STRF)" in (folder / "table3.md").read_text()
+
+
+def test_emotions_have_their_ccc_and_what_they_are_taken_for(made, written):
+    folder, record = written
+    rows = rows_of(folder, "emotions")
+    mine = [row for row in rows if row["candidate"] == record["name"]]
+    assert [row["emotion"] for row in mine] == list(EMOTIONS)
+    scores = record["cross_fitted_val"]["ccc_per_emotion"]
+    for row, expected in zip(mine, scores, strict=True):
+        assert float(row["ccc"]) == pytest.approx(expected, abs=1e-4)
+        assert float(row["ccc_low"]) < expected < float(row["ccc_high"])
+        assert row["n_clips"] == "112" and row["n_speakers"] == "14"
+    labels = make_labels(np.random.default_rng(1))
+    labels.emotion[:5, 2] = np.nan
+    labels.emotion[:, 7] = 1.0
+    answers = predict(np.random.default_rng(2), labels.clip_id, labels)
+    found = emotion_correlations(labels, answers)
+    expected = np.corrcoef(answers.emotion[5:, 4], labels.emotion[5:, 2])[0, 1]
+    assert found[4, 2] == pytest.approx(expected) and np.isnan(found[:, 7]).all()
+
+
+def test_groups_are_scored_by_themselves(made, written):
+    folder, record = written
+    rows = {(row["kind"], row["group"]): row for row in rows_of(folder, "groups")}
+    assert float(rows["all", "all"]["ccc"]) == pytest.approx(record["cross_fitted_val"]["ccc"], abs=1e-4)
+    assert sum(int(row["n_clips"]) for (kind, _), row in rows.items() if kind == "SNR") == 112
+    assert sum(int(row["n_clips"]) for (kind, _), row in rows.items() if kind == "country") == 112
+    assert {name for kind, name in rows if kind == "SNR"} >= {"below 10 dB", "40 dB and over", "not measured"}
+    # The mean error of all clips is that of the age bands, by their numbers of clips.
+    bands = [row for (kind, _), row in rows.items() if kind == "age"]
+    mean = sum(float(row["mae"]) * int(row["n_age"]) for row in bands) / 112
+    assert float(rows["all", "all"]["mae"]) == pytest.approx(mean, abs=1e-3)
+
+
+def test_the_paper_rule_takes_emotion_from_one_system(made, written):
+    _, record = written
+    tasks = record["fusions"]["paper"]["tasks"]
+    assert tasks["emotion"]["weights"] == {"good": 1.0, "fair": 0.0}
+    assert tasks["age"]["weights"] == {"good": 0.5, "fair": 0.5}
