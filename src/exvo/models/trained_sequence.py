@@ -83,7 +83,7 @@ class TrainingConfig:
     max_frames: int | None = 1500
     max_epochs: int = 40
     patience: int = 10
-    learning_rate: float = 1e-3
+    learning_rate: float = 4e-4
     warmup_fraction: float = 0.1
     weight_decay: float = 0.01
     gradient_clip: float = 5.0
