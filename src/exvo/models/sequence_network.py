@@ -4,8 +4,7 @@ Encoder and decoder meet in padded frames with their lengths, so that another en
 `MultitaskDecoder`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from exvo.corpus.labels import EMOTIONS, TASKS
 from exvo.models.conformer import ConformerConfig, ConformerEncoder
 from exvo.models.pooling import SelfAttentivePooling, valid_frames
+from exvo.models.seeding import seeded_weights
 from exvo.models.strf import Strf, StrfConfig
 
 # In nats. A channel that hardly varies on Train would otherwise blow up on other clips; float16 log-mel is
@@ -107,7 +107,7 @@ class SequenceNetwork(nn.Module):
             if values.shape != (n_mels,) or not values.isfinite().all():
                 raise ValueError(f"{name}: not {n_mels} finite numbers, one per mel channel")
             self.register_buffer(name, values.clamp(min=LEAST_DEVIATION) if name == "std" else values)
-        with _seeded(seed):
+        with seeded_weights(seed):
             self.frontend = Strf(config.strf) if config.frontend == "strf" else None
             in_channels = 2 * config.strf.n_kernels if config.frontend == "strf" else 1
             self.encoder = ConformerEncoder(config.conformer, in_channels, n_mels)
@@ -230,12 +230,3 @@ class MultitaskDecoder(nn.Module):
         if "age" in raw:
             raw["age"] = self.age_mean + self.age_std * raw["age"].squeeze(1)
         return raw
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Make the weights created inside the block depend on the seed only, the same on any machine's devices."""
-    # The CPU's generator alone: torch.manual_seed would reseed CUDA too, which this block does not restore.
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(seed)
-        yield
