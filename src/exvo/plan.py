@@ -5,6 +5,7 @@ table needs, and the raw folder is listed once.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -14,6 +15,7 @@ from exvo.corpus.labels import SPLITS
 from exvo.corpus.shards import ClipFile, clips_digest, scan_files, shard_clips
 from exvo.corpus.table import TABLE, TEST_TABLE, Corpus, CorpusError, read_corpus
 from exvo.digest import canonical_json, code_digest, digest
+from exvo.models.hubert_files import weights_digest, weights_files
 from exvo.systems import (
     SOURCE_FOLDER,
     SPEEDS,
@@ -83,6 +85,21 @@ class Plan:
         """Return, as JSON text, the digest of code that no section of the config sets."""
         return canonical_json({"code": code_digest(*modules)})
 
+    def hubert_spec(self, *modules: str) -> str:
+        """Return the text that `spec` gives for ``features.hubert``, with a digest of the weights in it.
+
+        Raises
+        ------
+        ValueError
+            Where the weights are missing: what to fetch and where to put it.
+        """
+        weights = weights_digest(self.config["features"]["hubert"])
+        return canonical_json({**json.loads(self.spec("features.hubert", *modules)), "weights": weights})
+
+    def hubert_files(self) -> list[str]:
+        """Return the files of the weights that ``features.hubert`` names; ValueError as `hubert_spec`."""
+        return [str(path) for path in weights_files(self.config["features"]["hubert"])]
+
     def clips(self, stage: str, shard: str) -> str:
         """Return, as JSON text, the clips of a shard, their files and a digest of the files' state."""
         folder, ids = SOURCE_FOLDER[stage], self.shards[shard]
@@ -109,8 +126,10 @@ class Plan:
 
         speeds = SPEEDS if system.training["speed_perturbation"] else ()
         derived = [f"{system.stage}@{speed}" for speed in speeds]
+        # Embeddings are normalised frame by frame, in the network.
+        statistics = [f"results/features/logmel/{system.stage}/statistics.json"]
         return SequenceFiles(
-            f"results/features/{system.feature}/{system.stage}/statistics.json",
+            statistics if system.feature == "logmel" else [],
             files(system.stage, "npy"),
             files(system.stage, "parquet"),
             [path for stage in derived for ending in ("npy", "parquet") for path in files(stage, ending)],

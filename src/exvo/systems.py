@@ -10,7 +10,7 @@ SOURCE_FOLDER = {"baseline": "wav", "raw": "raw"}
 MADE_FROM = {"dc": "raw", "denoised": "dc", "vad": "denoised"}
 STAGES = ("baseline", "raw", "dc", "denoised", "vad")
 # What each encoder reads.
-READS = {"mlp": "compare", "conformer": "logmel"}
+READS = {"mlp": "compare", "conformer": "logmel", "hubert": "hubert"}
 # Speeds at which Train is played again for systems with `speed_perturbation`.
 SPEEDS = (0.9, 1.1)
 # The section of the config, under `audio`, that sets a stage.
@@ -19,9 +19,9 @@ SECTION = {"baseline": "convert", "raw": "convert", "dc": "highpass", "denoised"
 
 @dataclass(frozen=True)
 class SequenceFiles:
-    """What a system that reads sequences takes as its input: paths, shard by shard."""
+    """What a system that reads sequences takes as its input: paths, shard by shard; statistics of log-mel only."""
 
-    statistics: str
+    statistics: list[str]
     frames: list[str]
     index: list[str]
     perturbed: list[str]

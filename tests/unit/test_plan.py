@@ -15,6 +15,7 @@ from exvo.corpus.labels import EMOTIONS
 from exvo.corpus.table import CorpusError
 from exvo.features.compare import CompareConfig
 from exvo.features.logmel import LogmelConfig
+from exvo.models.hubert_features import EmbeddingConfig
 from exvo.models.mlp_training import MlpConfig
 from exvo.models.sequence_batches import SpecAugment
 from exvo.models.sequence_network import SequenceConfig
@@ -52,6 +53,7 @@ def section(path):
         (["properties", "audio", "properties", "vad"], VadConfig, ()),
         (["properties", "features", "properties", "compare"], CompareConfig, ()),
         (["properties", "features", "properties", "logmel"], LogmelConfig, ()),
+        (["properties", "features", "properties", "hubert"], EmbeddingConfig, ()),
         (["$defs", "mlp"], MlpConfig, ("tasks",)),
         (["properties", "fusions", "additionalProperties"], FusionConfig, ("name", "systems")),
     ],
@@ -165,3 +167,18 @@ def test_clips_name_the_files_of_a_shard(config, tmp_path):
     for shard in plan.shard_names():
         named |= json.loads(plan.clips("raw", shard))["files"]
     assert named["02"] == "02.webm" and named["03"] is None and len(named) == 12
+
+
+def test_embeddings_follow_the_weights(config, tmp_path):
+    plan = Plan(config)
+    options = config["features"]["hubert"]
+    options["source"] = "checkpoint"
+    with pytest.raises(ValueError, match="hubert_fairseq_base_ls960"):
+        plan.hubert_files()
+    options["checkpoint"] = str(tmp_path / "model.pt")
+    (tmp_path / "model.pt").write_bytes(b"one")
+    first = plan.hubert_spec("exvo.models.hubert_features")
+    assert plan.hubert_files() == [options["checkpoint"]]
+    assert json.loads(first)["config"] == options
+    (tmp_path / "model.pt").write_bytes(b"two")
+    assert plan.hubert_spec("exvo.models.hubert_features") != first

@@ -24,6 +24,7 @@ from exvo.models.hubert_frontend import LogmelFrontend
 from exvo.models.pooling import valid_frames
 from exvo.models.seeding import seeded_weights
 
+Precision = Literal["float32", "bfloat16"]
 # Samples of the shortest clip that the convolutions turn into a frame, and the hop from frame to frame.
 RECEPTIVE_FIELD = 400
 HOP = 320
@@ -222,6 +223,8 @@ def hidden_states(
     layers: Sequence[int] | None = None,
     *,
     max_frames: int = 2000,
+    precision: Precision = "float32",
+    dtype: str = "float32",
 ) -> list[np.ndarray]:
     """Return hidden states of clips, each the same, to rounding, as for the clip alone.
 
@@ -235,10 +238,14 @@ def hidden_states(
         Which hidden states: 0 is what enters the first layer, ``i`` the output of layer ``i``; None for all.
     max_frames : int
         Frames of a batch, padding included; a longer clip makes a batch by itself.
+    precision : {"float32", "bfloat16"}
+        Of matrix products and convolutions. ``bfloat16`` has 8 bits of mantissa: rounding is then of some percent.
+    dtype : str
+        Of the result.
 
     Returns
     -------
-    list of np.ndarray [shape=(n_chosen, n_frames, d_model), float32]
+    list of np.ndarray [shape=(n_chosen, n_frames, d_model), dtype]
         In the order of the clips.
 
     Raises
@@ -253,9 +260,10 @@ def hidden_states(
     device = next(model.parameters()).device
     training = model.training
     model.eval()
-    states: list[np.ndarray] = [np.empty(0, np.float32)] * len(clips)
+    states: list[np.ndarray] = [np.empty(0, dtype)] * len(clips)
+    mixed = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
     # The weight norm of the positional convolution is computed once.
-    with torch.inference_mode(), parametrize.cached():
+    with torch.inference_mode(), parametrize.cached(), mixed:
         frames = [
             model.clip_frames(torch.as_tensor(np.asarray(clip, dtype=np.float32)).to(device))
             for clip in clips
@@ -266,7 +274,7 @@ def hidden_states(
             outputs = model.layer_outputs(padded, lengths, max(chosen))
             wanted = torch.stack([outputs[layer] for layer in chosen], dim=1).float().cpu().numpy()
             for i, clip in zip(batch, wanted, strict=True):
-                states[i] = clip[:, : len(frames[i])].copy()
+                states[i] = clip[:, : len(frames[i])].astype(dtype)
     model.train(training)
     return states
 

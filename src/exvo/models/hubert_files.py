@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from exvo.corpus.table import CorpusError
 from exvo.digest import digest
 
 # Of our own making, pre-trained on vocal bursts: in the repository, not in the installed package.
@@ -43,34 +42,34 @@ def weights_files(options: Mapping[str, object]) -> list[Path]:
 
     Raises
     ------
-    CorpusError
+    ValueError
         Where a file is missing: what to fetch and where to put it. Where a SHA-256 is not one.
     """
     source, sha256 = options["source"], options["sha256"]
     if sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", str(sha256)):
-        raise CorpusError(f"config: features.hubert.sha256: {sha256!r} is not 64 digits 0-9 a-f")
+        raise ValueError(f"config: features.hubert.sha256: {sha256!r} is not 64 digits 0-9 a-f")
     if source == "bundle":
         return []
     if source in ("bundled", "random"):
         files = [BUNDLED / WEIGHTS[0], BUNDLED / CONFIG]
         for path in files:
             if not path.is_file():
-                raise CorpusError(
+                raise ValueError(
                     f"config: features.hubert.source is {source}, but {path} is missing; take it from the "
                     "repository of this workflow, or name another source"
                 )
         return files
     if source != "checkpoint":
-        raise CorpusError(f"config: features.hubert.source: {source!r} is not one of {', '.join(SOURCES)}")
+        raise ValueError(f"config: features.hubert.source: {source!r} is not one of {', '.join(SOURCES)}")
     if options["checkpoint"] is None:
-        raise CorpusError(
+        raise ValueError(
             f"config: features.hubert.source is checkpoint, but features.hubert.checkpoint is null. {_HOW}"
         )
     path = Path(str(options["checkpoint"])).expanduser()
     weights = next((path / name for name in WEIGHTS if (path / name).is_file()), path)
     if not weights.is_file():
         lacks = f"has no {' and no '.join(WEIGHTS)}" if path.is_dir() else "is not there"
-        raise CorpusError(f"config: features.hubert.checkpoint: {path} {lacks}. {_HOW}")
+        raise ValueError(f"config: features.hubert.checkpoint: {path} {lacks}. {_HOW}")
     config = weights.with_name(CONFIG)
     return [weights, config] if config.is_file() else [weights]
 
@@ -84,7 +83,7 @@ def weights_digest(options: Mapping[str, object]) -> str:
 
     Raises
     ------
-    CorpusError
+    ValueError
         As `weights_files`.
     """
     parts = [str(options[name]) for name in ("source", "bundle", "sha256")]

@@ -64,7 +64,7 @@ def load_hubert(options: Mapping[str, object]) -> HubertWeights:
 
     Raises
     ------
-    CorpusError
+    ValueError
         Where a file is missing; the message says what to fetch.
     ValueError
         Where a file has another SHA-256, holds more than tensors, or does not fit the encoder.
