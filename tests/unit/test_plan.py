@@ -15,6 +15,7 @@ from exvo.corpus.labels import EMOTIONS
 from exvo.corpus.table import CorpusError
 from exvo.features.compare import CompareConfig
 from exvo.features.logmel import LogmelConfig
+from exvo.models.embedding_network import EmbeddingNetworkConfig
 from exvo.models.hubert_features import EmbeddingConfig
 from exvo.models.mlp_training import MlpConfig
 from exvo.models.sequence_batches import SpecAugment
@@ -66,12 +67,18 @@ def test_the_schema_has_the_keys_and_defaults_of_the_code(path, kind, elsewhere)
     assert found == listed
 
 
-def test_the_schema_has_the_keys_and_defaults_of_the_sequence_systems():
+@pytest.mark.parametrize(
+    ("encoder", "network", "elsewhere"),
+    [
+        ("conformer", SequenceConfig(), {"tasks"}),
+        ("hubert", EmbeddingNetworkConfig(), {"tasks", "n_layers"}),
+    ],
+)
+def test_the_schema_has_the_keys_and_defaults_of_the_sequence_systems(encoder, network, elsewhere):
     schema = yaml.safe_load(SCHEMA.read_text())
-    found = complete({}, schema["$defs"]["conformer"], schema["$defs"])
-    expected = json.loads(json.dumps(asdict(SequenceConfig()) | asdict(TrainingConfig())))
-    expected.pop("tasks")
-    assert found == expected
+    found = complete({}, schema["$defs"][encoder], schema["$defs"])
+    expected = json.loads(json.dumps(asdict(network) | asdict(TrainingConfig())))
+    assert found == {key: value for key, value in expected.items() if key not in elsewhere}
     for key, kind in (("spec_augment", SpecAugment), ("tune", LossGrid)):
         part = schema["$defs"]["conformer"]["properties"][key]
         assert complete({}, part) == json.loads(json.dumps(asdict(kind())))

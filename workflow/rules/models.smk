@@ -71,3 +71,16 @@ rule train_conformer:
         "Training {wildcards.system}, seed {wildcards.seed}"
     script:
         "../scripts/train_conformer.py"
+
+
+use rule train_conformer as train_hubert with:
+    # One seed of a decoder on embeddings.
+    input:
+        table=ancient(PLAN.table),
+        frames=lambda wildcards: PLAN.sequences(wildcards.system).frames,
+        index=lambda wildcards: PLAN.sequences(wildcards.system).index,
+        perturbed=lambda wildcards: PLAN.sequences(wildcards.system).perturbed,
+        # A source: the frames are made again when it changes.
+        weights=ancient(lambda wildcards: PLAN.hubert_files()),
+    wildcard_constraints:
+        system=names_pattern(PLAN.system_names("hubert")),

@@ -21,12 +21,18 @@ def main(snakemake: Any) -> None:
             perturbed[float(frames.parent.name.split("@")[1])].append(
                 (frames, frames.with_suffix(".parquet"))
             )
+    system = json.loads(snakemake.params.spec)["system"]
+    if system["feature"] == "hubert":
+        from exvo.models.hubert_weights import exact_source
+
+        # Prediction uses what the frames came from, wherever it is called, and nothing else.
+        system["feature_config"] = exact_source(system["feature_config"])
     limit = json.loads(snakemake.params.labels)["limit"]
     train_sequence_system(
         list(zip(snakemake.input.frames, snakemake.input.index, strict=True)),
-        snakemake.input.statistics,
+        snakemake.input.get("statistics"),
         read_corpus(Path(snakemake.input.table).parent, limit),
-        json.loads(snakemake.params.spec)["system"],
+        system,
         int(snakemake.wildcards.seed),
         Path(snakemake.output.model).parent,
         perturbed=perturbed,

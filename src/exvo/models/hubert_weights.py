@@ -69,14 +69,12 @@ def load_hubert(options: Mapping[str, object]) -> HubertWeights:
     ValueError
         Where a file has another SHA-256, holds more than tensors, or does not fit the encoder.
     """
+    path = _weights_file(options)
+    record, known = None, None
     if options["source"] == "bundle":
-        path = _bundle_file(str(options["bundle"]))
-        record = None
         known = BUNDLES[str(options["bundle"])][1]
-    else:
-        path, *rest = weights_files(options)
-        record = json.loads(rest[0].read_text(encoding="utf-8")) if rest else None
-        known = None
+    elif path.with_name(CONFIG).is_file():
+        record = json.loads(path.with_name(CONFIG).read_text(encoding="utf-8"))
     sha256 = file_sha256(path)
     if options["sha256"] not in (None, sha256):
         raise ValueError(
@@ -95,6 +93,20 @@ def load_hubert(options: Mapping[str, object]) -> HubertWeights:
             buffer.copy_(moments[name])
     logger.info("HuBERT weights: %s, SHA-256 %s", path, sha256)
     return HubertWeights(model.eval(), path, sha256)
+
+
+def exact_source(options: Mapping[str, object]) -> dict[str, object]:
+    """Return ``features.hubert`` with the SHA-256 of its weights and the whole path of its checkpoint.
+
+    Raises
+    ------
+    ValueError
+        As `load_hubert`.
+    """
+    exact = {**options, "sha256": file_sha256(_weights_file(options))}
+    if options["source"] == "checkpoint":
+        exact["checkpoint"] = str(Path(str(options["checkpoint"])).expanduser().resolve())
+    return exact
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -145,6 +157,12 @@ def _model(
             f"the weights do not fit the encoder of {CONFIG}, or of the name: {detail}"
         ) from None
     return model
+
+
+def _weights_file(options: Mapping[str, object]) -> Path:
+    return (
+        _bundle_file(str(options["bundle"])) if options["source"] == "bundle" else weights_files(options)[0]
+    )
 
 
 def _bundle_file(name: str) -> Path:

@@ -6,7 +6,7 @@ Encoder and decoder meet in padded frames with their lengths, so that another en
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -44,6 +44,8 @@ class SequenceConfig:
         Probability, after that layer.
     """
 
+    kind: ClassVar[str] = "conformer"
+
     tasks: tuple[str, ...] = TASKS
     frontend: Literal["logmel", "strf"] = "logmel"
     strf: StrfConfig = field(default_factory=StrfConfig)
@@ -65,6 +67,27 @@ class SequenceConfig:
             # JSON and YAML know no tuples, and a frozen config should compare equal to what it was.
             values[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
         return cls(**{**values, "tasks": tuple(values.get("tasks", TASKS))})
+
+    def network(
+        self,
+        n_channels: int,
+        n_countries: int,
+        statistics: Mapping[str, Sequence[float]] | None,
+        age_mean: float,
+        age_std: float,
+        seed: int,
+    ) -> "SequenceNetwork":
+        """Return a network before its first step.
+
+        Raises
+        ------
+        ValueError
+            Without statistics, and as `SequenceNetwork`.
+        """
+        if statistics is None:
+            raise ValueError("statistics: a network on log-mel needs mean and std of each channel over Train")
+        mean, std = (np.asarray(statistics[name], np.float32) for name in ("mean", "std"))
+        return SequenceNetwork(self, n_channels, n_countries, mean, std, age_mean, age_std, seed)
 
 
 class SequenceNetwork(nn.Module):

@@ -23,9 +23,11 @@ from safetensors.torch import save_file
 from exvo.corpus.labels import Country
 from exvo.files import atomic_path, write_text
 from exvo.models.answers import map_numbers
+from exvo.models.embedding_network import EmbeddingNetworkConfig
 from exvo.models.sequence_network import SequenceConfig
 from exvo.models.trained_sequence import TrainedSequence, TrainingConfig
 
+KINDS = {config.kind: config for config in (SequenceConfig, EmbeddingNetworkConfig)}
 STRF_HISTORY = "strf_history.parquet"
 
 
@@ -56,6 +58,7 @@ def save_sequence(
     record = {
         "model": "sequence",
         "system": None if system is None else dict(system),
+        "kind": trained.network_config.kind,
         "network": asdict(trained.network_config),
         "training": asdict(trained.training_config),
         "seed": trained.seed,
@@ -89,7 +92,7 @@ def load_sequence(folder: str | Path) -> TrainedSequence:
         ]
     strf = folder / STRF_HISTORY
     return TrainedSequence(
-        network_config=SequenceConfig.from_dict(record["network"]),
+        network_config=KINDS[record["kind"]].from_dict(record["network"]),
         training_config=TrainingConfig.from_dict(record["training"]),
         seed=record["seed"],
         countries=tuple(Country(**country) for country in record["countries"]),

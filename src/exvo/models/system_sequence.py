@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from exvo.corpus.table import Corpus
+from exvo.models.embedding_network import EmbeddingNetworkConfig
 from exvo.models.results import predictions_or_priors, write_results
 from exvo.models.sequence_checkpoint import remove_checkpoints
 from exvo.models.sequence_data import FrameStore
@@ -19,13 +20,13 @@ from exvo.models.sequence_network import SequenceConfig
 from exvo.models.sequence_storage import save_sequence
 from exvo.models.sequence_training import train_sequence
 from exvo.models.sequence_tuning import tune_loss_weights
-from exvo.models.trained_sequence import TrainedSequence, TrainingConfig, predict_sequence
+from exvo.models.trained_sequence import NetworkConfig, TrainedSequence, TrainingConfig, predict_sequence
 from exvo.predictions import Predictions, concatenate
 
 ShardPaths = Sequence[tuple[str | Path, str | Path]]
 
 
-def sequence_configs(system: Mapping[str, object]) -> tuple[SequenceConfig, TrainingConfig]:
+def sequence_configs(system: Mapping[str, object]) -> tuple[NetworkConfig, TrainingConfig]:
     """Return the network and the training choices of a system of the config, whose ``training`` holds both.
 
     Raises
@@ -34,17 +35,25 @@ def sequence_configs(system: Mapping[str, object]) -> tuple[SequenceConfig, Trai
         Where a key is of neither.
     """
     options = dict(system["training"])
-    names = {kind: {field.name for field in fields(kind)} for kind in (SequenceConfig, TrainingConfig)}
-    unknown = sorted(set(options) - names[SequenceConfig] - names[TrainingConfig] | {"tasks"} & set(options))
+    network = {"tasks": system["tasks"]}
+    if system["encoder"] == "hubert":
+        kind = EmbeddingNetworkConfig
+        network["n_layers"] = len(system["feature_config"]["layers"] or [None])
+    else:
+        kind = SequenceConfig
+    names = {field.name for field in fields(kind)} - set(network)
+    training_names = {field.name for field in fields(TrainingConfig)}
+    unknown = sorted(set(options) - names - training_names)
     if unknown:
-        raise ValueError(f"training: a sequence system has no key {', '.join(unknown)}")
-    network, training = ({k: options[k] for k in options if k in names[kind]} for kind in names)
-    return SequenceConfig.from_dict({**network, "tasks": system["tasks"]}), TrainingConfig.from_dict(training)
+        raise ValueError(f"training: the encoder {system['encoder']} has no key {', '.join(unknown)}")
+    network |= {key: value for key, value in options.items() if key in names}
+    training = {key: value for key, value in options.items() if key in training_names}
+    return kind.from_dict(network), TrainingConfig.from_dict(training)
 
 
 def train_sequence_system(
     shards: ShardPaths,
-    statistics_path: str | Path,
+    statistics_path: str | Path | None,
     corpus: Corpus,
     system: Mapping[str, object],
     seed: int,
@@ -61,11 +70,11 @@ def train_sequence_system(
     ----------
     shards : sequence of (frames path, index path)
         Sequences of the system's stage and feature.
-    statistics_path : str or Path
-        As `exvo.features.logmel.logmel_statistics` wrote it.
+    statistics_path : str or Path or None
+        As `exvo.features.logmel.logmel_statistics` wrote it; None for embeddings, which need none.
     corpus : Corpus
     system : mapping
-        ``tasks`` and ``training`` of the system, as `exvo.plan.System.spec` gives them.
+        ``encoder``, ``tasks``, ``training`` and ``feature_config``, as `exvo.systems.System.spec` gives them.
     seed : int
     folder : str or Path
         Receives model.safetensors, config.json, history.csv, val.parquet, test.parquet and metrics.json,
@@ -85,7 +94,10 @@ def train_sequence_system(
     train, val = (by_split[s].take(store.has_audio(by_split[s].clip_id)) for s in ("Train", "Val"))
     network_config, config = sequence_configs(system)
     data = (store, train, val, network_config)
-    rest = (json.loads(Path(statistics_path).read_text(encoding="utf-8")), seed, folder)
+    statistics = (
+        None if statistics_path is None else json.loads(Path(statistics_path).read_text(encoding="utf-8"))
+    )
+    rest = (statistics, seed, folder)
     options = {
         "perturbed": {factor: FrameStore(paths) for factor, paths in (perturbed or {}).items()},
         "n_threads": n_threads,
