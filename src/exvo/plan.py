@@ -23,6 +23,7 @@ from exvo.systems import (
     SequenceFiles,
     System,
     configured_systems,
+    fine_tuned,
     stage_path,
 )
 
@@ -85,16 +86,21 @@ class Plan:
         """Return, as JSON text, the digest of code that no section of the config sets."""
         return canonical_json({"code": code_digest(*modules)})
 
-    def hubert_spec(self, *modules: str) -> str:
+    def hubert_spec(self, *modules: str, frontend: bool = False) -> str:
         """Return the text that `spec` gives for ``features.hubert``, with a digest of the weights in it.
+
+        With ``frontend``, it is for the frames of the front end, whichever layers are read from the encoder later.
 
         Raises
         ------
         ValueError
             Where the weights are missing: what to fetch and where to put it.
         """
-        weights = weights_digest(self.config["features"]["hubert"])
-        return canonical_json({**json.loads(self.spec("features.hubert", *modules)), "weights": weights})
+        spec = json.loads(self.spec("features.hubert", *modules))
+        if frontend:
+            del spec["config"]["max_batch_frames"]
+            spec["config"]["layers"] = "frontend"
+        return canonical_json({**spec, "weights": weights_digest(self.config["features"]["hubert"])})
 
     def hubert_files(self) -> list[str]:
         """Return the files of the weights that ``features.hubert`` names; ValueError as `hubert_spec`."""
@@ -120,16 +126,16 @@ class Plan:
         """Return the feature files of a system that reads sequences."""
         system = self.systems[name]
 
+        feature = "hubert_frontend" if fine_tuned(system.spec()) else system.feature
+
         def files(stage: str, ending: str) -> list[str]:
-            folder = f"results/features/{system.feature}/{stage}"
+            folder = f"results/features/{feature}/{stage}"
             return [f"{folder}/{shard}.{ending}" for shard in self.shards]
 
         speeds = SPEEDS if system.training["speed_perturbation"] else ()
         derived = [f"{system.stage}@{speed}" for speed in speeds]
-        # Embeddings are normalised frame by frame, in the network.
-        statistics = [f"results/features/logmel/{system.stage}/statistics.json"]
         return SequenceFiles(
-            statistics if system.feature == "logmel" else [],
+            f"results/features/{system.feature}/{system.stage}/statistics.json",
             files(system.stage, "npy"),
             files(system.stage, "parquet"),
             [path for stage in derived for ending in ("npy", "parquet") for path in files(stage, ending)],

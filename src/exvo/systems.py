@@ -19,9 +19,9 @@ SECTION = {"baseline": "convert", "raw": "convert", "dc": "highpass", "denoised"
 
 @dataclass(frozen=True)
 class SequenceFiles:
-    """What a system that reads sequences takes as its input: paths, shard by shard; statistics of log-mel only."""
+    """What a system that reads sequences takes as its input: paths, shard by shard; statistics are of log-mel only."""
 
-    statistics: list[str]
+    statistics: str
     frames: list[str]
     index: list[str]
     perturbed: list[str]
@@ -66,6 +66,11 @@ class System:
             "audio": dict(self.audio),
             "feature_config": dict(self.feature_config),
         }
+
+
+def fine_tuned(system: Mapping[str, object]) -> bool:
+    """Whether a system, as `System.spec` gives it, trains a HuBERT further: it then reads the front end's frames."""
+    return system["encoder"] == "hubert" and system["training"].get("fine_tune") is not None
 
 
 def stage_path(stage: str) -> list[str]:

@@ -19,8 +19,8 @@ from exvo.models.hubert import HubertConfig, build_hubert
 from exvo.models.hubert_features import EmbeddingConfig, embed_shard
 from exvo.models.hubert_weights import exact_source
 from exvo.models.sequence_data import FrameStore
-from exvo.models.sequence_storage import load_sequence
-from exvo.models.system_sequence import predict_clips, sequence_configs, train_sequence_system
+from exvo.models.system_hubert import load_hubert_system, train_hubert_system
+from exvo.models.system_sequence import predict_clips, train_sequence_system
 from exvo.predict import predict_files
 from exvo.predictions import read_predictions
 
@@ -88,13 +88,15 @@ def test_a_system_trains_on_embeddings_and_answers_every_clip(tmp_path):
     training = {"max_epochs": 30, "batch_size": 8, "learning_rate": 1e-2, "head": 16, "projection": 8}
     training |= {"spec_augment": {"time_masks": 1, "max_channels": 2}}
     system = {"encoder": "hubert", "tasks": ["age"], "training": training}
-    system |= {"feature_config": asdict(EmbeddingConfig(layers=(0, 4)))}
-    train_sequence_system(shards, None, Corpus(tmp_path, labels.clip_id, labels), system, 0, tmp_path / "s")
+    # Of the encoder that the embeddings are of, only its digest is read.
+    (tmp_path / "encoder.pt").write_bytes(b"weights")
+    feature = EmbeddingConfig(source="checkpoint", checkpoint=str(tmp_path / "encoder.pt"), layers=(0, 4))
+    system |= {"feature_config": asdict(feature)}
+    train_hubert_system(shards, Corpus(tmp_path, labels.clip_id, labels), system, 0, tmp_path / "s")
     scores = json.loads((tmp_path / "s/metrics.json").read_text())["val"]
     val = labels.take(labels.split == "Val")
     assert scores["mae"] < 0.5 * np.abs(val.age - labels.age[:40].mean()).mean()
-    trained = load_sequence(tmp_path / "s")
-    assert trained.network_config == sequence_configs(system)[0]
+    trained = load_hubert_system(tmp_path / "s")
     assert trained.network_config.n_layers == 2
     weights = torch.softmax(trained.state["layers.weight"], dim=0)
     assert weights[0] > 0.51, "the layer that tells age should have gained"
@@ -104,7 +106,7 @@ def test_a_system_trains_on_embeddings_and_answers_every_clip(tmp_path):
     np.testing.assert_array_equal(test.age, again.age)
     assert test.age[0] == trained.priors["age"]
     with pytest.raises(ValueError, match="encoder hubert has no key conformer"):
-        sequence_configs({**system, "training": {"conformer": {}}})
+        train_hubert_system(shards, None, {**system, "training": {"conformer": {}}}, 0, tmp_path / "s")
 
 
 def test_a_network_on_logmel_needs_its_statistics(tmp_path):
@@ -149,7 +151,7 @@ def test_a_recording_is_predicted_as_in_the_workflow(tmp_path):
         "audio": {"convert": asdict(ConvertConfig())},
     }
     folder = tmp_path / "system"
-    train_sequence_system([shard], None, Corpus(tmp_path, ids, labels), system, 0, folder)
+    train_hubert_system([shard], Corpus(tmp_path, ids, labels), system, 0, folder)
     for name, signal in zip(ids, signals, strict=True):
         soundfile.write(tmp_path / f"{name}.wav", signal, SAMPLE_RATE, subtype="PCM_16")
     val, test = (read_predictions(folder / f"{split}.parquet") for split in ("val", "test"))

@@ -16,6 +16,7 @@ from exvo.corpus.table import CorpusError
 from exvo.features.compare import CompareConfig
 from exvo.features.logmel import LogmelConfig
 from exvo.models.embedding_network import EmbeddingNetworkConfig
+from exvo.models.fine_tuned_network import FineTune
 from exvo.models.hubert_features import EmbeddingConfig
 from exvo.models.mlp_training import MlpConfig
 from exvo.models.sequence_batches import SpecAugment
@@ -78,9 +79,11 @@ def test_the_schema_has_the_keys_and_defaults_of_the_sequence_systems(encoder, n
     schema = yaml.safe_load(SCHEMA.read_text())
     found = complete({}, schema["$defs"][encoder], schema["$defs"])
     expected = json.loads(json.dumps(asdict(network) | asdict(TrainingConfig())))
+    assert found.pop("fine_tune", None) is None
     assert found == {key: value for key, value in expected.items() if key not in elsewhere}
-    for key, kind in (("spec_augment", SpecAugment), ("tune", LossGrid)):
-        part = schema["$defs"]["conformer"]["properties"][key]
+    nested = [("conformer", "spec_augment", SpecAugment), ("conformer", "tune", LossGrid)]
+    for name, key, kind in [*nested, ("hubert", "fine_tune", FineTune)]:
+        part = schema["$defs"][name]["properties"][key]
         assert complete({}, part) == json.loads(json.dumps(asdict(kind())))
 
 

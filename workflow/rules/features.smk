@@ -99,3 +99,18 @@ rule extract_hubert:
         "Extracting HuBERT embeddings of shard {wildcards.shard} ({wildcards.stage})"
     script:
         "../scripts/extract_hubert.py"
+
+
+use rule extract_hubert as extract_hubert_frontend with:
+    # What the front end of a HuBERT makes of a shard, for training the rest of it further.
+    output:
+        frames=ensure("results/features/hubert_frontend/{stage}/{shard}.npy", non_empty=True),
+        index=ensure("results/features/hubert_frontend/{stage}/{shard}.parquet", non_empty=True),
+    log:
+        "results/logs/features/hubert_frontend/{stage}/{shard}.log",
+    benchmark:
+        "results/benchmarks/features/hubert_frontend/{stage}/{shard}.tsv"
+    params:
+        spec=lambda wildcards: PLAN.hubert_spec("exvo.models.hubert_features", frontend=True),
+    message:
+        "Extracting HuBERT front-end frames of shard {wildcards.shard} ({wildcards.stage})"

@@ -73,8 +73,8 @@ rule train_conformer:
         "../scripts/train_conformer.py"
 
 
-use rule train_conformer as train_hubert with:
-    # One seed of a decoder on embeddings.
+rule train_hubert:
+    """One seed of a decoder on embeddings, or of a HuBERT trained further."""
     input:
         table=ancient(PLAN.table),
         frames=lambda wildcards: PLAN.sequences(wildcards.system).frames,
@@ -82,5 +82,30 @@ use rule train_conformer as train_hubert with:
         perturbed=lambda wildcards: PLAN.sequences(wildcards.system).perturbed,
         # A source: the frames are made again when it changes.
         weights=ancient(lambda wildcards: PLAN.hubert_files()),
+    output:
+        model="results/models/{system}/{seed}/model.safetensors",
+        config="results/models/{system}/{seed}/config.json",
+        history="results/models/{system}/{seed}/history.csv",
+        val="results/models/{system}/{seed}/val.parquet",
+        test="results/models/{system}/{seed}/test.parquet",
+        metrics="results/models/{system}/{seed}/metrics.json",
+    log:
+        "results/logs/models/{system}/{seed}.log",
+    benchmark:
+        "results/benchmarks/models/{system}/{seed}.tsv"
     wildcard_constraints:
         system=names_pattern(PLAN.system_names("hubert")),
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 2
+    resources:
+        # Fine-tuning HuBERT Base: weights, gradients, two moments, the best epoch and a checkpoint.
+        mem_mb=8000,
+        runtime=1440,
+    params:
+        spec=lambda wildcards: PLAN.system_spec(wildcards.system, "exvo.models.system_hubert"),
+        labels=PLAN.labels,
+    message:
+        "Training {wildcards.system}, seed {wildcards.seed}"
+    script:
+        "../scripts/train_hubert.py"

@@ -10,6 +10,7 @@ clips of like length.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -95,6 +96,11 @@ class HubertConfig:
                 raise ValueError(
                     f"hubert.d_model: {self.d_model} is not a multiple of {name}, which is {getattr(self, name)}"
                 )
+
+    def check_layers(self, layers: Sequence[int]) -> None:
+        """Raise ValueError unless ``layers`` names one or more hidden states: 0 to ``n_layers``."""
+        if not layers or not all(0 <= layer <= self.n_layers for layer in layers):
+            raise ValueError(f"hubert.layers: {list(layers)} should be one or more of 0 to {self.n_layers}")
 
 
 class Hubert(Wav2Vec2Model):
@@ -217,6 +223,24 @@ def build_hubert(config: HubertConfig, seed: int = 0) -> Hubert:
     return Hubert(extractor, model.encoder, config)
 
 
+def frontend_frames(
+    model: Hubert, clips: Sequence[np.ndarray], *, precision: Precision = "float32", dtype: str = "float32"
+) -> list[np.ndarray]:
+    """Return what the front end makes of clips.
+
+    Parameters
+    ----------
+    model, clips, precision, dtype
+        As in `hidden_states`.
+
+    Returns
+    -------
+    list of np.ndarray [shape=(n_frames, d_frontend), dtype]
+    """
+    with _inference(model, precision):
+        return [frames.float().cpu().numpy().astype(dtype) for frames in _clip_frames(model, clips)]
+
+
 def hidden_states(
     model: Hubert,
     clips: Sequence[np.ndarray],
@@ -253,21 +277,12 @@ def hidden_states(
     ValueError
         If the model has no such layer.
     """
-    n_layers = model.config.n_layers
-    chosen = list(range(n_layers + 1)) if layers is None else list(layers)
-    if not chosen or not all(0 <= layer <= n_layers for layer in chosen):
-        raise ValueError(f"hubert.layers: {chosen} should be one or more of 0 to {n_layers}")
+    chosen = list(range(model.config.n_layers + 1)) if layers is None else list(layers)
+    model.config.check_layers(chosen)
     device = next(model.parameters()).device
-    training = model.training
-    model.eval()
     states: list[np.ndarray] = [np.empty(0, dtype)] * len(clips)
-    mixed = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-    # The weight norm of the positional convolution is computed once.
-    with torch.inference_mode(), parametrize.cached(), mixed:
-        frames = [
-            model.clip_frames(torch.as_tensor(np.asarray(clip, dtype=np.float32)).to(device))
-            for clip in clips
-        ]
+    with _inference(model, precision):
+        frames = _clip_frames(model, clips)
         for batch in like_batches([len(clip) for clip in frames], max_frames):
             padded = nn.utils.rnn.pad_sequence([frames[i] for i in batch], batch_first=True)
             lengths = torch.tensor([len(frames[i]) for i in batch], device=device)
@@ -275,7 +290,6 @@ def hidden_states(
             wanted = torch.stack([outputs[layer] for layer in chosen], dim=1).float().cpu().numpy()
             for i, clip in zip(batch, wanted, strict=True):
                 states[i] = clip[:, : len(frames[i])].astype(dtype)
-    model.train(training)
     return states
 
 
@@ -302,3 +316,23 @@ def like_batches(lengths: Sequence[int], max_frames: int) -> Iterator[list[int]]
         batch.append(i)
     if batch:
         yield batch
+
+
+@contextmanager
+def _inference(model: Hubert, precision: Precision) -> Iterator[None]:
+    """Compute in evaluation mode and without gradients; leave the model in its mode."""
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    mixed = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    try:
+        # The weight norm of the positional convolution is computed once.
+        with torch.inference_mode(), parametrize.cached(), mixed:
+            yield
+    finally:
+        model.train(training)
+
+
+def _clip_frames(model: Hubert, clips: Sequence[np.ndarray]) -> list[Tensor]:
+    device = next(model.parameters()).device
+    return [model.clip_frames(torch.as_tensor(np.asarray(clip, np.float32)).to(device)) for clip in clips]

@@ -1,5 +1,7 @@
 """HuBERT embeddings of an audio shard: the hidden states of some layers, side by side in each 20 ms frame.
 
+Or, for training an encoder further, the frames of its front end, which stays as it is.
+
 It is a feature that needs a model, so it stands here and not in `exvo.features`, which knows of no models.
 """
 
@@ -14,7 +16,14 @@ import torch
 from exvo.audio.store import OK, Clip, read_shard
 from exvo.features.store import PADDED, FeatureRow, write_sequences
 from exvo.models.answers import torch_threads
-from exvo.models.hubert import RECEPTIVE_FIELD, Hubert, Precision, hidden_states
+from exvo.models.hubert import (
+    RECEPTIVE_FIELD,
+    Hubert,
+    HubertConfig,
+    Precision,
+    frontend_frames,
+    hidden_states,
+)
 from exvo.models.hubert_weights import load_hubert
 
 
@@ -29,9 +38,9 @@ class EmbeddingConfig:
         `exvo.models.hubert_weights.load_hubert`.
     checkpoint, sha256 : str or None
     bundle : str
-    layers : tuple of int or None
+    layers : tuple of int, None or "frontend"
         Hidden states that are kept: 0 is what enters the first layer, ``i`` the output of layer ``i``; None for the
-        last one alone.
+        last one alone. The workflow sets ``frontend``, for the frames of the front end.
     dtype : {"float16", "float32"}
         As stored.
     device : str
@@ -46,7 +55,7 @@ class EmbeddingConfig:
     checkpoint: str | None = None
     sha256: str | None = None
     bundle: str = "HUBERT_BASE"
-    layers: tuple[int, ...] | None = None
+    layers: tuple[int, ...] | Literal["frontend"] | None = None
     dtype: Literal["float16", "float32"] = "float16"
     device: str = "auto"
     precision: Precision = "float32"
@@ -56,7 +65,7 @@ class EmbeddingConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> "EmbeddingConfig":
         """Return the config of a section of the config file."""
         layers = values.get("layers")
-        return cls(**{**values, "layers": None if layers is None else tuple(layers)})
+        return cls(**{**values, "layers": tuple(layers) if isinstance(layers, list) else layers})
 
 
 class Embedder:
@@ -69,8 +78,6 @@ class Embedder:
     Attributes
     ----------
     model : Hubert
-    layers : tuple of int
-        The hidden states that are kept.
     """
 
     def __init__(self, config: EmbeddingConfig) -> None:
@@ -79,27 +86,32 @@ class Embedder:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.config = config
         self.model: Hubert = load_hubert(asdict(config)).model.to(device)
-        self.layers = (self.model.config.n_layers,) if config.layers is None else config.layers
 
     @property
     def n_channels(self) -> int:
         """Channels of a frame: the layers that are kept, one after the other."""
-        return len(self.layers) * self.model.config.d_model
+        if self.config.layers == "frontend":
+            return self.model.encoder.feature_projection.projection.in_features
+        return len(kept_layers(self.config.layers, self.model.config)) * self.model.config.d_model
 
     def rows(self, clips: Sequence[Clip]) -> list[FeatureRow]:
         """Return the embeddings of clips, rounded as they are stored; a clip without audio has none."""
         config = self.config
-        states = iter(
-            hidden_states(
-                self.model,
-                [clip.audio for clip in clips if clip.audio is not None],
-                self.layers,
-                max_frames=config.max_batch_frames,
-                precision=config.precision,
-                dtype=config.dtype,
-            )
-        )
-        return [_row(clip, None if clip.audio is None else _side_by_side(next(states))) for clip in clips]
+        signals = [clip.audio for clip in clips if clip.audio is not None]
+        types = {"precision": config.precision, "dtype": config.dtype}
+        if config.layers == "frontend":
+            values = frontend_frames(self.model, signals, **types)
+        else:
+            layers = kept_layers(config.layers, self.model.config)
+            states = hidden_states(self.model, signals, layers, max_frames=config.max_batch_frames, **types)
+            values = [_side_by_side(clip) for clip in states]
+        remaining = iter(values)
+        return [_row(clip, None if clip.audio is None else next(remaining)) for clip in clips]
+
+
+def kept_layers(layers: Sequence[int] | None, size: HubertConfig) -> tuple[int, ...]:
+    """Return the hidden states that ``features.hubert.layers`` names: of None, the last."""
+    return (size.n_layers,) if layers is None else tuple(layers)
 
 
 def embed_shard(

@@ -7,7 +7,7 @@ import logging
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +50,7 @@ def train_sequence(
     folder: str | Path,
     *,
     perturbed: Mapping[float, FrameStore] | None = None,
+    prepare: Callable[[nn.Module], None] | None = None,
     n_threads: int = 1,
     resume: bool = True,
 ) -> TrainedSequence:
@@ -77,6 +78,9 @@ def train_sequence(
         Receives the checkpoint of the last epoch (``checkpoints/``) and logs for people (``logs/``).
     perturbed : mapping of float to FrameStore, optional
         The clips of Train at other speeds, needed with ``speed_perturbation``.
+    prepare : callable, optional
+        What is done to the network before its first step, such as loading weights to start from. What it does
+        must follow from ``network_config``, by which an interrupted training is known.
     n_threads : int
         Threads of PyTorch during the call.
     resume : bool
@@ -108,6 +112,8 @@ def train_sequence(
     network = _initial_network(
         replace(network_config, tasks=tasks), store.n_channels, statistics, train, seed
     )
+    if prepare is not None:
+        prepare(network)
     if not progress.history:
         shutil.rmtree(folder / "logs", ignore_errors=True)
         progress.watch(network)

@@ -5,14 +5,15 @@ flags them.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from exvo.corpus.table import Corpus
-from exvo.models.embedding_network import EmbeddingNetworkConfig
 from exvo.models.results import predictions_or_priors, write_results
 from exvo.models.sequence_checkpoint import remove_checkpoints
 from exvo.models.sequence_data import FrameStore
@@ -26,8 +27,30 @@ from exvo.predictions import Predictions, concatenate
 ShardPaths = Sequence[tuple[str | Path, str | Path]]
 
 
-def sequence_configs(system: Mapping[str, object]) -> tuple[NetworkConfig, TrainingConfig]:
+def shards_by_speed(paths: Iterable[str | Path]) -> dict[float, ShardPaths]:
+    """Return the feature shards of Train at other speeds by speed: of ``.../raw@0.9/0000.npy``, 0.9."""
+    shards = defaultdict(list)
+    for frames in map(Path, paths):
+        if frames.suffix == ".npy":
+            shards[float(frames.parent.name.split("@")[1])].append((frames, frames.with_suffix(".parquet")))
+    return dict(shards)
+
+
+def sequence_configs(
+    system: Mapping[str, object],
+    kind: type[NetworkConfig] = SequenceConfig,
+    given: Mapping[str, object] | None = None,
+) -> tuple[NetworkConfig, TrainingConfig]:
     """Return the network and the training choices of a system of the config, whose ``training`` holds both.
+
+    Parameters
+    ----------
+    system : mapping
+        ``encoder``, ``tasks`` and ``training``.
+    kind : type
+        Config of the network.
+    given : mapping, optional
+        What the network is given besides.
 
     Raises
     ------
@@ -35,20 +58,14 @@ def sequence_configs(system: Mapping[str, object]) -> tuple[NetworkConfig, Train
         Where a key is of neither.
     """
     options = dict(system["training"])
-    network = {"tasks": system["tasks"]}
-    if system["encoder"] == "hubert":
-        kind = EmbeddingNetworkConfig
-        network["n_layers"] = len(system["feature_config"]["layers"] or [None])
-    else:
-        kind = SequenceConfig
-    names = {field.name for field in fields(kind)} - set(network)
+    given = {"tasks": system["tasks"], **(given or {})}
+    names = {field.name for field in fields(kind)} - set(given)
     training_names = {field.name for field in fields(TrainingConfig)}
     unknown = sorted(set(options) - names - training_names)
     if unknown:
         raise ValueError(f"training: the encoder {system['encoder']} has no key {', '.join(unknown)}")
-    network |= {key: value for key, value in options.items() if key in names}
-    training = {key: value for key, value in options.items() if key in training_names}
-    return kind.from_dict(network), TrainingConfig.from_dict(training)
+    network, training = ({k: options[k] for k in options if k in part} for part in (names, training_names))
+    return kind.from_dict({**network, **given}), TrainingConfig.from_dict(training)
 
 
 def train_sequence_system(
@@ -59,6 +76,8 @@ def train_sequence_system(
     seed: int,
     folder: str | Path,
     *,
+    configs: tuple[NetworkConfig, TrainingConfig] | None = None,
+    prepare: Callable[[nn.Module], None] | None = None,
     perturbed: Mapping[float, ShardPaths] | None = None,
     n_threads: int = 1,
 ) -> None:
@@ -74,11 +93,15 @@ def train_sequence_system(
         As `exvo.features.logmel.logmel_statistics` wrote it; None for embeddings, which need none.
     corpus : Corpus
     system : mapping
-        ``encoder``, ``tasks``, ``training`` and ``feature_config``, as `exvo.systems.System.spec` gives them.
+        ``encoder``, ``tasks`` and ``training``, as `exvo.systems.System.spec` gives them; all of it is kept.
     seed : int
     folder : str or Path
         Receives model.safetensors, config.json, history.csv, val.parquet, test.parquet and metrics.json,
         strf_history.parquet and tuning.csv where there is such a thing, and logs.
+    configs : optional
+        Of the network and its training; without, those of a Conformer, from the system.
+    prepare : callable, optional
+        As in `train_sequence`.
     perturbed : mapping of float to shards, optional
         The clips of Train at other speeds.
     n_threads : int
@@ -92,7 +115,7 @@ def train_sequence_system(
     store = FrameStore(shards)
     by_split = {split: corpus.labels.take(corpus.labels.split == split) for split in ("Train", "Val", "Test")}
     train, val = (by_split[s].take(store.has_audio(by_split[s].clip_id)) for s in ("Train", "Val"))
-    network_config, config = sequence_configs(system)
+    network_config, config = configs or sequence_configs(system)
     data = (store, train, val, network_config)
     statistics = (
         None if statistics_path is None else json.loads(Path(statistics_path).read_text(encoding="utf-8"))
@@ -100,6 +123,7 @@ def train_sequence_system(
     rest = (statistics, seed, folder)
     options = {
         "perturbed": {factor: FrameStore(paths) for factor, paths in (perturbed or {}).items()},
+        "prepare": prepare,
         "n_threads": n_threads,
     }
     if config.tune is not None:

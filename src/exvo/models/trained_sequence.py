@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -10,18 +10,58 @@ from torch import Tensor, nn
 
 from exvo.corpus.labels import Country, Labels
 from exvo.models.answers import answers, torch_threads
-from exvo.models.embedding_network import EmbeddingNetworkConfig
 from exvo.models.sequence_batches import Batches, SpecAugment, whole_batches
 from exvo.models.sequence_data import FrameStore
-from exvo.models.sequence_network import SequenceConfig
 from exvo.models.task_losses import Combination, EmotionLoss, LossWeights
 
-NetworkConfig = SequenceConfig | EmbeddingNetworkConfig
 # Clips and frames, padding included, that are predicted at once: 160 s of log-mel. Of frames with thousands of
 # channels, as many as fill 50 MB.
 _PREDICT_CLIPS = 64
 _PREDICT_FRAMES = 16_000
 _PREDICT_NUMBERS = 12_800_000
+
+
+class NetworkConfig(Protocol):
+    """What training asks of the config of a network, a frozen dataclass.
+
+    Attributes
+    ----------
+    kind : str
+        Name of the class, for storage.
+    tasks : tuple of str
+    """
+
+    kind: ClassVar[str]
+    tasks: tuple[str, ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the config that `dataclasses.asdict` wrote, also by way of JSON."""
+
+    def network(
+        self,
+        n_channels: int,
+        n_countries: int,
+        statistics: Mapping[str, Sequence[float]] | None,
+        age_mean: float,
+        age_std: float,
+        seed: int,
+    ) -> nn.Module:
+        """Return a network before its first step.
+
+        It maps frames (batch, n_frames, n_channels) and lengths (batch,) to the outputs of the tasks, as
+        `exvo.models.sequence_network.MultitaskDecoder`.
+
+        Parameters
+        ----------
+        n_channels, n_countries : int
+        statistics : mapping or None
+            ``mean`` and ``std`` of every channel over the frames of Train, for a network that reads them.
+        age_mean, age_std : float
+            Of Train, in years.
+        seed : int
+            Of the initial weights.
+        """
 
 
 @dataclass(frozen=True)
