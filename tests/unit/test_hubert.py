@@ -9,7 +9,8 @@ from torchaudio.models import wav2vec2_model, wavlm_model
 from torchaudio.pipelines import HUBERT_BASE, HUBERT_LARGE, WAV2VEC2_BASE, WAVLM_BASE_PLUS
 
 from exvo.features.logmel import LogmelConfig, logmel
-from exvo.models.hubert import HubertConfig, build_hubert, hidden_states, like_batches
+from exvo.models.hubert import HubertConfig, build_hubert, hidden_states
+from exvo.models.hubert_packed import packs
 
 SMALL = HubertConfig(conv_channels=16, d_model=32, n_heads=4, ffn=48, n_layers=3, positional_kernel=16)
 LARGE = replace(SMALL, conv_norm="layer_norm", layer_norm_first=True, normalise=True)
@@ -153,10 +154,21 @@ def test_layers_are_dropped_in_training_only():
     assert not torch.equal(*model.eval().layer_outputs(frames, lengths)[2:])
 
 
-def test_batches_are_of_like_length_and_bounded():
-    lengths = [5, 900, 7, 7, 6, 30, 31]
-    batches = list(like_batches(lengths, 62))
-    assert batches == [[1], [6, 5], [2, 3, 4, 0]]
+def test_training_batches_give_a_clip_what_it_gets_alone(model, clips):
+    frames = [model.clip_frames(torch.from_numpy(clip)) for clip in clips]
+    lengths = torch.tensor([len(f) for f in frames])
+    with torch.inference_mode():
+        # What follows a clip's last frame takes no part.
+        padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True, padding_value=7.0)
+        outputs = model.layer_outputs(padded, lengths)
+    for row, alone_states in enumerate(hidden_states(model, [clip])[0] for clip in clips):
+        for output, expected in zip(outputs, alone_states, strict=True):
+            np.testing.assert_allclose(output[row, : lengths[row]], expected, atol=1e-4)
+
+
+def test_packs_hold_all_clips_in_order_and_are_bounded():
+    assert list(packs([5, 900, 7, 7, 6, 30, 31], 50)) == [range(1), range(1, 2), range(2, 6), range(6, 7)]
+    assert list(packs([], 50)) == []
 
 
 def test_config_says_what_is_wrong():

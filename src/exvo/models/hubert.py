@@ -5,8 +5,8 @@ IEEE/ACM TASLP 29, 2021; Baevski et al., "wav2vec 2.0", NeurIPS 2020; Chen et al
 modules and the names of their weights are torchaudio's.
 
 What torchaudio's batches do to a clip: its front end's group norm takes its statistics over the padding, and
-WavLM's attention has no mask. Here the front end sees a clip by itself, the transformer sees masked batches of
-clips of like length.
+WavLM's attention has no mask. Here the front end sees a clip by itself. For embeddings, the transformer works without
+padding (`exvo.models.hubert_packed`); for training, on masked batches.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,6 +22,7 @@ from torch.nn.utils import parametrize
 from torchaudio.models import Wav2Vec2Model, wav2vec2_model, wavlm_model
 
 from exvo.models.hubert_frontend import LogmelFrontend
+from exvo.models.hubert_packed import packed_layer_outputs, packs
 from exvo.models.pooling import valid_frames
 from exvo.models.seeding import seeded_weights
 
@@ -261,7 +262,7 @@ def hidden_states(
     layers : sequence of int or None
         Which hidden states: 0 is what enters the first layer, ``i`` the output of layer ``i``; None for all.
     max_frames : int
-        Frames of a batch, padding included; a longer clip makes a batch by itself.
+        Frames that go through the transformer at once; a longer clip goes by itself.
     precision : {"float32", "bfloat16"}
         Of matrix products and convolutions. ``bfloat16`` has 8 bits of mantissa: rounding is then of some percent.
     dtype : str
@@ -279,43 +280,16 @@ def hidden_states(
     """
     chosen = list(range(model.config.n_layers + 1)) if layers is None else list(layers)
     model.config.check_layers(chosen)
-    device = next(model.parameters()).device
-    states: list[np.ndarray] = [np.empty(0, dtype)] * len(clips)
+    states = []
     with _inference(model, precision):
         frames = _clip_frames(model, clips)
-        for batch in like_batches([len(clip) for clip in frames], max_frames):
-            padded = nn.utils.rnn.pad_sequence([frames[i] for i in batch], batch_first=True)
-            lengths = torch.tensor([len(frames[i]) for i in batch], device=device)
-            outputs = model.layer_outputs(padded, lengths, max(chosen))
-            wanted = torch.stack([outputs[layer] for layer in chosen], dim=1).float().cpu().numpy()
-            for i, clip in zip(batch, wanted, strict=True):
-                states[i] = clip[:, : len(frames[i])].astype(dtype)
+        for pack in packs([len(clip) for clip in frames], max_frames):
+            parts = [frames[i] for i in pack]
+            outputs = packed_layer_outputs(model, parts, max(chosen))
+            wanted = torch.stack([outputs[layer] for layer in chosen]).float().cpu().numpy().astype(dtype)
+            ends = np.cumsum([len(part) for part in parts])[:-1]
+            states += [np.ascontiguousarray(clip) for clip in np.split(wanted, ends, axis=1)]
     return states
-
-
-def like_batches(lengths: Sequence[int], max_frames: int) -> Iterator[list[int]]:
-    """Yield batches of clips of like length, so that little is padding.
-
-    Parameters
-    ----------
-    lengths : sequence of int
-        Frames of each clip.
-    max_frames : int
-        Clips times frames of the longest; a longer clip makes a batch by itself.
-
-    Yields
-    ------
-    list of int
-        Places of the clips in ``lengths``, longest first.
-    """
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > max_frames:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class EmbeddingConfig:
     precision : {"float32", "bfloat16"}
         Of matrix products and convolutions.
     max_batch_frames : int
-        Frames of a batch in the transformer, padding included.
+        Frames that go through the transformer at once, of clips put end to end.
     """
 
     source: Literal["bundled", "random", "checkpoint", "bundle"] = "bundled"
