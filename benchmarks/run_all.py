@@ -28,6 +28,7 @@ BENCHMARKS = {
     "vad": ("corpus", "clips"),
     "compare": ("corpus", "clips"),
     "logmel": ("corpus", "clips"),
+    "hubert": ("corpus",),
     "strf": (),
     "organisers": (),
     "memory": ("corpus",),
@@ -41,6 +42,7 @@ TARGETS = (
     ("compare", "process_files", 1),
     ("organisers", "", 20),
     ("workflow", "naive", 50),
+    ("hubert", "", 1),
     ("", "budget", 1),
 )
 
