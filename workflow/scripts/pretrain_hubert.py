@@ -1,6 +1,7 @@
 """Pre-train an encoder by masked prediction."""
 
 import json
+import os
 from typing import Any
 
 from exvo.jobs import run_job
@@ -8,6 +9,9 @@ from exvo.jobs import run_job
 
 def main(snakemake: Any) -> None:
     """Map the job to `exvo.models.pretraining_system.pretrain_encoder`."""
+    # Threads that wait in a loop for each other made steps seven times slower beside other busy processes. Read when
+    # torch is imported.
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     from pathlib import Path
 
     from exvo.corpus.table import read_corpus
