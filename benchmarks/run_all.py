@@ -28,6 +28,7 @@ BENCHMARKS = {
     "vad": ("corpus", "clips"),
     "compare": ("corpus", "clips"),
     "logmel": ("corpus", "clips"),
+    "hubert": ("corpus",),
     "strf": (),
     "training": (),
     "organisers": (),
@@ -44,6 +45,7 @@ TARGETS = (
     ("training", "network alone", 0.85),
     ("organisers", "", 20),
     ("workflow", "naive", 50),
+    ("hubert", "", 1),
     ("", "budget", 1),
 )
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import yaml
 
+_NONE = object()
+
 
 def complete(value: object, schema: Mapping, definitions: Mapping | None = None) -> object:
     """Return a config value with texts read as the schema wants them and with defaults set, level by level.
@@ -41,8 +43,9 @@ def complete(value: object, schema: Mapping, definitions: Mapping | None = None)
         others = others if isinstance(others, Mapping) else {}
         result = {key: complete(item, named.get(key, others), definitions) for key, item in value.items()}
         for key, part in named.items():
-            if key not in result and "default" in part:
-                result[key] = complete(copy.deepcopy(part["default"]), part, definitions)
+            default = part.get("default", _resolved(part, definitions).get("default", _NONE))
+            if key not in result and default is not _NONE:
+                result[key] = complete(copy.deepcopy(default), part, definitions)
         return result
     if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
         return [complete(item, schema["items"], definitions) for item in value]
@@ -50,9 +53,12 @@ def complete(value: object, schema: Mapping, definitions: Mapping | None = None)
 
 
 def _resolved(schema: Mapping, definitions: Mapping) -> Mapping:
-    """Follow a reference, and of alternatives take the object: null needs no completion."""
+    """Follow a reference into ``$defs``, and of alternatives take the object: null needs no completion."""
     if "$ref" in schema:
-        schema = definitions[schema["$ref"].rsplit("/", 1)[1]]
+        _, _, *path = schema["$ref"].split("/")
+        schema = definitions
+        for name in path:
+            schema = schema[name]
     for option in schema.get("oneOf", ()):
         if option.get("type") == "object":
             schema = option

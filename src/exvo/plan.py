@@ -5,6 +5,7 @@ table needs, and the raw folder is listed once.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -14,6 +15,7 @@ from exvo.corpus.labels import SPLITS
 from exvo.corpus.shards import ClipFile, clips_digest, scan_files, shard_clips
 from exvo.corpus.table import TABLE, TEST_TABLE, Corpus, CorpusError, read_corpus
 from exvo.digest import canonical_json, code_digest, digest
+from exvo.models.hubert_files import weights_digest, weights_files
 from exvo.systems import (
     SOURCE_FOLDER,
     SPEEDS,
@@ -21,6 +23,7 @@ from exvo.systems import (
     SequenceFiles,
     System,
     configured_systems,
+    fine_tuned,
     stage_path,
 )
 
@@ -89,6 +92,26 @@ class Plan:
         """Return, as JSON text, the digest of code that no section of the config sets."""
         return canonical_json({"code": code_digest(*modules)})
 
+    def hubert_spec(self, *modules: str, frontend: bool = False) -> str:
+        """Return the text that `spec` gives for ``features.hubert``, with a digest of the weights in it.
+
+        With ``frontend``, it is for the frames of the front end, whichever layers are read from the encoder later.
+
+        Raises
+        ------
+        ValueError
+            Where the weights are missing: what to fetch and where to put it.
+        """
+        spec = json.loads(self.spec("features.hubert", *modules))
+        if frontend:
+            del spec["config"]["max_batch_frames"]
+            spec["config"]["layers"] = "frontend"
+        return canonical_json({**spec, "weights": weights_digest(self.config["features"]["hubert"])})
+
+    def hubert_files(self) -> list[str]:
+        """Return the files of the weights that ``features.hubert`` names; ValueError as `hubert_spec`."""
+        return [str(path) for path in weights_files(self.config["features"]["hubert"])]
+
     def clips(self, stage: str, shard: str) -> str:
         """Return, as JSON text, the clips of a shard, their files and a digest of the files' state."""
         folder, ids = SOURCE_FOLDER[stage], self.shards[shard]
@@ -109,8 +132,10 @@ class Plan:
         """Return the feature files of a system that reads sequences."""
         system = self.systems[name]
 
+        feature = "hubert_frontend" if fine_tuned(system.spec()) else system.feature
+
         def files(stage: str, ending: str) -> list[str]:
-            folder = f"results/features/{system.feature}/{stage}"
+            folder = f"results/features/{feature}/{stage}"
             return [f"{folder}/{shard}.{ending}" for shard in self.shards]
 
         speeds = SPEEDS if system.training["speed_perturbation"] else ()

@@ -5,7 +5,7 @@ import io
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from exvo.features.store import FeatureRow, Utterances, write_sequences
 from exvo.models.mlp_storage import load_trained
 from exvo.models.system_mlp import predict_utterances
 from exvo.predictions import Predictions
-from exvo.systems import stage_path
+from exvo.systems import fine_tuned, stage_path
 
 
 @dataclass(frozen=True)
@@ -177,20 +177,39 @@ def _by_sequences(
     # lightning takes seconds to import, and only these systems need it.
     from exvo.models.sequence_data import FrameStore
     from exvo.models.sequence_storage import load_sequence
+    from exvo.models.system_hubert import load_hubert_system
     from exvo.models.system_sequence import predict_clips
 
-    config = LogmelConfig(**system["feature_config"])
-    rows = [
-        FeatureRow(name, None if clip.audio is None else logmel(clip.audio, config), clip.status, clip.reason)
-        for name, clip in zip(_row_ids(clips), clips, strict=True)
-    ]
-    trained = load_sequence(folder)
+    trained = load_hubert_system(folder) if system["encoder"] == "hubert" else load_sequence(folder)
+    rows = SEQUENCES[system["feature"]](clips, system, n_threads)
+    rows = [replace(row, clip_id=name) for row, name in zip(rows, _row_ids(clips), strict=True)]
     with tempfile.TemporaryDirectory() as scratch:
         shard = Path(scratch, "frames.npy"), Path(scratch, "index.parquet")
-        write_sequences(*shard, rows, config.n_mels, config.dtype)
+        write_sequences(*shard, rows, trained.n_channels, system["feature_config"]["dtype"])
         return predict_clips(trained, FrameStore([shard]), _row_ids(clips), n_threads), trained.countries
 
 
+def _logmel_rows(clips: Sequence[Clip], system: dict, n_threads: int) -> list[FeatureRow]:
+    config = LogmelConfig(**system["feature_config"])
+    frames = [None if clip.audio is None else logmel(clip.audio, config) for clip in clips]
+    return [
+        FeatureRow(clip.clip_id, values, clip.status, clip.reason)
+        for clip, values in zip(clips, frames, strict=True)
+    ]
+
+
+def _hubert_rows(clips: Sequence[Clip], system: dict, n_threads: int) -> list[FeatureRow]:
+    from exvo.models.answers import torch_threads
+    from exvo.models.hubert_features import Embedder, EmbeddingConfig
+
+    config = EmbeddingConfig.from_dict(system["feature_config"])
+    if fine_tuned(system):
+        config = replace(config, layers="frontend")
+    with torch_threads(n_threads):
+        return Embedder(config).rows(clips)
+
+
+SEQUENCES = {"logmel": _logmel_rows, "hubert": _hubert_rows}
 PREDICTORS = {"organisers": _by_functionals, "sequence": _by_sequences}
 
 

@@ -10,7 +10,7 @@ SOURCE_FOLDER = {"baseline": "wav", "raw": "raw"}
 MADE_FROM = {"dc": "raw", "denoised": "dc", "vad": "denoised"}
 STAGES = ("baseline", "raw", "dc", "denoised", "vad")
 # What each encoder reads.
-READS = {"mlp": "compare", "conformer": "logmel"}
+READS = {"mlp": "compare", "conformer": "logmel", "hubert": "hubert"}
 # Speeds at which Train is played again for systems with `speed_perturbation`.
 SPEEDS = (0.9, 1.1)
 # The section of the config, under `audio`, that sets a stage.
@@ -19,7 +19,7 @@ SECTION = {"baseline": "convert", "raw": "convert", "dc": "highpass", "denoised"
 
 @dataclass(frozen=True)
 class SequenceFiles:
-    """What a system that reads sequences takes as its input: paths, shard by shard."""
+    """What a system that reads sequences takes as its input: paths, shard by shard; statistics are of log-mel only."""
 
     statistics: str
     frames: list[str]
@@ -66,6 +66,11 @@ class System:
             "audio": dict(self.audio),
             "feature_config": dict(self.feature_config),
         }
+
+
+def fine_tuned(system: Mapping[str, object]) -> bool:
+    """Whether a system, as `System.spec` gives it, trains a HuBERT further: it then reads the front end's frames."""
+    return system["encoder"] == "hubert" and system["training"].get("fine_tune") is not None
 
 
 def stage_path(stage: str) -> list[str]:

@@ -38,6 +38,13 @@ def test_defaults_are_set_at_every_level():
     assert complete({}, SCHEMA) == {"limit": 7, "rate": 0.5, "names": [], "masks": None, "part": {"x": True}}
 
 
+def test_a_key_that_refers_to_another_has_its_type_and_default():
+    key = {"$ref": "#/$defs/part/properties/x"}
+    schema = {**SCHEMA, "properties": {"y": key, "z": {**key, "default": False}}}
+    assert complete({}, schema) == {"y": True, "z": False}
+    assert complete({"y": "false"}, schema)["y"] is False
+
+
 def test_texts_become_what_the_schema_wants():
     given = {"root": "12", "limit": "500", "rate": "2", "names": ["1", "2"], "part": {"x": "false"}}
     found = complete(given, SCHEMA)

@@ -15,6 +15,9 @@ from exvo.corpus.labels import EMOTIONS
 from exvo.corpus.table import CorpusError
 from exvo.features.compare import CompareConfig
 from exvo.features.logmel import LogmelConfig
+from exvo.models.embedding_network import EmbeddingNetworkConfig
+from exvo.models.fine_tuned_network import FineTune
+from exvo.models.hubert_features import EmbeddingConfig
 from exvo.models.mlp_training import MlpConfig
 from exvo.models.sequence_batches import SpecAugment
 from exvo.models.sequence_network import SequenceConfig
@@ -53,6 +56,7 @@ def section(path):
         (["properties", "audio", "properties", "vad"], VadConfig, ()),
         (["properties", "features", "properties", "compare"], CompareConfig, ()),
         (["properties", "features", "properties", "logmel"], LogmelConfig, ()),
+        (["properties", "features", "properties", "hubert"], EmbeddingConfig, ()),
         (["$defs", "mlp"], MlpConfig, ("tasks",)),
         (["properties", "fusions", "additionalProperties", "oneOf", 1], FusionConfig, ("name", "systems")),
     ],
@@ -65,14 +69,22 @@ def test_the_schema_has_the_keys_and_defaults_of_the_code(path, kind, elsewhere)
     assert found == listed
 
 
-def test_the_schema_has_the_keys_and_defaults_of_the_sequence_systems():
+@pytest.mark.parametrize(
+    ("encoder", "network", "elsewhere"),
+    [
+        ("conformer", SequenceConfig(), {"tasks"}),
+        ("hubert", EmbeddingNetworkConfig(), {"tasks", "n_layers"}),
+    ],
+)
+def test_the_schema_has_the_keys_and_defaults_of_the_sequence_systems(encoder, network, elsewhere):
     schema = yaml.safe_load(SCHEMA.read_text())
-    found = complete({}, schema["$defs"]["conformer"], schema["$defs"])
-    expected = json.loads(json.dumps(asdict(SequenceConfig()) | asdict(TrainingConfig())))
-    expected.pop("tasks")
-    assert found == expected
-    for key, kind in (("spec_augment", SpecAugment), ("tune", LossGrid)):
-        part = schema["$defs"]["conformer"]["properties"][key]
+    found = complete({}, schema["$defs"][encoder], schema["$defs"])
+    expected = json.loads(json.dumps(asdict(network) | asdict(TrainingConfig())))
+    assert found.pop("fine_tune", None) is None
+    assert found == {key: value for key, value in expected.items() if key not in elsewhere}
+    nested = [("conformer", "spec_augment", SpecAugment), ("conformer", "tune", LossGrid)]
+    for name, key, kind in [*nested, ("hubert", "fine_tune", FineTune)]:
+        part = schema["$defs"][name]["properties"][key]
         assert complete({}, part) == json.loads(json.dumps(asdict(kind())))
 
 
@@ -204,3 +216,18 @@ def test_clips_name_the_files_of_a_shard(config, tmp_path):
     for shard in plan.shard_names():
         named |= json.loads(plan.clips("raw", shard))["files"]
     assert named["02"] == "02.webm" and named["03"] is None and len(named) == 12
+
+
+def test_embeddings_follow_the_weights(config, tmp_path):
+    plan = Plan(config)
+    options = config["features"]["hubert"]
+    options["source"] = "checkpoint"
+    with pytest.raises(ValueError, match="hubert_fairseq_base_ls960"):
+        plan.hubert_files()
+    options["checkpoint"] = str(tmp_path / "model.pt")
+    (tmp_path / "model.pt").write_bytes(b"one")
+    first = plan.hubert_spec("exvo.models.hubert_features")
+    assert plan.hubert_files() == [options["checkpoint"]]
+    assert json.loads(first)["config"] == options
+    (tmp_path / "model.pt").write_bytes(b"two")
+    assert plan.hubert_spec("exvo.models.hubert_features") != first

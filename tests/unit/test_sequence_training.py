@@ -398,7 +398,7 @@ def test_system_answers_every_clip_of_val_and_test(tmp_path):
         "spec_augment": None,
         "tune": {"age": [1.0], "emotion": [40.0, 80.0], "max_epochs": 1},
     }
-    system = {"tasks": ["emotion", "age"], "training": training}
+    system = {"encoder": "conformer", "tasks": ["emotion", "age"], "training": training}
     corpus = Corpus(tmp_path, labels.clip_id, labels)
     train_sequence_system(shards, statistics, corpus, system, 0, tmp_path / "system")
     files = {path.name for path in (tmp_path / "system").iterdir()}
@@ -422,7 +422,7 @@ def test_system_answers_every_clip_of_val_and_test(tmp_path):
     scores = json.loads((tmp_path / "system/metrics.json").read_text())["val"]
     assert scores["mae"] > 0 and scores["uar"] is None
     with pytest.raises(ValueError, match="no key hidden"):
-        sequence_configs({"tasks": ["age"], "training": {"hidden": [3]}})
+        sequence_configs({"encoder": "conformer", "tasks": ["age"], "training": {"hidden": [3]}})
 
 
 def test_nothing_is_drawn_where_nobody_watches(data, tmp_path, capfd):

@@ -35,7 +35,7 @@ wildcard_constraints:
     shard=r"\d{4}",
     # A stage, or Train of a stage at another speed.
     stage=r"(baseline|raw|dc|denoised|vad)(@\d\.\d+)?",
-    feature=r"compare|logmel",
+    feature=r"compare|logmel|hubert|hubert_frontend",
     seed=r"\d+",
 
 

@@ -72,3 +72,45 @@ rule summarise_logmel:
         "Log-mel statistics over Train ({wildcards.stage})"
     script:
         "../scripts/summarise_logmel.py"
+
+
+rule extract_hubert:
+    """Hidden states of a HuBERT on a shard."""
+    input:
+        audio="results/audio/{stage}/{shard}.parquet",
+        # A source: its content, or its stated SHA-256, is in the parameters.
+        weights=ancient(lambda wildcards: PLAN.hubert_files()),
+    output:
+        frames=ensure("results/features/hubert/{stage}/{shard}.npy", non_empty=True),
+        index=ensure("results/features/hubert/{stage}/{shard}.parquet", non_empty=True),
+    log:
+        "results/logs/features/hubert/{stage}/{shard}.log",
+    benchmark:
+        "results/benchmarks/features/hubert/{stage}/{shard}.tsv"
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        spec=lambda wildcards: PLAN.hubert_spec("exvo.models.hubert_features"),
+    message:
+        "Extracting HuBERT embeddings of shard {wildcards.shard} ({wildcards.stage})"
+    script:
+        "../scripts/extract_hubert.py"
+
+
+use rule extract_hubert as extract_hubert_frontend with:
+    # What the front end of a HuBERT makes of a shard, for training the rest of it further.
+    output:
+        frames=ensure("results/features/hubert_frontend/{stage}/{shard}.npy", non_empty=True),
+        index=ensure("results/features/hubert_frontend/{stage}/{shard}.parquet", non_empty=True),
+    log:
+        "results/logs/features/hubert_frontend/{stage}/{shard}.log",
+    benchmark:
+        "results/benchmarks/features/hubert_frontend/{stage}/{shard}.tsv"
+    params:
+        spec=lambda wildcards: PLAN.hubert_spec("exvo.models.hubert_features", frontend=True),
+    message:
+        "Extracting HuBERT front-end frames of shard {wildcards.shard} ({wildcards.stage})"

@@ -71,3 +71,41 @@ rule train_conformer:
         "Training {wildcards.system}, seed {wildcards.seed}"
     script:
         "../scripts/train_conformer.py"
+
+
+rule train_hubert:
+    """One seed of a decoder on embeddings, or of a HuBERT trained further."""
+    input:
+        table=ancient(PLAN.table),
+        frames=lambda wildcards: PLAN.sequences(wildcards.system).frames,
+        index=lambda wildcards: PLAN.sequences(wildcards.system).index,
+        perturbed=lambda wildcards: PLAN.sequences(wildcards.system).perturbed,
+        # A source: the frames are made again when it changes.
+        weights=ancient(lambda wildcards: PLAN.hubert_files()),
+    output:
+        model="results/models/{system}/{seed}/model.safetensors",
+        config="results/models/{system}/{seed}/config.json",
+        history="results/models/{system}/{seed}/history.csv",
+        val="results/models/{system}/{seed}/val.parquet",
+        test="results/models/{system}/{seed}/test.parquet",
+        metrics="results/models/{system}/{seed}/metrics.json",
+    log:
+        "results/logs/models/{system}/{seed}.log",
+    benchmark:
+        "results/benchmarks/models/{system}/{seed}.tsv"
+    wildcard_constraints:
+        system=names_pattern(PLAN.system_names("hubert")),
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 2
+    resources:
+        # Fine-tuning HuBERT Base: weights, gradients, two moments, the best epoch and a checkpoint.
+        mem_mb=8000,
+        runtime=1440,
+    params:
+        spec=lambda wildcards: PLAN.system_spec(wildcards.system, "exvo.models.system_hubert"),
+        labels=PLAN.labels,
+    message:
+        "Training {wildcards.system}, seed {wildcards.seed}"
+    script:
+        "../scripts/train_hubert.py"

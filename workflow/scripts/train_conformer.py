@@ -8,19 +8,11 @@ from exvo.jobs import run_job
 
 def main(snakemake: Any) -> None:
     """Map the job to `exvo.models.system_sequence.train_sequence_system`."""
-    from collections import defaultdict
     from pathlib import Path
 
     from exvo.corpus.table import read_corpus
-    from exvo.models.system_sequence import train_sequence_system
+    from exvo.models.system_sequence import shards_by_speed, train_sequence_system
 
-    # results/features/logmel/raw@0.9/0000.npy, its index beside it, by speed.
-    perturbed = defaultdict(list)
-    for frames in map(Path, snakemake.input.perturbed):
-        if frames.suffix == ".npy":
-            perturbed[float(frames.parent.name.split("@")[1])].append(
-                (frames, frames.with_suffix(".parquet"))
-            )
     limit = json.loads(snakemake.params.labels)["limit"]
     train_sequence_system(
         list(zip(snakemake.input.frames, snakemake.input.index, strict=True)),
@@ -29,7 +21,7 @@ def main(snakemake: Any) -> None:
         json.loads(snakemake.params.spec)["system"],
         int(snakemake.wildcards.seed),
         Path(snakemake.output.model).parent,
-        perturbed=perturbed,
+        perturbed=shards_by_speed(snakemake.input.perturbed),
         n_threads=snakemake.threads,
     )
 

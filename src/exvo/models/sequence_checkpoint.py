@@ -18,8 +18,7 @@ from exvo.digest import canonical_json, code_digest, digest
 from exvo.files import atomic_path
 from exvo.models.sequence_data import FrameStore
 from exvo.models.sequence_loop import EpochEnd, Progress
-from exvo.models.sequence_network import SequenceConfig
-from exvo.models.trained_sequence import TrainingConfig
+from exvo.models.trained_sequence import NetworkConfig, TrainingConfig
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +55,9 @@ def training_identity(
     perturbed: Mapping[float, FrameStore],
     train: Labels,
     val: Labels,
-    network_config: SequenceConfig,
+    network_config: NetworkConfig,
     config: TrainingConfig,
-    statistics: Mapping[str, Sequence[float]],
+    statistics: Mapping[str, Sequence[float]] | None,
     seed: int,
     device: torch.device,
 ) -> str:
@@ -69,9 +68,9 @@ def training_identity(
         for values in (labels.age, labels.country, labels.emotion):
             sha.update(np.ascontiguousarray(values).tobytes())
     record = {
-        "network": asdict(network_config),
+        "network": [network_config.kind, asdict(network_config)],
         "training": asdict(config),
-        "statistics": [list(map(float, statistics[name])) for name in ("mean", "std")],
+        "statistics": statistics and [list(map(float, statistics[name])) for name in ("mean", "std")],
         "seed": seed,
         "device": device.type,
         "labels": sha.hexdigest(),

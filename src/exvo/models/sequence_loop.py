@@ -137,10 +137,17 @@ class SequenceModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW; only matrices and kernels decay: a vector is a bias, a gain, or rates or scales."""
-        trained = [p for p in self.parameters() if p.requires_grad]
+        # A network that was trained before says which of its parameters learn at a share of the rate.
+        shares = getattr(self.network, "learning_rate_shares", dict)()
+        trained = [(p, shares.get(p, 1.0)) for p in self.parameters() if p.requires_grad]
         groups = [
-            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": self.config.weight_decay},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+            {
+                "params": [p for p, s in trained if s == share and (p.ndim >= 2) == decays],
+                "weight_decay": self.config.weight_decay if decays else 0.0,
+                "share": share,
+            }
+            for share in sorted({share for _, share in trained}, reverse=True)
+            for decays in (True, False)
         ]
         return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.config.learning_rate)
 
@@ -158,7 +165,7 @@ class SequenceModule(lightning.LightningModule):
         ) / self.config.max_epochs
         self.learning_rate = learning_rate(place, self.config)
         for group in self.optimizers(use_pl_optimizer=False).param_groups:
-            group["lr"] = self.learning_rate
+            group["lr"] = self.learning_rate * group["share"]
         self._step_start = time.perf_counter()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -4,10 +4,9 @@ Encoder and decoder meet in padded frames with their lengths, so that another en
 `MultitaskDecoder`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from exvo.corpus.labels import EMOTIONS, TASKS
 from exvo.models.conformer import ConformerConfig, ConformerEncoder
 from exvo.models.pooling import SelfAttentivePooling, valid_frames
+from exvo.models.seeding import seeded_weights
 from exvo.models.strf import Strf, StrfConfig
 
 # In nats. A channel that hardly varies on Train would otherwise blow up on other clips; float16 log-mel is
@@ -44,6 +44,8 @@ class SequenceConfig:
         Probability, after that layer.
     """
 
+    kind: ClassVar[str] = "conformer"
+
     tasks: tuple[str, ...] = TASKS
     frontend: Literal["logmel", "strf"] = "logmel"
     strf: StrfConfig = field(default_factory=StrfConfig)
@@ -65,6 +67,27 @@ class SequenceConfig:
             # JSON and YAML know no tuples, and a frozen config should compare equal to what it was.
             values[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
         return cls(**{**values, "tasks": tuple(values.get("tasks", TASKS))})
+
+    def network(
+        self,
+        n_channels: int,
+        n_countries: int,
+        statistics: Mapping[str, Sequence[float]] | None,
+        age_mean: float,
+        age_std: float,
+        seed: int,
+    ) -> "SequenceNetwork":
+        """Return a network before its first step.
+
+        Raises
+        ------
+        ValueError
+            Without statistics, and as `SequenceNetwork`.
+        """
+        if statistics is None:
+            raise ValueError("statistics: a network on log-mel needs mean and std of each channel over Train")
+        mean, std = (np.asarray(statistics[name], np.float32) for name in ("mean", "std"))
+        return SequenceNetwork(self, n_channels, n_countries, mean, std, age_mean, age_std, seed)
 
 
 class SequenceNetwork(nn.Module):
@@ -107,7 +130,7 @@ class SequenceNetwork(nn.Module):
             if values.shape != (n_mels,) or not values.isfinite().all():
                 raise ValueError(f"{name}: not {n_mels} finite numbers, one per mel channel")
             self.register_buffer(name, values.clamp(min=LEAST_DEVIATION) if name == "std" else values)
-        with _seeded(seed):
+        with seeded_weights(seed):
             self.frontend = Strf(config.strf) if config.frontend == "strf" else None
             in_channels = 2 * config.strf.n_kernels if config.frontend == "strf" else 1
             self.encoder = ConformerEncoder(config.conformer, in_channels, n_mels)
@@ -230,12 +253,3 @@ class MultitaskDecoder(nn.Module):
         if "age" in raw:
             raw["age"] = self.age_mean + self.age_std * raw["age"].squeeze(1)
         return raw
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Make the weights created inside the block depend on the seed only, the same on any machine's devices."""
-    # The CPU's generator alone: torch.manual_seed would reseed CUDA too, which this block does not restore.
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(seed)
-        yield

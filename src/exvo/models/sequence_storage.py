@@ -9,7 +9,7 @@ import csv
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,7 @@ from exvo.corpus.labels import Country
 from exvo.files import atomic_path, write_text
 from exvo.models.answers import map_numbers
 from exvo.models.sequence_network import SequenceConfig
-from exvo.models.trained_sequence import TrainedSequence, TrainingConfig
+from exvo.models.trained_sequence import NetworkConfig, TrainedSequence, TrainingConfig
 
 STRF_HISTORY = "strf_history.parquet"
 
@@ -56,6 +56,7 @@ def save_sequence(
     record = {
         "model": "sequence",
         "system": None if system is None else dict(system),
+        "kind": trained.network_config.kind,
         "network": asdict(trained.network_config),
         "training": asdict(trained.training_config),
         "seed": trained.seed,
@@ -71,15 +72,27 @@ def save_sequence(
     write_text(folder / "config.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
 
 
-def load_sequence(folder: str | Path) -> TrainedSequence:
+def load_sequence(
+    folder: str | Path, kinds: Sequence[type[NetworkConfig]] = (SequenceConfig,)
+) -> TrainedSequence:
     """Read what `save_sequence` wrote.
 
     Parameters
     ----------
     folder : str or Path
+    kinds : sequence of types
+        Configs of the networks that it may hold.
+
+    Raises
+    ------
+    ValueError
+        Where it holds another.
     """
     folder = Path(folder)
     record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    types = {config.kind: config for config in kinds}
+    if record["kind"] not in types:
+        raise ValueError(f"{folder}: a network of the kind {record['kind']}, not {' or '.join(types)}")
     with safe_open(folder / "model.safetensors", framework="pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
@@ -89,7 +102,7 @@ def load_sequence(folder: str | Path) -> TrainedSequence:
         ]
     strf = folder / STRF_HISTORY
     return TrainedSequence(
-        network_config=SequenceConfig.from_dict(record["network"]),
+        network_config=types[record["kind"]].from_dict(record["network"]),
         training_config=TrainingConfig.from_dict(record["training"]),
         seed=record["seed"],
         countries=tuple(Country(**country) for country in record["countries"]),

@@ -7,7 +7,7 @@ import logging
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +27,9 @@ from exvo.models.sequence_batches import Batches, TrainBatches, as_targets
 from exvo.models.sequence_checkpoint import CHECKPOINT, WholeCheckpoints, load_progress, training_identity
 from exvo.models.sequence_data import FrameStore
 from exvo.models.sequence_loop import EpochEnd, Progress, SequenceModule
-from exvo.models.sequence_network import SequenceConfig, SequenceNetwork
 from exvo.models.task_losses import CombinedLoss
 from exvo.models.trained_sequence import (
+    NetworkConfig,
     TrainedSequence,
     TrainingConfig,
     network_outputs,
@@ -43,13 +43,14 @@ def train_sequence(
     store: FrameStore,
     labels_train: Labels,
     labels_val: Labels,
-    network_config: SequenceConfig,
+    network_config: NetworkConfig,
     training_config: TrainingConfig,
-    statistics: Mapping[str, Sequence[float]],
+    statistics: Mapping[str, Sequence[float]] | None,
     seed: int,
     folder: str | Path,
     *,
     perturbed: Mapping[float, FrameStore] | None = None,
+    prepare: Callable[[nn.Module], None] | None = None,
     n_threads: int = 1,
     resume: bool = True,
 ) -> TrainedSequence:
@@ -64,11 +65,12 @@ def train_sequence(
     store : FrameStore
     labels_train, labels_val : Labels
         Of clips that have audio.
-    network_config : SequenceConfig
+    network_config : NetworkConfig
     training_config : TrainingConfig
         Its ``tune`` is for `exvo.models.sequence_tuning`, and not looked at here.
-    statistics : mapping
-        ``mean`` and ``std`` of every channel over the frames of Train.
+    statistics : mapping or None
+        ``mean`` and ``std`` of every channel over the frames of Train; None for a network that reads none, whose
+        masked frames are then 0.
     seed : int
         Of the initial weights, batches, augmentation and dropout. The same seed, machine and ``n_threads`` give the
         same bits, with or without an interruption.
@@ -76,6 +78,9 @@ def train_sequence(
         Receives the checkpoint of the last epoch (``checkpoints/``) and logs for people (``logs/``).
     perturbed : mapping of float to FrameStore, optional
         The clips of Train at other speeds, needed with ``speed_perturbation``.
+    prepare : callable, optional
+        What is done to the network before its first step, such as loading weights to start from. What it does
+        must follow from ``network_config``, by which an interrupted training is known.
     n_threads : int
         Threads of PyTorch during the call.
     resume : bool
@@ -104,7 +109,11 @@ def train_sequence(
     checkpoint = folder / CHECKPOINT
     first_step = load_progress(checkpoint, progress) if resume else 0
 
-    network = _initial_network(replace(network_config, tasks=tasks), statistics, train, seed)
+    network = _initial_network(
+        replace(network_config, tasks=tasks), store.n_channels, statistics, train, seed
+    )
+    if prepare is not None:
+        prepare(network)
     if not progress.history:
         shutil.rmtree(folder / "logs", ignore_errors=True)
         progress.watch(network)
@@ -123,7 +132,9 @@ def train_sequence(
             max_batch_frames=config.max_batch_frames,
             max_frames=config.max_frames,
             spec_augment=config.spec_augment,
-            fill=np.asarray(statistics["mean"], np.float32),
+            fill=np.asarray(
+                [0.0] * store.n_channels if statistics is None else statistics["mean"], np.float32
+            ),
             perturbed=perturbed,
         )
         val_batches = prediction_batches(store, val.clip_id, val)
@@ -176,13 +187,16 @@ def validate(
 
 
 def _initial_network(
-    config: SequenceConfig, statistics: Mapping[str, Sequence[float]], train: Labels, seed: int
-) -> SequenceNetwork:
+    config: NetworkConfig,
+    n_channels: int,
+    statistics: Mapping[str, Sequence[float]] | None,
+    train: Labels,
+    seed: int,
+) -> nn.Module:
     """Return the network before its first step."""
     ages = train.age[~np.isnan(train.age)]
-    mean, std = (np.asarray(statistics[name], np.float32) for name in ("mean", "std"))
     age_mean, age_std = (float(ages.mean()), float(ages.std())) if len(ages) else (0.0, 1.0)
-    return SequenceNetwork(config, len(mean), len(train.countries), mean, std, age_mean, age_std, seed)
+    return config.network(n_channels, len(train.countries), statistics, age_mean, age_std, seed)
 
 
 def _trainer(

@@ -13,10 +13,9 @@ from exvo.files import atomic_path
 from exvo.models.answers import without_labels
 from exvo.models.sequence_checkpoint import TRIALS
 from exvo.models.sequence_data import FrameStore
-from exvo.models.sequence_network import SequenceConfig
 from exvo.models.sequence_training import train_sequence
 from exvo.models.task_losses import LossWeights
-from exvo.models.trained_sequence import TrainingConfig
+from exvo.models.trained_sequence import NetworkConfig, TrainingConfig
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +24,9 @@ def tune_loss_weights(
     store: FrameStore,
     labels_train: Labels,
     labels_val: Labels,
-    network_config: SequenceConfig,
+    network_config: NetworkConfig,
     training_config: TrainingConfig,
-    statistics: Mapping[str, Sequence[float]],
+    statistics: Mapping[str, Sequence[float]] | None,
     seed: int,
     folder: str | Path,
     **options: Any,  # noqa: ANN401 (those of train_sequence)

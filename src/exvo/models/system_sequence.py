@@ -5,11 +5,13 @@ flags them.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from exvo.corpus.table import Corpus
 from exvo.models.results import predictions_or_priors, write_results
@@ -19,14 +21,36 @@ from exvo.models.sequence_network import SequenceConfig
 from exvo.models.sequence_storage import save_sequence
 from exvo.models.sequence_training import train_sequence
 from exvo.models.sequence_tuning import tune_loss_weights
-from exvo.models.trained_sequence import TrainedSequence, TrainingConfig, predict_sequence
+from exvo.models.trained_sequence import NetworkConfig, TrainedSequence, TrainingConfig, predict_sequence
 from exvo.predictions import Predictions, concatenate
 
 ShardPaths = Sequence[tuple[str | Path, str | Path]]
 
 
-def sequence_configs(system: Mapping[str, object]) -> tuple[SequenceConfig, TrainingConfig]:
+def shards_by_speed(paths: Iterable[str | Path]) -> dict[float, ShardPaths]:
+    """Return the feature shards of Train at other speeds by speed: of ``.../raw@0.9/0000.npy``, 0.9."""
+    shards = defaultdict(list)
+    for frames in map(Path, paths):
+        if frames.suffix == ".npy":
+            shards[float(frames.parent.name.split("@")[1])].append((frames, frames.with_suffix(".parquet")))
+    return dict(shards)
+
+
+def sequence_configs(
+    system: Mapping[str, object],
+    kind: type[NetworkConfig] = SequenceConfig,
+    given: Mapping[str, object] | None = None,
+) -> tuple[NetworkConfig, TrainingConfig]:
     """Return the network and the training choices of a system of the config, whose ``training`` holds both.
+
+    Parameters
+    ----------
+    system : mapping
+        ``encoder``, ``tasks`` and ``training``.
+    kind : type
+        Config of the network.
+    given : mapping, optional
+        What the network is given besides.
 
     Raises
     ------
@@ -34,22 +58,26 @@ def sequence_configs(system: Mapping[str, object]) -> tuple[SequenceConfig, Trai
         Where a key is of neither.
     """
     options = dict(system["training"])
-    names = {kind: {field.name for field in fields(kind)} for kind in (SequenceConfig, TrainingConfig)}
-    unknown = sorted(set(options) - names[SequenceConfig] - names[TrainingConfig] | {"tasks"} & set(options))
+    given = {"tasks": system["tasks"], **(given or {})}
+    names = {field.name for field in fields(kind)} - set(given)
+    training_names = {field.name for field in fields(TrainingConfig)}
+    unknown = sorted(set(options) - names - training_names)
     if unknown:
-        raise ValueError(f"training: a sequence system has no key {', '.join(unknown)}")
-    network, training = ({k: options[k] for k in options if k in names[kind]} for kind in names)
-    return SequenceConfig.from_dict({**network, "tasks": system["tasks"]}), TrainingConfig.from_dict(training)
+        raise ValueError(f"training: the encoder {system['encoder']} has no key {', '.join(unknown)}")
+    network, training = ({k: options[k] for k in options if k in part} for part in (names, training_names))
+    return kind.from_dict({**network, **given}), TrainingConfig.from_dict(training)
 
 
 def train_sequence_system(
     shards: ShardPaths,
-    statistics_path: str | Path,
+    statistics_path: str | Path | None,
     corpus: Corpus,
     system: Mapping[str, object],
     seed: int,
     folder: str | Path,
     *,
+    configs: tuple[NetworkConfig, TrainingConfig] | None = None,
+    prepare: Callable[[nn.Module], None] | None = None,
     perturbed: Mapping[float, ShardPaths] | None = None,
     n_threads: int = 1,
 ) -> None:
@@ -61,15 +89,19 @@ def train_sequence_system(
     ----------
     shards : sequence of (frames path, index path)
         Sequences of the system's stage and feature.
-    statistics_path : str or Path
-        As `exvo.features.logmel.logmel_statistics` wrote it.
+    statistics_path : str or Path or None
+        As `exvo.features.logmel.logmel_statistics` wrote it; None for embeddings, which need none.
     corpus : Corpus
     system : mapping
-        ``tasks`` and ``training`` of the system, as `exvo.plan.System.spec` gives them.
+        ``encoder``, ``tasks`` and ``training``, as `exvo.systems.System.spec` gives them; all of it is kept.
     seed : int
     folder : str or Path
         Receives model.safetensors, config.json, history.csv, val.parquet, test.parquet and metrics.json,
         strf_history.parquet and tuning.csv where there is such a thing, and logs.
+    configs : optional
+        Of the network and its training; without, those of a Conformer, from the system.
+    prepare : callable, optional
+        As in `train_sequence`.
     perturbed : mapping of float to shards, optional
         The clips of Train at other speeds.
     n_threads : int
@@ -83,11 +115,15 @@ def train_sequence_system(
     store = FrameStore(shards)
     by_split = {split: corpus.labels.take(corpus.labels.split == split) for split in ("Train", "Val", "Test")}
     train, val = (by_split[s].take(store.has_audio(by_split[s].clip_id)) for s in ("Train", "Val"))
-    network_config, config = sequence_configs(system)
+    network_config, config = configs or sequence_configs(system)
     data = (store, train, val, network_config)
-    rest = (json.loads(Path(statistics_path).read_text(encoding="utf-8")), seed, folder)
+    statistics = (
+        None if statistics_path is None else json.loads(Path(statistics_path).read_text(encoding="utf-8"))
+    )
+    rest = (statistics, seed, folder)
     options = {
         "perturbed": {factor: FrameStore(paths) for factor, paths in (perturbed or {}).items()},
+        "prepare": prepare,
         "n_threads": n_threads,
     }
     if config.tune is not None:

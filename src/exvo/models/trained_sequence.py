@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -12,12 +12,56 @@ from exvo.corpus.labels import Country, Labels
 from exvo.models.answers import answers, torch_threads
 from exvo.models.sequence_batches import Batches, SpecAugment, whole_batches
 from exvo.models.sequence_data import FrameStore
-from exvo.models.sequence_network import SequenceConfig, SequenceNetwork
 from exvo.models.task_losses import Combination, EmotionLoss, LossWeights
 
-# Clips and frames, padding included, that are predicted at once: 160 s of log-mel.
+# Clips and frames, padding included, that are predicted at once: 160 s of log-mel. Of frames with thousands of
+# channels, as many as fill 50 MB.
 _PREDICT_CLIPS = 64
 _PREDICT_FRAMES = 16_000
+_PREDICT_NUMBERS = 12_800_000
+
+
+class NetworkConfig(Protocol):
+    """What training asks of the config of a network, a frozen dataclass.
+
+    Attributes
+    ----------
+    kind : str
+        Name of the class, for storage.
+    tasks : tuple of str
+    """
+
+    kind: ClassVar[str]
+    tasks: tuple[str, ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the config that `dataclasses.asdict` wrote, also by way of JSON."""
+
+    def network(
+        self,
+        n_channels: int,
+        n_countries: int,
+        statistics: Mapping[str, Sequence[float]] | None,
+        age_mean: float,
+        age_std: float,
+        seed: int,
+    ) -> nn.Module:
+        """Return a network before its first step.
+
+        It maps frames (batch, n_frames, n_channels) and lengths (batch,) to the outputs of the tasks, as
+        `exvo.models.sequence_network.MultitaskDecoder`.
+
+        Parameters
+        ----------
+        n_channels, n_countries : int
+        statistics : mapping or None
+            ``mean`` and ``std`` of every channel over the frames of Train, for a network that reads them.
+        age_mean, age_std : float
+            Of Train, in years.
+        seed : int
+            Of the initial weights.
+        """
 
 
 @dataclass(frozen=True)
@@ -132,7 +176,7 @@ class TrainedSequence:
 
     Attributes
     ----------
-    network_config : SequenceConfig
+    network_config : NetworkConfig
         With all tasks of the system, those without labels too.
     training_config : TrainingConfig
         With the loss weights that were used.
@@ -162,7 +206,7 @@ class TrainedSequence:
         each epoch [shape=(n_epochs + 1, n_kernels)]; empty for a network without such a front end.
     """
 
-    network_config: SequenceConfig
+    network_config: NetworkConfig
     training_config: TrainingConfig
     seed: int
     countries: tuple[Country, ...]
@@ -180,13 +224,12 @@ class TrainedSequence:
         """The tasks that have a head."""
         return tuple(task for task in self.network_config.tasks if task not in self.untrained)
 
-    def network(self) -> SequenceNetwork:
+    def network(self) -> nn.Module:
         """Return the network with its trained weights, on the CPU, ready to predict."""
-        zeros = np.zeros(self.n_channels, np.float32)  # moments and weights are replaced at once
+        # Moments and weights are replaced at once.
+        moments = {"mean": [0.0] * self.n_channels, "std": [1.0] * self.n_channels}
         config = replace(self.network_config, tasks=self.trained_tasks)
-        network = SequenceNetwork(
-            config, self.n_channels, len(self.countries), zeros, zeros + 1, 0.0, 1.0, self.seed
-        )
+        network = config.network(self.n_channels, len(self.countries), moments, 0.0, 1.0, self.seed)
         network.load_state_dict(self.state)
         return network.eval()
 
@@ -227,8 +270,9 @@ def predict_sequence(
 
 def prediction_batches(store: FrameStore, clip_ids: Sequence[str], labels: Labels | None = None) -> Batches:
     """Return batches of whole clips by length, as large as prediction takes them."""
+    max_frames = min(_PREDICT_FRAMES, _PREDICT_NUMBERS // store.n_channels)
     return whole_batches(
-        store, clip_ids, batch_size=_PREDICT_CLIPS, max_batch_frames=_PREDICT_FRAMES, labels=labels
+        store, clip_ids, batch_size=_PREDICT_CLIPS, max_batch_frames=max_frames, labels=labels
     )
 
 

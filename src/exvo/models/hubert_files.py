@@ -1,0 +1,102 @@
+"""Where the weights of a HuBERT come from: the files, what to fetch when they are missing, and what changes them.
+
+The workflow asks this before any job, so nothing here imports torch.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from exvo.digest import digest
+
+# Of our own making, pre-trained on vocal bursts: in the repository, not in the installed package.
+BUNDLED = Path(__file__).resolve().parents[3] / "resources" / "burst-hubert-tiny"
+CONFIG = "config.json"
+# In a folder, the first of these that is there holds the weights.
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+SOURCES = ("bundled", "random", "checkpoint", "bundle")
+# Larger files are told apart by size and time of change: a gigabyte is not read at every call of the workflow.
+_READ_BYTES = 32 * 2**20
+_HOW = (
+    "Fetch one of these where there is a network: the file hubert_fairseq_base_ls960.pth from "
+    "https://download.pytorch.org/torchaudio/models/ (torchaudio's HuBERT Base), or config.json with "
+    "model.safetensors or pytorch_model.bin, in a folder, from https://huggingface.co/facebook/hubert-base-ls960. "
+    "Put it anywhere, set features.hubert.checkpoint to the file or the folder, and features.hubert.sha256 to what "
+    "`sha256sum` says of the weights."
+)
+
+
+def weights_files(options: Mapping[str, object]) -> list[Path]:
+    """Return the weights' file and its ``config.json``, as far as there is one.
+
+    Parameters
+    ----------
+    options : mapping
+        ``source``, ``checkpoint`` and ``sha256`` of ``features.hubert``.
+
+    Returns
+    -------
+    list of Path
+        The weights first. Empty for ``bundle``: torchaudio's cache is its own.
+
+    Raises
+    ------
+    ValueError
+        Where a file is missing: what to fetch and where to put it. Where a SHA-256 is not one.
+    """
+    source, sha256 = options["source"], options["sha256"]
+    if sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", str(sha256)):
+        raise ValueError(f"config: features.hubert.sha256: {sha256!r} is not 64 digits 0-9 a-f")
+    if source == "bundle":
+        return []
+    if source in ("bundled", "random"):
+        files = [BUNDLED / WEIGHTS[0], BUNDLED / CONFIG]
+        for path in files:
+            if not path.is_file():
+                raise ValueError(
+                    f"config: features.hubert.source is {source}, but {path} is missing; take it from the "
+                    "repository of this workflow, or name another source"
+                )
+        return files
+    if source != "checkpoint":
+        raise ValueError(f"config: features.hubert.source: {source!r} is not one of {', '.join(SOURCES)}")
+    if options["checkpoint"] is None:
+        raise ValueError(
+            f"config: features.hubert.source is checkpoint, but features.hubert.checkpoint is null. {_HOW}"
+        )
+    path = Path(str(options["checkpoint"])).expanduser()
+    weights = next((path / name for name in WEIGHTS if (path / name).is_file()), path)
+    if not weights.is_file():
+        lacks = f"has no {' and no '.join(WEIGHTS)}" if path.is_dir() else "is not there"
+        raise ValueError(f"config: features.hubert.checkpoint: {path} {lacks}. {_HOW}")
+    config = weights.with_name(CONFIG)
+    return [weights, config] if config.is_file() else [weights]
+
+
+def weights_digest(options: Mapping[str, object]) -> str:
+    """Return a text that changes with the weights that ``features.hubert`` names.
+
+    It is of the content of files of at most 32 MiB; of the SHA-256 that the config states, where the weights are
+    larger, which is checked when they are read; else of size and time of change. Of a named bundle it is of the
+    name and the SHA-256: what is published under a name stays.
+
+    Raises
+    ------
+    ValueError
+        As `weights_files`.
+    """
+    parts = [str(options[name]) for name in ("source", "bundle", "sha256")]
+    for path in weights_files(options):
+        stat = path.stat()
+        if stat.st_size <= _READ_BYTES:
+            parts.append(hashlib.sha256(path.read_bytes()).hexdigest())
+        elif options["sha256"] is None:
+            parts += [path.name, str(stat.st_size), str(stat.st_mtime_ns)]
+    return digest(parts)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

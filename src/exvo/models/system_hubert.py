@@ -1,0 +1,81 @@
+"""Train one seed of a system that reads a HuBERT: its embeddings as they are, or the encoder trained further."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from exvo.corpus.table import Corpus
+from exvo.models.embedding_network import EmbeddingNetworkConfig
+from exvo.models.fine_tuned_network import FineTunedConfig, FineTunedNetwork
+from exvo.models.hubert_features import kept_layers
+from exvo.models.hubert_weights import exact_source, load_hubert
+from exvo.models.sequence_storage import load_sequence
+from exvo.models.system_sequence import ShardPaths, sequence_configs, train_sequence_system
+from exvo.models.trained_sequence import TrainedSequence
+from exvo.systems import fine_tuned
+
+
+def train_hubert_system(
+    shards: ShardPaths,
+    corpus: Corpus,
+    system: Mapping[str, object],
+    seed: int,
+    folder: str | Path,
+    *,
+    perturbed: Mapping[float, ShardPaths] | None = None,
+    n_threads: int = 1,
+) -> None:
+    """Train, predict Val and Test and write the folder of the trained system.
+
+    Parameters
+    ----------
+    shards : sequence of (frames path, index path)
+        Embeddings; for an encoder that is fine-tuned, the frames of its front end.
+    corpus, seed, folder, perturbed, n_threads
+        As in `exvo.models.system_sequence.train_sequence_system`.
+    system : mapping
+        As `exvo.systems.System.spec` gives it. It is kept with the SHA-256 of the weights, so that prediction uses
+        the same and nothing else.
+
+    Raises
+    ------
+    ValueError
+        As `train_sequence_system` and `exvo.models.hubert_weights.load_hubert`.
+    """
+    feature = exact_source(system["feature_config"])
+    system = {**system, "feature_config": feature}
+    prepare = None
+    if fine_tuned(system):
+        weights = load_hubert(feature)
+        size = weights.model.config
+        given = {
+            "hubert": asdict(size),
+            "weights": weights.sha256,
+            "layers": kept_layers(feature["layers"], size),
+        }
+        configs = sequence_configs(system, FineTunedConfig, given)
+
+        def prepare(network: FineTunedNetwork) -> None:
+            network.load_encoder(weights.model)
+
+    else:
+        options = {name: value for name, value in system["training"].items() if name != "fine_tune"}
+        given = {"n_layers": 1 if feature["layers"] is None else len(feature["layers"])}
+        configs = sequence_configs({**system, "training": options}, EmbeddingNetworkConfig, given)
+    train_sequence_system(
+        shards,
+        None,
+        corpus,
+        system,
+        seed,
+        folder,
+        configs=configs,
+        prepare=prepare,
+        perturbed=perturbed,
+        n_threads=n_threads,
+    )
+
+
+def load_hubert_system(folder: str | Path) -> TrainedSequence:
+    """Read the network that `train_hubert_system` stored."""
+    return load_sequence(folder, (EmbeddingNetworkConfig, FineTunedConfig))

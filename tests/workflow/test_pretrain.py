@@ -1,0 +1,102 @@
+"""Pre-training on demand: which jobs an encoder needs, and that they see listed Train clips only."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from exvo.corpus.table import read_corpus
+from exvo.models.hubert_weights import load_hubert
+
+pytestmark = pytest.mark.xdist_group("workflow")
+
+SHARDS = ("0000", "0001")
+SMALL = {"d_model": 16, "n_heads": 2, "ffn": 32, "n_layers": 1, "positional_groups": 2}
+
+
+def labelled(clusters):
+    label = "Labelling the frames of shard {} with the clusters {}"
+    return {f"Fitting the clusters {clusters}"} | {label.format(shard, clusters) for shard in SHARDS}
+
+
+FIRST = labelled("mfcc") | {"Pre-training first"}
+SECOND = labelled("hidden") | {"Pre-training second"}
+
+
+@pytest.fixture(scope="module")
+def workflow(finished, tmp_path_factory):
+    """Two iterations, on all but one of the Train clips of a finished run."""
+    workflow = finished.copy(tmp_path_factory.mktemp("pretrain") / "workflow")
+    labels = read_corpus(workflow.corpus).labels
+    train = sorted(labels.clip_id[labels.split == "Train"])
+    (workflow.root / "clips.txt").write_text("\n".join(train[1:]) + "\n")
+    training = {"max_steps": 3, "report_every": 2}
+    workflow.config["pretrain"] = {
+        "clips": "clips.txt",
+        "clusters": {
+            "mfcc": {"of": "mfcc", "k": 8},
+            "hidden": {"of": "hidden", "model": "first", "layer": 1, "k": 6},
+        },
+        "models": {
+            "first": {"targets": ["mfcc"], "encoder": SMALL, "training": dict(training)},
+            "second": {"targets": ["hidden"], "start": "first", "encoder": SMALL, "training": dict(training)},
+        },
+    }
+    target = "results/pretrain/second/model.safetensors"
+    # Log-mel of raw is there already.
+    assert workflow.planned(target) == FIRST | SECOND
+    assert workflow.planned() == set()
+    workflow.run(target)
+    assert workflow.planned(target) == set()
+    return workflow, train
+
+
+def test_only_listed_train_clips_are_labelled(workflow):
+    workflow, train = workflow
+    for clusters in ("mfcc", "hidden"):
+        folder = workflow.root / "results/clusters" / clusters
+        found = [
+            c for shard in SHARDS for c in pq.read_table(folder / f"{shard}.parquet")["clip_id"].to_pylist()
+        ]
+        assert sorted(found) == train[1:]
+        report = json.loads((folder / "clusters.json").read_text())["report"]
+        assert report["n_clips"] == len(train) - 1 and 1 < report["perplexity"] <= 8
+
+
+def test_the_encoder_is_one_that_embeddings_can_be_taken_of(workflow):
+    workflow, train = workflow
+    folder = workflow.root / "results/pretrain/second"
+    loaded = load_hubert({"source": "checkpoint", "checkpoint": str(folder), "sha256": None})
+    assert loaded.model.config.d_model == 16
+    recipe = json.loads((folder / "pretraining.json").read_text())
+    assert recipe["n_clips"] + recipe["n_heldout"] == len(train) - 1
+    assert not (folder / "checkpoint.pt").exists()
+    assert len((folder / "curves.csv").read_text().splitlines()) == 3
+
+
+def test_a_change_reruns_what_it_touches(workflow):
+    workflow, train = workflow
+    target = "results/pretrain/second/model.safetensors"
+    pretrain = workflow.config["pretrain"]
+
+    def planned(change):
+        before = json.dumps(pretrain)
+        change()
+        jobs = workflow.planned(target)
+        pretrain.clear()
+        pretrain.update(json.loads(before))
+        return jobs
+
+    def models(name, key, value):
+        return lambda: pretrain["models"][name][key].update(value)
+
+    assert planned(models("second", "training", {"max_steps": 4})) == {"Pre-training second"}
+    assert planned(models("first", "training", {"max_steps": 4})) == {"Pre-training first"} | SECOND
+    assert planned(lambda: pretrain["clusters"]["hidden"].update(k=5)) == SECOND
+    assert planned(lambda: pretrain.update(clips=None)) == FIRST | SECOND
+    listed = workflow.root / "clips.txt"
+    listed.write_text(listed.read_text())  # touched, not changed
+    assert workflow.planned(target) == set()
+    val = read_corpus(workflow.corpus).labels
+    listed.write_text(f"{train[1]}\n{val.clip_id[val.split == 'Val'][0]}\n")
+    assert "only clips of Train may be pre-trained on" in workflow.run(target, check=False)

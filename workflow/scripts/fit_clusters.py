@@ -1,0 +1,32 @@
+"""Fit clusters of the frames of Train."""
+
+import json
+from typing import Any
+
+from exvo.jobs import run_job
+
+
+def main(snakemake: Any) -> None:
+    """Map the job to `exvo.models.cluster_system.fit_cluster_file`."""
+    from pathlib import Path
+
+    from exvo.corpus.table import read_corpus
+    from exvo.models.cluster_system import fit_cluster_file
+    from exvo.pretrain_plan import pretraining_clips
+
+    spec, clips = json.loads(snakemake.params.spec), json.loads(snakemake.params.clips)
+    corpus = read_corpus(Path(snakemake.input.table).parent, clips["limit"])
+    fit_cluster_file(
+        spec["entry"],
+        list(zip(snakemake.input.frames, snakemake.input.index, strict=True)),
+        pretraining_clips(corpus, clips["list"], clips["limit"]),
+        spec["seed"],
+        snakemake.output.clusters,
+        model=Path(snakemake.input.model[0]).parent if snakemake.input.model else None,
+        others=list(zip(snakemake.input.other_frames, snakemake.input.other_index, strict=True)),
+        n_threads=snakemake.threads,
+    )
+
+
+if "snakemake" in globals():
+    run_job(main, globals()["snakemake"])

@@ -1,0 +1,29 @@
+"""Label the frames of a shard's Train clips with their clusters."""
+
+import json
+from typing import Any
+
+from exvo.jobs import run_job
+
+
+def main(snakemake: Any) -> None:
+    """Map the job to `exvo.models.cluster_system.label_clips`."""
+    from pathlib import Path
+
+    from exvo.models.cluster_system import label_clips
+
+    label_clips(
+        json.loads(snakemake.params.spec)["entry"],
+        [(snakemake.input.frames, snakemake.input.index)],
+        json.loads(snakemake.params.clips),
+        snakemake.input.clusters,
+        snakemake.output.labels,
+        snakemake.output.index,
+        model=Path(snakemake.input.model[0]).parent if snakemake.input.model else None,
+        others=list(zip(snakemake.input.other_frames, snakemake.input.other_index, strict=True)),
+        n_threads=snakemake.threads,
+    )
+
+
+if "snakemake" in globals():
+    run_job(main, globals()["snakemake"])

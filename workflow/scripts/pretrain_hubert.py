@@ -1,0 +1,44 @@
+"""Pre-train an encoder by masked prediction."""
+
+import json
+import os
+from typing import Any
+
+from exvo.jobs import run_job
+
+
+def main(snakemake: Any) -> None:
+    """Map the job to `exvo.models.pretraining_system.pretrain_encoder`."""
+    # Threads that wait in a loop for each other made steps seven times slower beside other busy processes. Read when
+    # torch is imported.
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    from pathlib import Path
+
+    from exvo.corpus.table import read_corpus
+    from exvo.models.pretraining_system import pretrain_encoder
+    from exvo.pretrain_plan import pretraining_clips
+
+    spec, clips = json.loads(snakemake.params.spec), json.loads(snakemake.params.clips)
+    corpus = read_corpus(Path(snakemake.input.table).parent, clips["limit"])
+    ids = pretraining_clips(corpus, clips["list"], clips["limit"])
+    speaker = dict(zip(corpus.labels.clip_id, corpus.labels.speaker, strict=True))
+    # results/clusters/mfcc/0000.npy, its index beside it, by set of clusters.
+    shards = list(zip(snakemake.input.labels, snakemake.input.label_index, strict=True))
+    targets = {}
+    for path in map(Path, snakemake.input.clusters):
+        targets[path.parent.name] = (path, [pair for pair in shards if Path(pair[0]).parent == path.parent])
+    pretrain_encoder(
+        list(zip(snakemake.input.frames, snakemake.input.index, strict=True)),
+        targets,
+        ids,
+        [speaker[clip_id] for clip_id in ids],
+        spec["entry"],
+        spec["seed"],
+        Path(snakemake.output.model).parent,
+        start=Path(snakemake.input.start[0]).parent if snakemake.input.start else None,
+        n_threads=snakemake.threads,
+    )
+
+
+if "snakemake" in globals():
+    run_job(main, globals()["snakemake"])
