@@ -246,3 +246,15 @@ def test_html_needs_nothing_else_and_escapes_what_comes_from_data(tmp_path):
     assert "http" not in page and "src=" not in page and "@import" not in page
     (row,) = [line for line in (tmp_path / "t.md").read_text().splitlines() if line.startswith("| <script")]
     assert row.count("|") == 11
+
+
+def test_what_stands_for_a_row_of_the_paper_keeps_its_name_and_gets_the_papers_figures(tmp_path):
+    scores = {
+        "Conformer (log-mel)": [make_scores()],
+        "HuBERT: tiny": [make_scores()],
+        "HuBERTs": [make_scores()],
+    }
+    rows, text = write(tmp_path, scores, spec=TABLES["table3"])
+    assert [row["system"] for row in rows] == ["HuBERT: tiny", "Conformer (log-mel)", "HuBERTs"]
+    assert [row["paper_uar"] for row in rows] == ["0.641", "0.496", ""]
+    assert "| HuBERT: tiny |" in text

@@ -207,7 +207,7 @@ def _score_test(
         row if row not in fusions else f"{row} (system)": name
         for row, name in plan.tables.get("table3", {}).items()
     }
-    figures = {row: paper.TABLE4.get(row, paper.NO_FIGURES) for row in single}
+    figures = {row: paper.TABLE4.get(paper.paper_row(row, paper.TABLE4), paper.NO_FIGURES) for row in single}
     for name, candidate in fusions.items():
         by_paper = candidate.fusion.description["rule"] == "paper"
         figures[name] = paper.TABLE4[paper.FUSION] if by_paper else paper.NO_FIGURES

@@ -3,6 +3,7 @@
 Copied as printed; a figure the paper does not print is None. Nothing here enters a computation.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -68,3 +69,11 @@ TABLE4 = {
 # The row of its fusion: age and country averaged, emotion from HuBERT alone.
 FUSION = "HuBERT + STRF"
 NO_FIGURES = Figures(None, None, None, None)
+
+
+def paper_row(row: str, rows: Collection[str]) -> str | None:
+    """Return the one of the paper's rows that a row of ours stands beside, None where there is none.
+
+    ``HuBERT: our-encoder`` stands beside ``HuBERT``, and keeps the name of what was run.
+    """
+    return next((name for name in (row, row.split(": ", 1)[0]) if name in rows), None)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from exvo.report.paper import AsPrinted, Figures
+from exvo.report.paper import AsPrinted, Figures, paper_row
 from exvo.report.sheet import DASH, Grid, Sheet, estimate, number, signed
 from exvo.report.systems_table import COUNTS, TableRow, TableSpec
 from exvo.scoring.bootstrap import METRICS, MIN_SPEAKERS, SpeakerBootstrap
@@ -118,7 +118,7 @@ def _csv_row(spec: TableSpec, row: TableRow) -> dict[str, str]:
             cells |= {f"{name}_{part}": number(value, 4, "") for part, value in named.items()}
     cells |= {name: str(row.n[name]) for name in COUNTS}
     cells |= {f"speakers_{name[2:]}": str(row.n_speakers[name]) for name in COUNTS}
-    return cells | _paper_cells(spec.figures.get(row.name), _kind(spec))
+    return cells | _paper_cells(spec.figures.get(paper_row(row.name, spec.figures)), _kind(spec))
 
 
 def _grid(spec: TableSpec, rows: Sequence[TableRow]) -> Grid:
@@ -137,7 +137,7 @@ def _grid(spec: TableSpec, rows: Sequence[TableRow]) -> Grid:
             ]
             cells += [str(row.n_seeds)]
             cells += [" / ".join(f"{count[name]:,}" for name in COUNTS) for count in (row.n, row.n_speakers)]
-        lines.append(cells + _paper_text(spec, spec.figures.get(row.name)))
+        lines.append(cells + _paper_text(spec, spec.figures.get(paper_row(row.name, spec.figures))))
     return Grid(header, lines)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from exvo.metrics import Scores, s_mtl
 from exvo.report import paper
-from exvo.report.paper import AsPrinted, Figures
+from exvo.report.paper import AsPrinted, Figures, paper_row
 from exvo.scoring.bootstrap import METRICS, TASK_OF, Difference, Draws, Interval, difference
 
 COUNTS = ("n_country", "n_age", "n_emotion")
@@ -180,7 +180,8 @@ def blind_rows(spec: TableSpec, names: Sequence[str]) -> list[TableRow]:
 
 def row_order(spec: TableSpec, rows: Mapping[str, object]) -> list[str]:
     """Return the names of rows in the paper's order, others after them."""
-    return [name for name in spec.figures if name in rows] + [n for n in rows if n not in spec.figures]
+    places = {name: place for place, name in enumerate(spec.figures)}
+    return sorted(rows, key=lambda row: places.get(paper_row(row, places), len(places)))
 
 
 def reference_row(spec: TableSpec, rows: Mapping[str, object]) -> str | None:
