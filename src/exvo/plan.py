@@ -109,8 +109,14 @@ class Plan:
         return canonical_json({**spec, "weights": weights_digest(self.config["features"]["hubert"])})
 
     def hubert_files(self) -> list[str]:
-        """Return the files of the weights that ``features.hubert`` names; ValueError as `hubert_spec`."""
-        return [str(path) for path in weights_files(self.config["features"]["hubert"])]
+        """Return the files of the weights that a rule has as its input; ValueError as `hubert_spec`.
+
+        Of the repository's own weights the digest says enough: as an input, a repository that was moved would make
+        all embeddings anew.
+        """
+        options = self.config["features"]["hubert"]
+        files = weights_files(options)
+        return [] if options["source"] in ("bundled", "random") else [str(path) for path in files]
 
     def clips(self, stage: str, shard: str) -> str:
         """Return, as JSON text, the clips of a shard, their files and a digest of the files' state."""
@@ -238,6 +244,10 @@ class Plan:
     def system_names(self, encoder: str) -> list[str]:
         """Return the names of the systems of one encoder."""
         return [name for name, system in self.systems.items() if system.encoder == encoder]
+
+    def is_fine_tuned(self, name: str) -> bool:
+        """Return whether a system trains its HuBERT further."""
+        return fine_tuned(self.systems[name].spec())
 
     def strf_systems(self) -> list[str]:
         """Return the names of the systems with an STRF front end."""

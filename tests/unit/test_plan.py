@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from snakemake.utils import validate
+from snakemake.utils import update_config, validate
 
 from exvo.audio.convert import ConvertConfig
 from exvo.audio.denoise import DenoiseConfig
@@ -109,7 +109,8 @@ def test_every_key_is_described_in_the_schema_and_in_the_manual():
 @pytest.mark.parametrize("name", ["config.yaml", "paper.yaml"])
 def test_the_configs_of_the_repository_are_valid(name):
     default = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
-    config = completed(default | yaml.safe_load((REPOSITORY / "config" / name).read_text()))
+    update_config(default, yaml.safe_load((REPOSITORY / "config" / name).read_text()))
+    config = completed(default)
     assert config["systems"]["organisers-raw"]["tasks"] == ["emotion", "age", "country"]
 
 
@@ -139,14 +140,15 @@ def config(tmp_path):
 def test_a_corpus_without_wav_has_no_baseline(config):
     plan = Plan(config)
     assert plan.stages == ("raw", "dc", "denoised", "vad")
-    assert "organisers-baseline" not in plan.systems and len(plan.systems) == 9
+    assert "organisers-baseline" not in plan.systems and len(plan.systems) == 12
     assert any("organisers-baseline is left out" in notice for notice in plan.notices)
     assert plan.tables()["table1"] == {stage: f"organisers-{stage}" for stage in plan.stages}
 
 
 def test_only_stages_on_the_way_to_a_system_are_used(config):
-    for name in ("organisers-baseline", "organisers-denoised", "organisers-vad"):
-        config["systems"][name] = None
+    for name, system in config["systems"].items():
+        if system["stage"] in ("baseline", "denoised", "vad"):
+            config["systems"][name] = None
     assert Plan(config).used_stages() == ["raw", "dc"]
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from exvo.corpus.labels import TASKS
-from exvo.models.sequence_network import LEAST_DEVIATION, MultitaskDecoder, SequenceConfig, SequenceNetwork
+from exvo.models.decoder import MultitaskDecoder
+from exvo.models.sequence_network import LEAST_DEVIATION, SequenceConfig, SequenceNetwork
 from exvo.models.task_losses import CombinedLoss
 
 N_MELS = 20

@@ -12,7 +12,7 @@ import yaml
 from exvo.corpus.demo import make_demo_corpus
 
 REPOSITORY = Path(__file__).parents[2]
-PARTS = ["Snakefile", "config", "workflow", "profiles", "envs", "src", "requirements.lock"]
+PARTS = ["Snakefile", "config", "workflow", "profiles", "envs", "src", "resources", "requirements.lock"]
 
 
 class Workflow:
@@ -21,11 +21,11 @@ class Workflow:
     def __init__(self, root: Path):
         self.root = root
         # Two epochs: what the networks learn is tested elsewhere.
-        conformer = {"max_epochs": 2, "patience": 2}
+        short = {"max_epochs": 2, "patience": 2}
         self.config = {
             "corpus": {"root": "corpus", "shards": 2},
             "seeds": [0],
-            "encoders": {"conformer": conformer},
+            "encoders": {"conformer": short, "hubert": dict(short)},
         }
 
     @property

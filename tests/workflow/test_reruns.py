@@ -36,18 +36,41 @@ def train(*stages, seeds=(0,)):
 
 
 def conformers(seeds=(0,)):
-    names = ["logmel", "strf", "logmel-emotion", "logmel-age", "logmel-country"]
-    return {f"Training conformer-{name}, seed {seed}" for name in names for seed in seeds}
+    return {f"Training conformer-{name}, seed {seed}" for name in ("logmel", "strf") for seed in seeds}
+
+
+def embeddings(*stages, shards=SHARDS):
+    return {f"Extracting HuBERT embeddings of shard {s} ({stage})" for stage in stages for s in shards}
+
+
+def faster_and_slower(shards=SHARDS):
+    return {f"Playing shard {s} (denoised) at speed {speed}" for s in shards for speed in ("0.9", "1.1")}
+
+
+def decoders(*names, seeds=(0,)):
+    return {f"Training burst-hubert-tiny{name}, seed {seed}" for name in names for seed in seeds}
+
+
+ON_RAW, ON_DENOISED = ("", "-emotion", "-age", "-country"), ("-denoised", "-speed")
+DENOISED = ("denoised", "denoised@0.9", "denoised@1.1")
 
 
 def after_audio(*stages, shards=SHARDS):
-    """All that follows when the audio of some stages is made again; the Conformers read raw."""
+    """All that follows when the audio of some stages is made again.
+
+    The Conformers read raw, the decoders of HuBERT embeddings raw and denoised.
+    """
     jobs = audio(*stages, shards=shards) | compare(*stages, shards=shards) | train(*stages) | QUALITY | FUSE
-    return jobs | logmel(shards) | conformers() if "raw" in stages else jobs
+    if "raw" in stages:
+        jobs |= logmel(shards) | conformers() | embeddings("raw", shards=shards) | decoders(*ON_RAW)
+    if "denoised" in stages:
+        jobs |= faster_and_slower(shards) | embeddings(*DENOISED, shards=shards) | decoders(*ON_DENOISED)
+    return jobs
 
 
 EVERYTHING = after_audio(*STAGES)
-TRAINING = train(*STAGES) | conformers()
+ALL_DECODERS = decoders(*ON_RAW, *ON_DENOISED)
+TRAINING = train(*STAGES) | conformers() | ALL_DECODERS
 
 
 @pytest.fixture
@@ -93,6 +116,13 @@ def test_nothing_changed_nothing_runs(workflow):
         ("audio.vad", "threshold", 0.2, after_audio("vad")),
         ("features.compare", "feature_set", "eGeMAPSv02", compare(*STAGES) | train(*STAGES) | FUSE),
         ("features.logmel", "n_mels", 64, logmel() | conformers() | FUSE),
+        (
+            "features.hubert",
+            "layers",
+            [4],
+            embeddings("raw", *DENOISED) | ALL_DECODERS | FUSE,
+        ),
+        ("encoders.hubert", "head", 16, ALL_DECODERS | FUSE),
         ("encoders.mlp", "learning_rate", 2e-3, train(*STAGES) | FUSE),
         ("encoders.conformer", "patience", 3, conformers() | FUSE),
         ("systems.organisers-dc", "training", {"patience": 4}, train("dc") | FUSE),
@@ -116,7 +146,12 @@ def test_a_config_section_reruns_what_rests_on_it(workflow, section, key, value,
 
 def test_another_seed_trains_that_seed_only(workflow):
     workflow.config["seeds"] = [0, 7]
-    assert workflow.planned() == train(*STAGES, seeds=(7,)) | conformers(seeds=(7,)) | FUSE
+    assert workflow.planned() == (
+        train(*STAGES, seeds=(7,))
+        | conformers(seeds=(7,))
+        | decoders(*ON_RAW, *ON_DENOISED, seeds=(7,))
+        | FUSE
+    )
 
 
 def test_two_values_swapped_are_seen(workflow):
@@ -192,7 +227,18 @@ def test_a_file_of_no_clip_changes_nothing(workflow):
             "MIN_SAMPLES = 961",
             compare(*STAGES) | train(*STAGES) | FUSE,
         ),
-        ("features/logmel.py", "/ 27", "/ 27.0", logmel() | conformers() | FUSE),
+        (  # the front end of burst-hubert-tiny is log-mel too
+            "features/logmel.py",
+            "/ 27",
+            "/ 27.0",
+            logmel() | conformers() | embeddings("raw", *DENOISED) | ALL_DECODERS | FUSE,
+        ),
+        (
+            "models/hubert.py",
+            "RECEPTIVE_FIELD = 400",
+            "RECEPTIVE_FIELD = 200 * 2",
+            embeddings("raw", *DENOISED) | ALL_DECODERS | FUSE,
+        ),
         ("models/strf.py", "NORM_FLOOR = 1e-3", "NORM_FLOOR = 0.001 * 1", conformers() | FUSE),
         ("models/mlp_training.py", "_BLOCK_BATCHES = 256", "_BLOCK_BATCHES = 128", train(*STAGES) | FUSE),
         ("report/systems_layout.py", '"uar": 3,', '"uar": 4,', FUSE),

@@ -89,7 +89,8 @@ rule extract_hubert:
         "results/benchmarks/features/hubert/{stage}/{shard}.tsv"
     conda:
         "../../envs/exvo.yaml"
-    threads: 2
+    # Two shards at once are faster than two threads on one.
+    threads: 1
     resources:
         mem_mb=4000,
         runtime=240,

@@ -97,7 +97,8 @@ rule train_hubert:
         system=names_pattern(PLAN.system_names("hubert")),
     conda:
         "../../envs/exvo.yaml"
-    threads: 2
+    # Decoders are small; an encoder that is trained further is not.
+    threads: lambda wildcards: 2 if PLAN.is_fine_tuned(wildcards.system) else 1
     resources:
         # Fine-tuning HuBERT Base: weights, gradients, two moments, the best epoch and a checkpoint.
         mem_mb=8000,

@@ -75,12 +75,12 @@ rule label_frames:
         other_frames=lambda wildcards: [
             path
             for path in PRETRAIN.others_of(wildcards.clusters, "npy")
-            if path.endswith(f"/{wildcards.shard}.npy")
+            if Path(path).stem == wildcards.shard
         ],
         other_index=lambda wildcards: [
             path
             for path in PRETRAIN.others_of(wildcards.clusters, "parquet")
-            if path.endswith(f"/{wildcards.shard}.parquet")
+            if Path(path).stem == wildcards.shard
         ],
     output:
         labels=ensure("results/clusters/{clusters}/{shard}.npy", non_empty=True),

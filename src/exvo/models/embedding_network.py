@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from exvo.corpus.labels import TASKS
+from exvo.models.decoder import MultitaskDecoder
 from exvo.models.pooling import valid_frames
 from exvo.models.seeding import seeded_weights
-from exvo.models.sequence_network import MultitaskDecoder
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class NetworkConfig(Protocol):
         """Return a network before its first step.
 
         It maps frames (batch, n_frames, n_channels) and lengths (batch,) to the outputs of the tasks, as
-        `exvo.models.sequence_network.MultitaskDecoder`.
+        `exvo.models.decoder.MultitaskDecoder`.
 
         Parameters
         ----------
