@@ -22,6 +22,15 @@ pytestmark = [
 ]
 
 
+DECODE = """
+return Promise.all([...document.querySelectorAll('audio')].map(async player => {
+    const bytes = Uint8Array.from(atob(player.src.split(',')[1]), letter => letter.charCodeAt(0));
+    const sound = await new OfflineAudioContext(1, 1, 16000).decodeAudioData(bytes.buffer);
+    return [sound.length, sound.getChannelData(0).reduce((a, b) => Math.max(a, Math.abs(b)), 0)];
+}));
+"""
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory, request):
     given = os.environ.get("EXVO_REPORT")
@@ -76,14 +85,17 @@ def test_every_picture_is_drawn(browser):
     assert min(widths) > 100
 
 
-def test_every_player_plays(browser):
+def test_every_player_has_its_sound(browser):
     browser.wait("return [...document.querySelectorAll('audio')].every(a => a.readyState > 0 || a.error)")
     found = browser.run(
         "return [...document.querySelectorAll('audio')].map(a => [a.duration, a.error === null])"
     )
     assert all(0.05 < seconds < 6.1 and fine for seconds, fine in found)
-    browser.run("const a = document.querySelector('audio'); a.muted = true; a.play()")
-    browser.wait("const a = document.querySelector('audio'); return a.ended || a.currentTime > 0.05")
+    # There may be no sound card, so what a player would give it is decoded instead.
+    peaks = browser.run(DECODE)
+    assert len(peaks) == len(found)
+    for (seconds, _), (n_samples, peak) in zip(found, peaks, strict=True):
+        assert abs(n_samples / 16_000 - seconds) < 0.01 and 0.01 < peak <= 1
 
 
 @pytest.mark.parametrize("width", [1280, 400])
@@ -92,8 +104,7 @@ def test_the_page_fits_its_window(browser, folder, width):
     over = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert browser.run(over) == 0
     height = browser.run("return document.documentElement.scrollHeight")
-    browser.resize(width, min(height, 16_000))
-    picture = browser.screenshot()
+    picture = browser.screenshot(width, min(height, 16_000))
     assert picture.startswith(b"\x89PNG") and len(picture) > 50_000
     (folder / f"report_{width}.png").write_bytes(picture)
 
