@@ -214,9 +214,10 @@ def _candidates(selection: Mapping[str, Any], confidence: float) -> list[Picture
     rows = [
         [
             c["name"],
-            f"fusion, {c['rule'].replace('_', ' ')}" if c["kind"] == "fusion" else "system",
+            (f"fusion, {c['rule'].replace('_', ' ')}" if c["kind"] == "fusion" else "system")
+            + (", submitted" if c["name"] == selection["submitted"] else ""),
             *(_number(c["cross_fitted_val"][metric], PLACES[metric]) for metric in METRICS),
-            "submitted"
+            DASH
             if c["name"] == selection["submitted"]
             else signed(_difference(selection["differences"][c["name"]]["s_mtl"]), 3),
         ]
