@@ -5,22 +5,35 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORES ?= all
 DEMO := corpora/demo
+REPORT := results/report/report.html
 
-.PHONY: demo test lint format bench clean lock
+.PHONY: demo report test test-browser lint format bench clean lock
 
 demo: $(READY)
 	@$(BIN)/exvo demo $(DEMO)
-	@$(BIN)/snakemake --cores $(CORES) results/fusion/test_preds.csv
+	@$(BIN)/snakemake --cores $(CORES) results/fusion/test_preds.csv $(REPORT)
 	@echo
 	@cat results/tables/table1.md results/tables/table4.md
 	@echo
+	@echo "report:           $(REPORT)"
 	@echo "submission:       results/fusion/test_preds.csv"
 	@echo "how it was fused: results/fusion/fusion.json"
 	@echo "all tables:       results/tables/*.html, *.md, *.csv"
 	@echo "quality summary:  results/quality/summary.md"
 
+# Of the default config; another one: snakemake --configfile my.yaml -- results/report/report.html
+report: $(READY)
+	@$(BIN)/snakemake --cores $(CORES) $(REPORT)
+	@echo "report: $(REPORT)"
+
 test: $(READY)
 	$(BIN)/pytest -n $$(nproc) --dist loadgroup
+
+# Screenshots and the print of the report are left in results/screenshots, to be looked at.
+test-browser: $(READY)
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+		{ echo "This needs Chromium and its driver; on Debian: apt-get install chromium chromium-driver"; exit 1; }
+	EXVO_SCREENSHOTS=results/screenshots $(BIN)/pytest tests/browser
 
 lint: $(READY)
 	$(BIN)/ruff check .

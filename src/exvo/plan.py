@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from exvo.systems import (
     stage_path,
 )
 
+# Says how the report looks, so it counts like the code that fills it.
+REPORT_PAGE = Path(__file__).parent / "report/page/page.html.j2"
 # As a submission: the fusion or single system that does best on Val.
 BEST = "best"
 
@@ -68,6 +71,7 @@ class Plan:
         self.stages = self._possible_stages()
         self.systems = self._possible_systems()
         self.fusions = self._possible_fusions()
+        self._check_report()
 
     def shard_names(self) -> list[str]:
         """Return the names of the shards that have clips."""
@@ -212,6 +216,15 @@ class Plan:
         }
         return canonical_json({**value, "code": code_digest(*modules)})
 
+    def report_spec(self, *modules: str) -> str:
+        """Return, as JSON text, what the report says besides what is in its files: all of the config."""
+        value = {
+            "config": self.config,
+            "systems": {name: self.systems[name].spec() for name in self.compared_systems()},
+            "page": digest([REPORT_PAGE.read_text(encoding="utf-8")]),
+        }
+        return canonical_json({**value, "code": code_digest(*modules)})
+
     def fused_systems(self) -> list[str]:
         """Return the systems of all fusions, in the order in which they are named."""
         return list(dict.fromkeys(name for entry in self.fusions.values() for name in entry["systems"]))
@@ -279,6 +292,13 @@ class Plan:
     @cached_property
     def _files(self) -> dict[str, dict[str, list[ClipFile]]]:
         return {folder: scan_files(self.corpus.root / folder) for folder in SOURCE_FOLDER.values()}
+
+    def _check_report(self) -> None:
+        unknown = sorted({*self.config["report"]["clips"]} - {*self.corpus.labels.clip_id})
+        if unknown:
+            raise CorpusError(
+                f"config: report.clips names {', '.join(unknown[:5])}, which the corpus (with its limit) does not have"
+            )
 
     def _possible_stages(self) -> tuple[str, ...]:
         possible = []

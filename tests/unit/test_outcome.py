@@ -82,7 +82,9 @@ class Made:
         write_csv(self.root / name, rows)
 
     def write(self, folder, submission=None, fusions=FUSIONS):
-        paths = OutcomePaths(folder / "test_preds.csv", folder / "fusion.json", folder)
+        paths = OutcomePaths(
+            folder / "test_preds.csv", folder / "fusion.json", folder / "val.parquet", folder
+        )
         plan = OutcomePlan(
             fusions, submission, TABLES, BootstrapConfig(resamples=200), CrossFit(4), ["stage x is left out"]
         )

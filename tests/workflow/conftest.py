@@ -12,6 +12,7 @@ import yaml
 from exvo.corpus.demo import make_demo_corpus
 
 REPOSITORY = Path(__file__).parents[2]
+REPORT = "results/report/report.html"
 PARTS = ["Snakefile", "config", "workflow", "profiles", "envs", "src", "resources", "requirements.lock"]
 
 
@@ -70,5 +71,5 @@ def finished(tmp_path_factory) -> Workflow:
             shutil.copy2(source, root / part)
     make_demo_corpus(root / "corpus", n_clips=36, n_speakers=12, seed=1, n_workers=2)
     workflow = Workflow(root)
-    workflow.run("results/fusion/test_preds.csv")
+    workflow.run("results/fusion/test_preds.csv", REPORT)
     return workflow

@@ -13,6 +13,9 @@ SHARDS = ("0000", "0001")
 STAGES = ("baseline", "raw", "dc", "denoised", "vad")
 FUSE = {"Fusing systems, writing the submission and the tables"}
 QUALITY = {"Summarising what became of every clip"}
+PAGE = "results/report/report.html"
+REPORT = {"Writing the report"}
+KERNELS = {"Drawing the STRF kernels of conformer-strf, seed 0"}
 
 
 def audio(*stages, shards=SHARDS):
@@ -105,6 +108,42 @@ def shard_of(clip_id):
 
 def test_nothing_changed_nothing_runs(workflow):
     assert workflow.planned() == set()
+    assert workflow.planned(PAGE) == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"report": {"clips": ["00001"]}}, REPORT),
+        ({"audio": {"vad": {"threshold": 0.2}}}, after_audio("vad") | REPORT),
+        ({"encoders": {"conformer": {"patience": 3}}}, conformers() | FUSE | KERNELS | REPORT),
+        ({"statistics": {"resamples": 500}}, FUSE | REPORT),
+        # Not in any table or fusion, but the report shows the whole config.
+        ({"systems": {"spare": {"stage": "vad", "feature": "compare", "encoder": "mlp"}}}, REPORT),
+    ],
+)
+def test_the_report_is_written_anew_when_what_it_shows_changes(workflow, change, expected):
+    workflow.config |= change
+    assert workflow.planned(PAGE) == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("page/page.html.j2", "<footer>", '<footer class="last">', REPORT),
+        ("page/clips.py", "MAX_SECONDS = 6.0", "MAX_SECONDS = 5.0", REPORT),
+        ("page/clips.py", "# Longer clips are not chosen", "# Longer ones are not chosen", set()),
+        ("strf_figure.py", "COLUMNS = 6", "COLUMNS = 5", KERNELS | REPORT),
+    ],
+)
+def test_the_report_is_written_anew_when_its_looks_change(workflow, file, old, new, expected):
+    edit_text(workflow.root / "src/exvo/report" / file, old, new)
+    assert workflow.planned(PAGE) == expected
+
+
+def test_a_label_reaches_the_report(workflow):
+    edit_table(workflow, lambda rows: rows[0].update(Age="33.5"), "test_labels.csv")
+    assert workflow.planned(PAGE) == FUSE | REPORT
 
 
 @pytest.mark.parametrize(

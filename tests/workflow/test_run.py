@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -136,6 +137,22 @@ def test_the_figures_are_there_to_ask_for(finished, results):
     finished.run("figures")
     for name in ("highpass", "strf/conformer-strf_0_kernels", "strf/conformer-strf_0_paths"):
         assert (results / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_shows_this_run(finished, results):
+    page = (results / "report/report.html").read_text()
+    record = json.loads((results / "fusion/fusion.json").read_text())
+    assert f"{record['test']['fusion']['s_mtl']:.3f}" in page
+    assert page.count("<audio") == 25 and "Kernels of conformer-strf, seed 0" in page
+    assert "Without benchmark files" not in page and str(finished.root) not in page
+
+
+def test_snakemakes_own_report_holds_the_tables_and_the_page(finished, tmp_path):
+    finished.run("results/report/report.html", flags=("--report", str(tmp_path / "engine.zip")))
+    with zipfile.ZipFile(tmp_path / "engine.zip") as archive:
+        names = " ".join(archive.namelist())
+    for name in ("report.html", "table1.html", "table4.md", "conformer-strf_0_kernels.png"):
+        assert name in names, name
 
 
 def test_logmel_is_normalised_over_train_only(finished, results):

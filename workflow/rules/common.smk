@@ -13,8 +13,10 @@ sys.path.insert(0, str(SOURCE))
 
 from exvo.config import complete
 from exvo.corpus.table import CorpusError
+from exvo.digest import canonical_json
 from exvo.jobs import lend_to_scripts
 from exvo.plan import Plan
+from exvo.report.page.steps import benchmark_steps
 
 lend_to_scripts(SOURCE)
 

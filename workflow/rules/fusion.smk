@@ -9,6 +9,7 @@ rule fuse_systems:
     output:
         submission=ensure("results/fusion/test_preds.csv", non_empty=True),
         fusion="results/fusion/fusion.json",
+        val=ensure("results/fusion/val_cross_fitted.parquet", non_empty=True),
         tables=report(
             expand(
                 "results/tables/{table}.{ending}",

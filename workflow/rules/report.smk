@@ -84,3 +84,53 @@ rule plot_strf:
         "Drawing the STRF kernels of {wildcards.system}, seed {wildcards.seed}"
     script:
         "../scripts/plot_strf.py"
+
+
+rule write_report:
+    """One HTML file for readers: the outcome, clips to hear, figures, data, cost and config."""
+    input:
+        table=ancient(PLAN.table),
+        fusion=rules.fuse_systems.output.fusion,
+        val=rules.fuse_systems.output.val,
+        tables=rules.fuse_systems.output.tables,
+        quality=rules.summarise_quality.output.clips,
+        audio=[
+            path
+            for stage in PLAN.used_stages()
+            for path in shards("results/audio/{stage}/{{shard}}.parquet".format(stage=stage))
+        ],
+        history=expand(
+            "results/models/{system}/{seed}/{file}",
+            system=PLAN.compared_systems(),
+            seed=PLAN.seeds(),
+            file=["history.csv", "metrics.json"],
+        ),
+        strf=expand(
+            rules.plot_strf.output,
+            system=[name for name in PLAN.compared_systems() if name in PLAN.strf_systems()],
+            seed=PLAN.seeds()[0],
+        ),
+    output:
+        page=report(
+            "results/report/report.html",
+            caption="../report/report.rst",
+            category="Report",
+        ),
+    log:
+        "results/logs/report.log",
+    benchmark:
+        "results/benchmarks/report.tsv"
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        spec=PLAN.report_spec("exvo.report.page.write"),
+        labels=PLAN.labels,
+        steps=canonical_json(benchmark_steps(PLAN)),
+    message:
+        "Writing the report"
+    script:
+        "../scripts/write_report.py"

@@ -37,6 +37,7 @@ def main(snakemake: Any) -> None:
         OutcomePaths(
             Path(snakemake.output.submission),
             Path(snakemake.output.fusion),
+            Path(snakemake.output.val),
             Path(snakemake.output.tables[0]).parent,
         ),
     )

@@ -16,7 +16,7 @@ from exvo.corpus.labels import Labels
 from exvo.corpus.table import Corpus, read_test_labels
 from exvo.files import write_text
 from exvo.metrics import score
-from exvo.predictions import Predictions, align, read_predictions
+from exvo.predictions import Predictions, align, read_predictions, write_predictions
 from exvo.report import paper
 from exvo.report.emotion_table import emotion_sheet
 from exvo.report.group_table import group_sheet
@@ -34,10 +34,14 @@ BLIND = "the corpus has no test_labels.csv, so Test is not scored"
 
 @dataclass(frozen=True)
 class OutcomePaths:
-    """Where the outcome goes: two files and the folder of the tables."""
+    """Where the outcome goes: three files and the folder of the tables.
+
+    ``val`` holds the submission's predictions of Val, each clip by what was learned from other speakers.
+    """
 
     submission: Path
     fusion: Path
+    val: Path
     tables: Path
 
 
@@ -119,6 +123,7 @@ def write_outcome(
     candidates = find_candidates(plan.fusions, read, val_labels, test_ids, plan.cross, source)
     submitted = _submitted(candidates, plan.submission)
     write_submission(paths.submission, submitted.fusion.test, corpus)
+    write_predictions(paths.val, submitted.fusion.cross_fitted)
     val = Scored(
         val_labels,
         source,

@@ -1,0 +1,143 @@
+"""What the run cost: time and memory by step, from the benchmark files that Snakemake wrote."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from exvo.report.page.drawing import BLUE, picture
+from exvo.report.page.parts import Section, Table, Words
+from exvo.report.sheet import DASH, Grid, number
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The jobs of one step; an array each, NaN where a job was too short to be measured.
+
+    Attributes
+    ----------
+    seconds, cpu_seconds : np.ndarray [shape=(n_jobs,)]
+    megabytes : np.ndarray [shape=(n_jobs,)]
+        Largest resident memory.
+    """
+
+    seconds: np.ndarray
+    cpu_seconds: np.ndarray
+    megabytes: np.ndarray
+
+
+def read_costs(files: Mapping[str, Sequence[str | Path]]) -> dict[str, Cost]:
+    """Read benchmark files.
+
+    Parameters
+    ----------
+    files : mapping of str to sequence of str or Path
+        By step; a file that is not there (its job ran long ago, somewhere else) counts for nothing.
+
+    Returns
+    -------
+    dict of str to Cost
+        The steps of which at least one file is there.
+    """
+    costs = {}
+    for step, paths in files.items():
+        rows = []
+        for path in map(Path, paths):
+            if path.is_file():
+                with path.open(newline="", encoding="utf-8") as file:
+                    rows += csv.DictReader(file, delimiter="\t")
+        if rows:
+            columns = (
+                np.array([_number(row[name]) for row in rows]) for name in ("s", "cpu_time", "max_rss")
+            )
+            costs[step] = Cost(*columns)
+    return costs
+
+
+def cost_section(files: Mapping[str, Sequence[str | Path]]) -> Section:
+    """Show time and memory; arguments as of `read_costs`."""
+    costs = read_costs(files)
+    lead = "Time and memory of the jobs whose results are in this report, as they were when the jobs ran."
+    if not costs:
+        return Section(
+            "cost", "Cost", lead, [Words("There are no benchmark files under results/benchmarks.")]
+        )
+    parts: list = []
+    missing = [step for step in files if step not in costs]
+    if missing:
+        parts.append(Words(f"Without benchmark files: {', '.join(missing)}."))
+    lines = [
+        [
+            step,
+            f"{len(cost.seconds):,}",
+            duration(np.nansum(cost.seconds)),
+            duration(_most(cost.seconds)),
+            duration(np.nansum(cost.cpu_seconds)),
+            number(_most(cost.megabytes), 0, DASH),
+        ]
+        for step, cost in costs.items()
+    ]
+    total = [
+        np.nansum([np.nansum(getattr(c, name)) for c in costs.values()])
+        for name in ("seconds", "cpu_seconds")
+    ]
+    peak = _most(np.concatenate([cost.megabytes for cost in costs.values()]))
+    n_jobs = sum(len(cost.seconds) for cost in costs.values())
+    lines.append(["all", f"{n_jobs:,}", duration(total[0]), DASH, duration(total[1]), number(peak, 0, DASH)])
+    header = ["step", "jobs", "time of all jobs", "longest job", "CPU time", "most memory (MB)"]
+    note = "Jobs run side by side, so a run takes less time than all of its jobs together."
+    parts.append(
+        picture(
+            "Time by step",
+            f"Bars: time of all jobs of {len(costs)} steps.",
+            "Time of all jobs of a step, added up, on a scale where each line is ten times the one before. Where a run "
+            "takes too long, the longest bar is the place to begin.",
+            (9, 0.25 * len(costs) + 0.8),
+            lambda figure: _bars(figure, costs),
+        )
+    )
+    parts.append(Table("Time and memory by step", [Grid(header, lines)], [note]))
+    return Section("cost", "Cost", lead, parts)
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as ``0.4 s``, ``12 s``, ``3 min 20 s`` or ``2 h 05 min``; a dash where it is unknown."""
+    if not np.isfinite(seconds):
+        return DASH
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _number(text: str) -> float:
+    """Return a cell of a benchmark file; Snakemake writes ``-`` or ``NA`` of jobs too short to be measured."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _most(values: np.ndarray) -> float:
+    return float(np.nanmax(values)) if np.isfinite(values).any() else float("nan")
+
+
+def _bars(figure: Figure, costs: Mapping[str, Cost]) -> None:
+    axes = figure.subplots()
+    seconds = [np.nansum(cost.seconds) for cost in costs.values()]
+    axes.barh(range(len(costs)), np.maximum(seconds, 0.1), color=BLUE, height=0.65)
+    for row, value in enumerate(seconds):
+        axes.text(max(value, 0.1) * 1.08, row, duration(value), va="center", fontsize=8)
+    axes.set_xscale("log")
+    axes.set_xlim(0.1, max([*seconds, 1]) * 4)
+    axes.set_yticks(range(len(costs)), list(costs))
+    axes.invert_yaxis()
+    axes.grid(True, axis="x")
+    axes.set_xlabel("seconds")

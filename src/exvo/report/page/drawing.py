@@ -1,0 +1,85 @@
+"""Pictures of the report: SVG that is the same to the byte for the same data, in colours for any colour vision."""
+
+import base64
+import io
+from collections.abc import Callable
+
+from matplotlib import rc_context
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from exvo.report.page.parts import Picture
+
+# Okabe and Ito 2008; its yellow is too light for lines on white.
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+)
+GREY = "#767676"
+COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
+TASK_COLOURS = {"emotion": BLUE, "age": VERMILION, "country": GREEN}
+
+_STYLE = {
+    # Names of parts are hashes salted with this instead of being drawn anew in every run.
+    "svg.hashsalt": "exvo",
+    # Letters as paths: every reader sees the same picture, whatever fonts are there.
+    "svg.fonttype": "path",
+    # The page's own letters stand above and below.
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+    "axes.labelcolor": "#333333",
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+    "grid.color": "#dddddd",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+def svg_uri(
+    size: tuple[float, float], paint: Callable[[Figure], None], *, layout: str | None = "constrained"
+) -> str:
+    """Return a drawing as the data URI of an SVG image.
+
+    Parameters
+    ----------
+    size : (float, float)
+        Width and height in inches.
+    paint : callable
+        Draws on the figure it is given.
+    layout : str or None
+        As of Matplotlib; None leaves the margins to ``paint``.
+    """
+    with rc_context(_STYLE):
+        figure = Figure(figsize=size, layout=layout)
+        FigureCanvasSVG(figure)
+        paint(figure)
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return data_uri("image/svg+xml", file.getvalue())
+
+
+def picture(
+    title: str,
+    alt: str,
+    caption: str,
+    size: tuple[float, float],
+    paint: Callable[[Figure], None],
+    *,
+    wide: bool = True,
+) -> Picture:
+    """Return a drawing with its words; arguments as of `svg_uri` and `Picture`."""
+    return Picture(title, svg_uri(size, paint), alt, caption, wide)
+
+
+def data_uri(kind: str, data: bytes) -> str:
+    """Return bytes as a URI that carries them itself."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"

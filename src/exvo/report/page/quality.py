@@ -1,0 +1,191 @@
+"""The data: clips, speakers and labels, what the stages measured, and which clips have something wrong."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from exvo.audio.store import OK, SAMPLE_RATE
+from exvo.corpus.labels import SPLITS, TASKS, Labels
+from exvo.metrics import labelled
+from exvo.report.page.drawing import BLUE, ORANGE, VERMILION, picture
+from exvo.report.page.parts import Picture, Section, Table, Words, without_folders
+from exvo.report.sheet import DASH, Grid
+
+MAX_CLIPS_NAMED = 40
+CLIPPING = {"raw": "raw_clipping_rate", "baseline": "baseline_clipping_rate"}
+SNR = {"before denoising": "denoised_snr_before_db", "after denoising": "denoised_snr_after_db"}
+
+Row = Mapping[str, Any]
+
+
+def quality_section(rows: Sequence[Row], stages: Sequence[str], labels: Labels) -> Section:
+    """Show what the data are like.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        The quality table.
+    stages : sequence of str
+        Those in it, in order.
+    labels : Labels
+        Of the whole corpus; no label of Test is shown, only how many there are.
+    """
+    lead = f"{len(rows):,} clips. Every one keeps its row at every stage; what is wrong with it is said by its status."
+    parts = [
+        _labels_table(labels),
+        _stages_table(rows, stages),
+        _durations(rows, stages),
+        _snr(rows),
+        _clipping(rows, stages),
+        _odd_clips(rows),
+    ]
+    return Section("quality", "Data quality", lead, parts)
+
+
+def _labels_table(labels: Labels) -> Table:
+    known = {task: labelled(labels, task) for task in TASKS}
+    lines = []
+    for split in SPLITS:
+        inside = labels.split == split
+        named = labels.speaker[inside]
+        lines.append(
+            [
+                split,
+                f"{inside.sum():,}",
+                f"{len(set(named.tolist()) - {''}):,}",
+                f"{(named == '').sum():,}",
+                *(f"{(known[task] & inside).sum():,}" for task in TASKS),
+            ]
+        )
+    header = ["split", "clips", "speakers", "clips without speaker", *(f"with {task}" for task in TASKS)]
+    note = "Labels of data_info.csv. Those of Test are usually kept apart, in test_labels.csv."
+    return Table("The corpus", [Grid(header, lines)], [note])
+
+
+def _stages_table(rows: Sequence[Row], stages: Sequence[str]) -> Table:
+    counts = {stage: Counter(row[f"{stage}_status"] for row in rows) for stage in stages}
+    statuses = [OK, *sorted({status for found in counts.values() for status in found} - {OK})]
+    lines = [
+        [
+            stage,
+            f"{sum(row[f'{stage}_n_samples'] for row in rows) / SAMPLE_RATE / 3600:.2f}",
+            *(f"{counts[stage][status]:,}" for status in statuses),
+        ]
+        for stage in stages
+    ]
+    return Table("Clips by stage and status", [Grid(["stage", "hours", *statuses], lines)])
+
+
+def _values(rows: Sequence[Row], column: str) -> np.ndarray:
+    return np.array([row[column] for row in rows if row.get(column) is not None], dtype=float)
+
+
+def _durations(rows: Sequence[Row], stages: Sequence[str]) -> Picture | Words:
+    shown = {}
+    first = "raw" if "raw" in stages else stages[0]
+    for stage in dict.fromkeys((first, stages[-1])):
+        seconds = _values(rows, f"{stage}_n_samples") / SAMPLE_RATE
+        shown[stage] = seconds[seconds > 0]
+    if not all(len(values) for values in shown.values()):
+        return Words("Durations: no clip has audio.")
+    middle = "; ".join(f"{stage} {np.median(values):.2f} s" for stage, values in shown.items())
+    return picture(
+        "Durations",
+        f"Histograms of durations; medians: {middle}.",
+        f"Durations of the clips that have audio (medians: {middle}). What the last stage has lost is silence cut "
+        "before and after the burst.",
+        (4.6, 3.1),
+        lambda figure: _histograms(figure, shown, "seconds"),
+        wide=False,
+    )
+
+
+def _snr(rows: Sequence[Row]) -> Picture | Words:
+    shown = {name: _values(rows, column) for name, column in SNR.items()}
+    if not all(len(values) for values in shown.values()):
+        return Words("SNR: the stage that estimates it (denoised) is not used.")
+    gain = np.median(shown["after denoising"]) - np.median(shown["before denoising"])
+    return picture(
+        "Signal-to-noise ratio",
+        f"Histograms of the SNR before and after denoising; the median changes by {gain:.1f} dB.",
+        f"SNR as the denoiser estimates it, before and after; the median changes by {gain:+.1f} dB. It is an estimate "
+        "from the clip alone, so it tells clips apart better than it tells how much noise was there.",
+        (4.6, 3.1),
+        lambda figure: _histograms(figure, shown, "SNR (dB)"),
+        wide=False,
+    )
+
+
+def _clipping(rows: Sequence[Row], stages: Sequence[str]) -> Picture | Words:
+    measured = {stage: _values(rows, column) for stage, column in CLIPPING.items() if stage in stages}
+    measured = {stage: values for stage, values in measured.items() if len(values)}
+    if not measured:
+        return Words("Clipping: no stage measured it.")
+    clipped = {stage: values[values > 0] for stage, values in measured.items()}
+    said = "; ".join(f"{stage} {len(clipped[stage]):,} of {len(measured[stage]):,}" for stage in measured)
+    drawn = {stage: values for stage, values in clipped.items() if len(values)}
+    if not drawn:
+        return Words(f"Clipping: no clip has a clipped sample ({said}).")
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        low = min(values.min() for values in drawn.values())
+        edges = np.geomspace(low * 0.99, 1, 30)
+        for (stage, values), colour in zip(drawn.items(), (BLUE, VERMILION), strict=False):
+            axes.hist(values, edges, color=colour, alpha=0.6, label=stage)
+        axes.set_xscale("log")
+        _finish(axes, "share of clipped samples")
+
+    return picture(
+        "Clipping",
+        f"Histogram of the share of clipped samples. Clips with any: {said}.",
+        f"Share of clipped samples in the clips that have any: {said}. Clipping adds overtones that were not in the "
+        "voice, and no later stage can take them away.",
+        (4.6, 3.1),
+        paint,
+        wide=False,
+    )
+
+
+def _histograms(figure: Figure, shown: Mapping[str, np.ndarray], label: str) -> None:
+    axes = figure.subplots()
+    low = min(values.min() for values in shown.values())
+    # The longest hundredth would squeeze all others together.
+    high = max(np.percentile(values, 99) for values in shown.values())
+    edges = np.linspace(low, high if high > low else low + 1, 31)
+    for (name, values), colour in zip(shown.items(), (ORANGE, BLUE), strict=False):
+        axes.hist(np.minimum(values, edges[-1]), edges, color=colour, alpha=0.6, label=name)
+    _finish(axes, label)
+
+
+def _finish(axes: Axes, label: str) -> None:
+    axes.set(xlabel=label, ylabel="clips")
+    axes.grid(True, axis="y")
+    axes.legend()
+
+
+def _odd_clips(rows: Sequence[Row]) -> Table | Words:
+    odd = sorted(
+        (row for row in rows if row["status"] != OK), key=lambda row: (row["status"], row["clip_id"])
+    )
+    if not odd:
+        return Words("Broken or odd clips: none.")
+    lines = [
+        [
+            row["clip_id"],
+            row["split"],
+            row["status"],
+            without_folders(" ".join(row["reason"].split())) or DASH,
+        ]
+        for row in odd[:MAX_CLIPS_NAMED]
+    ]
+    notes = []
+    if len(odd) > MAX_CLIPS_NAMED:
+        more = len(odd) - MAX_CLIPS_NAMED
+        notes.append(f"And {more:,} more, all in results/quality/clips.parquet.")
+    title = f"Clips with something to say of them: {len(odd):,} of {len(rows):,}"
+    return Table(title, [Grid(["clip", "split", "status", "reason"], lines)], notes)

@@ -1,0 +1,282 @@
+"""The report as a whole: what is on the page, what is not, and that missing parts are said in words."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from made_run import CLIP, COUNTRY, FOLDER, STAGES, MadeRun
+
+from exvo.corpus.table import CorpusError
+from exvo.report.page.cost import cost_section
+from exvo.report.page.outcome import fusion_section
+from exvo.report.page.parts import Section, Story, Table, Words, bare_path, without_folders
+from exvo.report.page.sheets import read_table, tables_section
+from exvo.report.page.strf import strf_section
+from exvo.report.page.training import training_section
+from exvo.report.page.write import render
+from exvo.report.sheet import Grid, Sheet, write_sheet
+
+ANCHORS = ["outcome", "tables", "listen", "answers", "fusion", "strf", "training", "quality", "cost"]
+ANCHORS += ["provenance"]
+
+
+class Page(HTMLParser):
+    """The elements of a page: tags with their attributes, and the text without tags."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.text, self.open = [], "", []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text += data
+
+    def of(self, name):
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+    def says(self, words):
+        return words in " ".join(self.text.split())
+
+
+@pytest.fixture(scope="module")
+def html(made_run, tmp_path_factory):
+    return made_run.write(tmp_path_factory.mktemp("report") / "report.html")
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
+
+
+def test_the_page_is_whole_and_has_every_section_in_order(page):
+    assert page.open == []
+    assert [s["id"] for s in page.of("section")] == ANCHORS
+    assert [link["href"] for link in page.of("a")] == [f"#{anchor}" for anchor in ANCHORS]
+
+
+def test_the_page_asks_for_nothing_from_elsewhere_and_runs_nothing(page, html):
+    sources = [attrs[key] for _, attrs in page.tags for key in ("src", "href") if key in attrs]
+    assert all(source.startswith(("data:", "#")) for source in sources)
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
+    assert "url(" not in html and "@import" not in html
+    assert "default-src 'none'" in page.of("meta")[2]["content"]
+
+
+@pytest.fixture(scope="module")
+def named_html(made_run, tmp_path_factory):
+    return made_run.write(tmp_path_factory.mktemp("named") / "report.html", clips=[CLIP])
+
+
+def test_names_from_the_data_are_text_and_nothing_else(page, named_html):
+    named = Page(named_html)
+    assert named.says(f"Clip {CLIP}: named in the config")
+    assert CLIP in named.of("audio")[0]["aria-label"]
+    assert not [image for image in named.of("img") if "onerror" in image]
+    assert page.says(COUNTRY)
+
+
+def test_a_template_escapes_what_every_kind_of_part_holds():
+    evil = "<script>alert(1)</script>"
+    grid = Grid([evil], [[evil, evil + " [" + evil]], evil)
+    parts = [Words(evil), Table(evil, [grid], [evil]), Story(evil, evil, evil, [])]
+    assert "<script" not in render(evil, [Section("x", evil, evil, parts)])
+
+
+def test_folders_of_who_ran_it_are_not_told(html):
+    assert FOLDER not in html and "/home/" not in html
+    assert "ffmpeg: …/ffmpeg" in html and "root: …/bursts" in html
+    assert "…/x.webm: no &lt;script&gt;" in html
+
+
+def test_every_stage_of_every_chosen_clip_can_be_heard(page):
+    audio = page.of("audio")
+    assert len(audio) == 5 * len(STAGES)
+    assert all(player["src"].startswith("data:audio/flac;base64,ZkxhQ") for player in audio)  # fLaC
+
+
+def test_every_picture_says_what_it_shows(page):
+    pictures = page.of("img")
+    assert len(pictures) == 5 * len(STAGES) + 12
+    assert all(len(picture["alt"]) > 20 for picture in pictures)
+    assert all(picture["src"].startswith(("data:image/svg+xml", "data:image/png")) for picture in pictures)
+
+
+def test_the_same_files_give_the_same_bytes(made_run, named_html, tmp_path):
+    assert made_run.write(tmp_path / "again.html", clips=[CLIP]) == named_html
+
+
+def test_the_scores_are_those_of_the_record(page, made_run):
+    record = json.loads(made_run.files.fusion.read_text())
+    assert page.says(f"{record['test']['fusion']['s_mtl']:.3f}")
+    best = record["selection"]["candidates"][0]
+    low, high = (best["intervals"]["s_mtl"][end] for end in ("low", "high"))
+    assert page.says(f"{best['cross_fitted_val']['s_mtl']:.3f} [{low:.3f}, {high:.3f}]")
+    runner_up = record["selection"]["runner_up"]
+    found = record["selection"]["differences"][runner_up]["s_mtl"]
+    word = "includes" if found["low"] <= 0 <= found["high"] else "excludes"
+    assert page.says(f"Against {runner_up}, the next best candidate") and page.says(
+        f"the interval {word} zero"
+    )
+
+
+def test_missing_benchmarks_are_said_and_the_others_shown(page):
+    assert page.says("Without benchmark files: quality.") and page.says("1 min 16 s")
+
+
+def test_without_benchmarks_strfs_and_histories_words_stand_there(tmp_path):
+    said = [
+        section.parts[0].text
+        for section in (
+            cost_section({"fusion": [tmp_path / "none.tsv"]}),
+            strf_section({}, 0),
+            training_section({}),
+        )
+    ]
+    assert said == [
+        "There are no benchmark files under results/benchmarks.",
+        "No system of this run has an STRF front end.",
+        "No system has a history of its training: there is nothing to draw.",
+    ]
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """A blind run whose Val has no label at all."""
+    root = tmp_path_factory.mktemp("bare")
+    run = MadeRun(root / "run", blind=True, unlabelled=("country", "age", "emotion"), fusions=("weighted",))
+    return Page(run.write(root / "r.html", clips=[CLIP]))
+
+
+def test_a_blind_test_and_tasks_without_labels_are_said(bare):
+    assert bare.says("Test is blind: the corpus has no test_labels.csv")
+    for words in (
+        "Age: no validation clip has a label",
+        "Country: no validation clip has a label",
+        "Emotion: no emotion has a CCC",
+        "Without S_MTL, a term being missing or not positive: weighted, organisers-raw, conformer-strf.",
+    ):
+        assert bare.says(words), words
+    assert [s["id"] for s in bare.of("section")] == ANCHORS
+
+
+def test_a_single_system_has_no_weights_to_show(made_run):
+    record = json.loads(made_run.files.fusion.read_text())
+    record["systems"] = {"organisers-raw": record["systems"]["organisers-raw"]}
+    (words,) = fusion_section(record | {"kind": "system"}).parts
+    assert "is organisers-raw alone" in words.text
+
+
+def test_tables_come_back_as_they_were_written(tmp_path):
+    evil = "a <b> & 'c' \"d\" ü"
+    grids = [Grid(["stage", evil], [["raw", "0.1 [0.0, 0.2]"], [evil, ""]], evil), Grid(["x"], [["y"]])]
+    for name, notes in (("one", ["both", evil]), ("two", ["both", "two only"])):
+        write_sheet(tmp_path, name, Sheet(evil, grids, notes, ["x"], [{"x": "1"}]))
+    table = read_table(tmp_path / "one.html")
+    assert table.title == evil and list(table.notes) == ["both", evil]
+    assert [(list(g.header), [list(r) for r in g.rows], g.caption) for g in table.grids] == [
+        (list(g.header), [list(r) for r in g.rows], g.caption) for g in grids
+    ]
+    shared, *own = tables_section([tmp_path / "one.html", tmp_path / "two.html"]).parts
+    assert shared.lines == ["both"] and [list(t.notes) for t in own] == [[evil], ["two only"]]
+
+
+def test_a_file_that_is_no_table_is_refused_by_name(tmp_path):
+    (tmp_path / "t.html").write_text("<p>nothing")
+    with pytest.raises(ValueError, match=r"t\.html"):
+        read_table(tmp_path / "t.html")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/home/bob/x.webm: broken", "…/x.webm: broken"),
+        ("see '/a/b c' and ~/d/e", "see '…/b c' and …/e"),
+        (r"C:\Users\bob\x.wav", "…/x.wav"),
+        ("results/fusion/a.csv, 92 / 92 / 92, n/a", "results/fusion/a.csv, 92 / 92 / 92, n/a"),
+    ],
+)
+def test_absolute_paths_lose_their_folders(text, expected):
+    assert without_folders(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/data/my bursts", "…/my bursts"),
+        ("~bob/x", "…/x"),
+        (r"D:\x\y", "…/y"),
+        ("corpora/demo", "corpora/demo"),
+    ],
+)
+def test_config_values_that_are_paths_lose_their_folders(text, expected):
+    assert bare_path(text) == expected
+
+
+def test_a_clip_that_the_corpus_does_not_have_is_refused(made_run, tmp_path):
+    from exvo.plan import Plan
+
+    config = made_run.config | {"corpus": {"root": str(made_run.root / "corpus"), "shards": 2, "limit": None}}
+    (made_run.root / "corpus/raw").mkdir(exist_ok=True)
+    Plan(config | {"report": {"clips": [CLIP]}})
+    with pytest.raises(CorpusError, match=r"report\.clips names nobody"):
+        Plan(config | {"report": {"clips": ["nobody"]}})
+
+
+def test_an_error_in_a_file_is_not_hidden(made_run, tmp_path):
+    rows = pq.read_table(made_run.files.quality).drop_columns(["raw_status"])
+    pq.write_table(rows, tmp_path / "q.parquet")
+    with pytest.raises(KeyError, match="raw_status"):
+        made_run.write(tmp_path / "r.html", quality=tmp_path / "q.parquet")
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_many_odd_clips_are_named_in_part_and_counted_in_full(made_run):
+    from exvo.report.page.quality import MAX_CLIPS_NAMED, quality_section
+
+    rows = pq.read_table(made_run.files.quality).to_pylist()
+    for row in rows:
+        row |= {"status": "truncated", "reason": "cut"}
+    table = quality_section(rows, STAGES, made_run.corpus.labels).parts[-1]
+    assert len(table.grids[0].rows) == MAX_CLIPS_NAMED
+    assert table.title.endswith("72 of 72") and table.notes[0].startswith(f"And {72 - MAX_CLIPS_NAMED} more")
+
+
+def test_a_corpus_without_broken_or_clipped_clips_says_so(made_run):
+    from exvo.report.page.quality import quality_section
+
+    rows = pq.read_table(made_run.files.quality).to_pylist()
+    rows = [row | {"status": "ok", "raw_clipping_rate": 0.0} for row in rows]
+    texts = [
+        p.text for p in quality_section(rows, STAGES, made_run.corpus.labels).parts if isinstance(p, Words)
+    ]
+    assert texts == ["Clipping: no clip has a clipped sample (raw 0 of 72).", "Broken or odd clips: none."]
+
+
+def test_labels_of_nobody_draw_nothing(made_run):
+    from exvo.predictions import read_predictions
+    from exvo.report.page.answers import answers_section
+
+    labels = made_run.corpus.labels.take(made_run.corpus.labels.split == "Val")
+    answers = read_predictions(made_run.files.val)
+    silent = replace(answers, age=np.full_like(answers.age, np.nan), country=answers.country * np.nan)
+    emotions = made_run.files.tables[0].with_name("emotions.csv")
+    submitted = re.search(r"^(\w+),Awe", emotions.read_text(), re.MULTILINE)[1]
+    parts = answers_section(labels, silent, submitted, emotions).parts
+    assert [p.text for p in parts[:2]] == [
+        "Age: the submission does not predict it.",
+        "Country: the submission does not predict it.",
+    ]
