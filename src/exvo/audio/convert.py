@@ -37,6 +37,8 @@ MEASURES = {
 _STREAM = re.compile(r"Stream #0:\d+.*?: Audio: (?P<codec>\w+).*?, (?P<rate>\d+) Hz, (?P<channels>[^,]+)")
 _LEVEL = re.compile(r"\[(?:error|fatal|panic)\] (?P<text>.+)")
 _STREAM_MISSING = "matches no streams"
+_OPENING = "Error opening input: "
+_SOURCE = "source"
 _FORMAT = re.compile(r"Input #0, (?P<names>[^ ]+), from ")
 # Formats that are lists of other files: a clip is in its own file, and no other file may be read for it.
 PLAYLISTS = frozenset({"concat", "dash", "hls", "imf"})
@@ -131,17 +133,20 @@ def decode_file(path: Path, config: ConvertConfig, binary: str) -> tuple[np.ndar
     OSError
         Where ffmpeg cannot be started, or the file not be read.
     """
-    # `file:` and an absolute path: no name can be read as an option or as another protocol.
-    source = ffmpeg.input(f"file:{path.absolute()}", protocol_whitelist="file")
-    # One sample more than the limit, so that a longer recording shows.
-    limit = config.max_seconds + 1 / SAMPLE_RATE
+    source = ffmpeg.input(_SOURCE, protocol_whitelist="file")
     # Left to itself, ffmpeg adds channels with weights of 0.71 when it works in floating point; limited to 1 in all,
     # the weights make a mean, and equal channels keep their level.
     resample = f"aresample=out_sample_rate={SAMPLE_RATE}:out_chlayout=mono:rematrix_maxval=1.0"
-    stream = source.output("pipe:1", map="0:a:0", t=limit, af=resample, f="f32le", acodec="pcm_f32le")
+    # One sample more than the limit, so that a longer recording shows. Samples are counted: a limit on time goes by
+    # time stamps, which need not start at 0.
+    cut = f"atrim=end_sample={round(config.max_seconds * SAMPLE_RATE) + 1}"
+    stream = source.output("pipe:1", map="0:a:0", af=f"{resample},{cut}", f="f32le", acodec="pcm_f32le")
     command = stream.global_args(
         "-nostdin", "-hide_banner", "-nostats", "-threads", "1", "-loglevel", "level+info"
     ).compile(cmd=binary)
+    # `file:` and an absolute path: no name can be read as an option or as another protocol. ffmpeg-python wants text
+    # that is UTF-8, which a name need not be.
+    command[command.index(_SOURCE)] = f"file:{path.absolute()}"
     output, log, code = run_limited(command, timeout_s=config.timeout_s, memory_mb=config.memory_mb)
     form = _FORMAT.search(log)
     if form and PLAYLISTS & set(form["names"].split(",")):
@@ -157,8 +162,11 @@ def decode_file(path: Path, config: ConvertConfig, binary: str) -> tuple[np.ndar
         }
     errors = _LEVEL.findall(log)
     complaint = errors[0] if errors else f"ffmpeg ended with code {code}" if code else ""
+    opening = [error.removeprefix(_OPENING) for error in errors if error.startswith(_OPENING)]
     if any(_STREAM_MISSING in error for error in errors):
         complaint = "no audio stream"
+    elif opening:
+        complaint = opening[0] if errors[0].startswith(_OPENING) else f"{opening[0]} ({errors[0]})"
     # A process that was cut off can end within a sample.
     whole = len(output) - len(output) % 4
     return (
@@ -205,6 +213,8 @@ def convert_clip(
             return Clip(clip_id, None, store.MISSING, f"{where}: the file is gone, or a link to nothing")
         if not resolved.is_file():
             return Clip(clip_id, None, store.UNREADABLE, f"{where}: not a regular file")
+        if not path.stat().st_size:
+            return Clip(clip_id, None, store.EMPTY, f"{where}: the file is empty")
         path.open("rb").close()
     except OSError as error:
         return Clip(clip_id, None, store.UNREADABLE, f"{where}: cannot be opened ({error.strerror})")
