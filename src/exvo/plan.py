@@ -14,6 +14,7 @@ from exvo.corpus.labels import SPLITS
 from exvo.corpus.shards import ClipFile, clips_digest, scan_files, shard_clips
 from exvo.corpus.table import TABLE, TEST_TABLE, Corpus, CorpusError, read_corpus
 from exvo.digest import canonical_json, code_digest, digest
+from exvo.metrics import labelled
 from exvo.systems import (
     SOURCE_FOLDER,
     SPEEDS,
@@ -162,11 +163,19 @@ class Plan:
         value = {"stages": self.used_stages(), "limit": self.config["corpus"]["limit"], "clips": clips}
         return canonical_json({**value, "code": code_digest(*modules)})
 
+    def check(self, name: str) -> str:
+        """Return the file that says that enough of the recordings of a system can be read."""
+        return f"results/quality/check_{stage_path(self.systems[name].stage)[0]}.json"
+
+    def check_spec(self, *modules: str) -> str:
+        """Return, as JSON text, how many clips may be without audio."""
+        limit = self.config["corpus"]["max_bad_fraction"]
+        return canonical_json({"max_bad_fraction": limit, "code": code_digest(*modules)})
+
     def outcome_spec(self, *modules: str) -> str:
         """Return, as JSON text, what the last rule combines and compares."""
-        name = self.config["submission"]
         value = {
-            "fusion": {"name": name, **self.config["fusions"][name], "systems": self.fused_systems()},
+            "fusion": self.fusion(),
             "tables": self.tables(),
             "systems": {name: self.systems[name].spec() for name in self.compared_systems()},
             "seeds": self.seeds(),
@@ -191,6 +200,31 @@ class Plan:
         if not left:
             raise CorpusError(f"config: the corpus allows none of the systems of the fusion {name}")
         return left
+
+    def fusion(self) -> dict[str, object]:
+        """Return the fusion that the config submits, with those of its systems that the corpus allows.
+
+        Raises
+        ------
+        CorpusError
+            As `fused_systems` does, and where emotion would come from a system that does not predict it.
+        """
+        systems, name = self.fused_systems(), self.config["submission"]
+        fusion = {"name": name, **self.config["fusions"][name], "systems": systems}
+        if fusion["rule"] == "paper":
+            key = f"fusions.{name}.emotion_from"
+            named = fusion["emotion_from"]
+            # A system that the corpus does not allow is left out here too; the rule then takes the first one.
+            fusion["emotion_from"] = named if named in self.systems else None
+            if named is not None and named not in self.config["fusions"][name]["systems"]:
+                raise CorpusError(f"config: {key} names {named}, which is not in fusions.{name}.systems")
+            source = fusion["emotion_from"] or systems[0]
+            if "emotion" not in self.systems[source].tasks:
+                raise CorpusError(
+                    f"config: emotion would come from {source}, which does not predict it; set {key} to a system of"
+                    f" fusions.{name}.systems that does"
+                )
+        return fusion
 
     def tables(self) -> dict[str, dict[str, str]]:
         """Return, by table, the system of each row, as far as the corpus allows them; empty tables are left out."""
@@ -261,16 +295,23 @@ class Plan:
         return tuple(possible)
 
     def _possible_systems(self) -> dict[str, System]:
+        train = self.corpus.labels.take(self.corpus.labels.split == "Train")
+        if not len(train):
+            raise CorpusError(f"{self.table}: no clip of the split Train, so there is nothing to learn from")
         systems = {}
         for name, system in configured_systems(self.config).items():
-            if system.stage in self.stages:
-                systems[name] = system
-            else:
+            if system.stage not in self.stages:
                 self.notices.append(
                     f"system {name} is left out: the corpus cannot have the stage {system.stage}"
                 )
+            elif not any(labelled(train, task).any() for task in system.tasks):
+                tasks = " or ".join(system.tasks)
+                self.notices.append(f"system {name} is left out: no Train clip has a label of {tasks}")
+            else:
+                systems[name] = system
         if not systems:
             raise CorpusError(
-                "config: no system is left to train; name one under `systems` for a stage of the corpus"
+                f"no system is left to train: {'; '.join(self.notices)}. Name one under `systems` of the config for a"
+                f" stage and a label of the corpus, or mend {self.table}"
             )
         return systems

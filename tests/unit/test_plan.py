@@ -165,3 +165,62 @@ def test_clips_name_the_files_of_a_shard(config, tmp_path):
     for shard in plan.shard_names():
         named |= json.loads(plan.clips("raw", shard))["files"]
     assert named["02"] == "02.webm" and named["03"] is None and len(named) == 12
+
+
+def edit_labels(root, change):
+    lines = (root / "data_info.csv").read_text().splitlines()
+    rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
+    for row in rows:
+        change(row)
+    table = [lines[0], *(",".join(row.values()) for row in rows)]
+    (root / "data_info.csv").write_text("\n".join(table) + "\n")
+
+
+def test_a_system_whose_tasks_have_no_train_label_is_left_out_with_a_notice(config, tmp_path):
+    def no_age_on_train(row):
+        row["Age"] = "" if row["Split"] == "Train" else row["Age"]
+
+    edit_labels(tmp_path, no_age_on_train)
+    plan = Plan(config)
+    assert "conformer-logmel-age" not in plan.systems and "organisers-raw" in plan.systems
+    assert "system conformer-logmel-age is left out: no Train clip has a label of age" in plan.notices
+    assert "age only" not in plan.tables()["table2"]
+    assert "conformer-logmel-age" not in plan.compared_systems()
+
+
+def test_a_corpus_without_any_label_says_what_is_missing(config, tmp_path):
+    edit_labels(tmp_path, lambda row: row.update(dict.fromkeys(("Age", "Country", *EMOTIONS), "")))
+    with pytest.raises(CorpusError, match=r"no system is left.*no Train clip has a label.*data_info\.csv"):
+        Plan(config)
+
+
+def test_a_corpus_without_train_is_refused(config, tmp_path):
+    edit_labels(tmp_path, lambda row: row.update(Split="Test", Subject_ID=""))
+    with pytest.raises(CorpusError, match=r"data_info\.csv: no clip of the split Train"):
+        Plan(config)
+
+
+def test_emotion_of_the_papers_fusion_comes_from_a_system_that_predicts_it(config):
+    fusion = {"systems": ["conformer-logmel-age", "organisers-raw"], "rule": "paper"}
+    config["fusions"]["all"].update(fusion)
+    with pytest.raises(CorpusError, match=r"conformer-logmel-age.*fusions\.all\.emotion_from"):
+        Plan(config).fusion()
+    config["fusions"]["all"]["emotion_from"] = "organisers-raw"
+    assert Plan(config).fusion()["emotion_from"] == "organisers-raw"
+    config["fusions"]["all"]["emotion_from"] = "organisers-dc"
+    with pytest.raises(CorpusError, match=r"organisers-dc, which is not in fusions\.all\.systems"):
+        Plan(config).fusion()
+
+
+def test_a_source_of_emotion_that_the_corpus_cannot_have_gives_way_to_the_first(config):
+    fusion = {"systems": ["organisers-baseline", "organisers-raw"], "rule": "paper"}
+    config["fusions"]["all"].update(fusion, emotion_from="organisers-baseline")
+    assert Plan(config).fusion()["emotion_from"] is None
+    assert Plan(config).fused_systems() == ["organisers-raw"]
+
+
+def test_the_check_of_a_system_is_of_the_recordings_it_comes_from(config, tmp_path):
+    (tmp_path / "wav").mkdir()
+    plan = Plan(config)
+    assert plan.check("organisers-vad") == plan.check("organisers-raw") == "results/quality/check_raw.json"
+    assert plan.check("organisers-baseline") == "results/quality/check_baseline.json"

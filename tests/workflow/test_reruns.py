@@ -40,9 +40,14 @@ def conformers(seeds=(0,)):
     return {f"Training conformer-{name}, seed {seed}" for name in names for seed in seeds}
 
 
+def check(*stages):
+    return {f"Counting clips without audio ({stage})" for stage in stages if stage in ("baseline", "raw")}
+
+
 def after_audio(*stages, shards=SHARDS):
     """All that follows when the audio of some stages is made again; the Conformers read raw."""
-    jobs = audio(*stages, shards=shards) | compare(*stages, shards=shards) | train(*stages) | QUALITY | FUSE
+    jobs = audio(*stages, shards=shards) | check(*stages) | compare(*stages, shards=shards) | train(*stages)
+    jobs |= QUALITY | FUSE
     return jobs | logmel(shards) | conformers() if "raw" in stages else jobs
 
 
@@ -88,6 +93,7 @@ def test_nothing_changed_nothing_runs(workflow):
     ("section", "key", "value", "expected"),
     [
         ("audio.convert", "max_seconds", 50, EVERYTHING),
+        ("corpus", "max_bad_fraction", 0.2, check(*STAGES) | TRAINING | FUSE),
         ("audio.highpass", "peak_dbfs", -2, after_audio("dc", "denoised", "vad")),
         ("audio.denoise", "alpha", 0.97, after_audio("denoised", "vad")),
         ("audio.vad", "threshold", 0.2, after_audio("vad")),

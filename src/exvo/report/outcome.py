@@ -18,6 +18,7 @@ from exvo.predictions import align, read_predictions
 from exvo.report.systems_table import TABLES, table_rows, write_table
 from exvo.scoring.fusion import Fusion, FusionConfig, Run, fuse
 from exvo.scoring.submission import write_submission
+from exvo.systems import SOURCE_FOLDER
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,17 @@ def _test_scores(corpus: Corpus, fused: Fusion, runs: Mapping[str, Sequence[Run]
 
 
 def _without_audio(quality: str | Path, test_ids: set[str]) -> list[dict[str, str]]:
-    """List the Test clips that were predicted without audio, each with its reason."""
-    rows = pq.read_table(quality, columns=["clip_id", "status", "reason"]).to_pylist()
-    return [row for row in rows if row["clip_id"] in test_ids and row["status"] in WITHOUT_AUDIO]
+    """List the Test clips without audio, with the stage that lacks it: its systems predict them as the Train prior."""
+    table = pq.read_table(quality)
+    stages = [stage for stage in SOURCE_FOLDER if f"{stage}_status" in table.column_names]
+    return [
+        {
+            "clip_id": row["clip_id"],
+            "stage": stage,
+            "status": row[f"{stage}_status"],
+            "reason": row[f"{stage}_reason"],
+        }
+        for row in table.to_pylist()
+        for stage in stages
+        if row["clip_id"] in test_ids and row[f"{stage}_status"] in WITHOUT_AUDIO
+    ]
