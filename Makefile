@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 CORES ?= all
 DEMO := corpora/demo
 
-.PHONY: demo test lint format bench clean lock
+.PHONY: demo test test-fuzz test-faults lint format bench clean lock
 
 demo: $(READY)
 	@$(BIN)/exvo demo $(DEMO)
@@ -21,6 +21,14 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest -n $$(nproc) --dist loadgroup
+
+# 2,000 corruptions of recordings and 2,000 of the label table: minutes.
+test-fuzz: $(READY)
+	EXVO_FUZZ=2000 $(BIN)/pytest -n $$(nproc) tests/robustness/test_fuzz.py
+
+# 33 kills over all rules: a quarter of an hour.
+test-faults: $(READY)
+	EXVO_KILLS=33 $(BIN)/pytest -p no:xdist tests/robustness/test_faults.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
