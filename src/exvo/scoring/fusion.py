@@ -139,13 +139,17 @@ def fuse(
         val[name] = _mean_of_seeds(name, [align(run.val, val_labels.clip_id) for run in runs[name]], codes)
         test[name] = _mean_of_seeds(name, [align(run.test, test_clip_ids) for run in runs[name]], codes)
         for task in TASKS:
-            if len(test[name]) and _does(val[name], task) != _does(test[name], task):
+            both = len(val[name]) and len(test[name])
+            if both and _does(val[name], task) != _does(test[name], task):
                 raise ValueError(f"system {name!r} predicts {task} for one of Val and Test only")
 
     tasks: dict[str, dict[str, Any]] = {}
     notes: list[str] = []
+    # A corpus may have no Val clips: what a system does then shows on Test.
+    shown = val if len(val_labels) else test
     for task in TASKS:
-        tasks[task], task_notes = _weigh(config, task, val, val_labels)
+        doing = [i for i, system in enumerate(shown.values()) if _does(system, task)]
+        tasks[task], task_notes = _weigh(config, task, doing, val, val_labels)
         notes += task_notes
     weights = {task: tasks[task]["weights"] for task in TASKS}
     fused_val = _combine(list(val.values()), weights)
@@ -184,7 +188,8 @@ def _mean_of_seeds(name: str, seeds: list[Predictions], codes: tuple[int, ...]) 
                 f"{codes}: train it again on this corpus"
             )
         for task in TASKS:
-            there = np.isfinite(getattr(predictions, task)).reshape(len(predictions), -1).all(axis=1)
+            values = getattr(predictions, task)
+            there = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
             if there.any() and not there.all():
                 raise ValueError(
                     f"system {name!r} has no {task} for {(~there).sum()} of {len(there)} clips, "
@@ -195,10 +200,12 @@ def _mean_of_seeds(name: str, seeds: list[Predictions], codes: tuple[int, ...]) 
 
 
 def _weigh(
-    config: FusionConfig, task: str, val: dict[str, Predictions], labels: Labels
+    config: FusionConfig, task: str, doing: list[int], val: dict[str, Predictions], labels: Labels
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the weights of a task, one per system of the config, how they were chosen, and notes."""
-    doing = [i for i, system in enumerate(val.values()) if _does(system, task)]
+    """Return the weights of a task, one per system of the config, how they were chosen, and notes.
+
+    ``doing`` are the places of the systems that do the task.
+    """
     notes = []
     record = {"metric": METRICS[task], "weights": [0.0] * len(val), "chosen_by": "none", "n_candidates": 0}
     if not doing:
@@ -214,7 +221,7 @@ def _weigh(
     equal = np.full(len(doing), 1 / len(doing))
     if config.rule == "paper" and task == "emotion":
         source = config.emotion_from or config.systems[0]
-        if not _does(val[source], "emotion"):
+        if config.systems.index(source) not in doing:
             raise ValueError(
                 f"fusion {config.name!r}: emotion_from names {source!r}, which predicts no emotion"
             )
