@@ -7,7 +7,7 @@ CORES ?= all
 DEMO := corpora/demo
 REPORT := results/report/report.html
 
-.PHONY: demo report test test-browser lint format bench clean lock
+.PHONY: demo report test test-browser test-fuzz test-faults lint format bench clean lock
 
 demo: $(READY)
 	@$(BIN)/exvo demo $(DEMO)
@@ -34,6 +34,14 @@ test-browser: $(READY)
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 		{ echo "This needs Chromium and its driver; on Debian: apt-get install chromium chromium-driver"; exit 1; }
 	EXVO_SCREENSHOTS=results/screenshots $(BIN)/pytest tests/browser
+
+# 2,000 corruptions of recordings and 2,000 of the label table: minutes.
+test-fuzz: $(READY)
+	EXVO_FUZZ=2000 $(BIN)/pytest -n $$(nproc) tests/robustness/test_fuzz.py
+
+# 33 kills over all rules: a quarter of an hour.
+test-faults: $(READY)
+	EXVO_KILLS=33 $(BIN)/pytest -p no:xdist tests/robustness/test_faults.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -13,8 +13,11 @@ from pathlib import Path
 
 
 def canonical_json(value: object) -> str:
-    """Return the JSON text of ``value`` with sorted keys, so that equal values have equal texts."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """Return the JSON text of ``value`` with sorted keys, so that equal values have equal texts.
+
+    ASCII throughout: a file's name need not be UTF-8, and Snakemake writes down what it is given.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def digest(parts: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from exvo.corpus.labels import SPLITS
 from exvo.corpus.shards import ClipFile, clips_digest, scan_files, shard_clips
 from exvo.corpus.table import TABLE, TEST_TABLE, Corpus, CorpusError, read_corpus
 from exvo.digest import canonical_json, code_digest, digest
+from exvo.metrics import labelled
 from exvo.models.hubert_files import weights_digest, weights_files
 from exvo.systems import (
     SOURCE_FOLDER,
@@ -203,6 +204,15 @@ class Plan:
         value = {"stages": self.used_stages(), "limit": self.config["corpus"]["limit"], "clips": clips}
         return canonical_json({**value, "code": code_digest(*modules)})
 
+    def check(self, name: str) -> str:
+        """Return the file that says that enough of the recordings of a system can be read."""
+        return f"results/quality/check_{stage_path(self.systems[name].stage)[0]}.json"
+
+    def check_spec(self, *modules: str) -> str:
+        """Return, as JSON text, how many clips may be without audio."""
+        limit = self.config["corpus"]["max_bad_fraction"]
+        return canonical_json({"max_bad_fraction": limit, "code": code_digest(*modules)})
+
     def outcome_spec(self, *modules: str) -> str:
         """Return, as JSON text, what the last rule combines and compares."""
         value = {
@@ -313,17 +323,24 @@ class Plan:
         return tuple(possible)
 
     def _possible_systems(self) -> dict[str, System]:
+        train = self.corpus.labels.take(self.corpus.labels.split == "Train")
+        if not len(train):
+            raise CorpusError(f"{self.table}: no clip of the split Train, so there is nothing to learn from")
         systems = {}
         for name, system in configured_systems(self.config).items():
-            if system.stage in self.stages:
-                systems[name] = system
-            else:
+            if system.stage not in self.stages:
                 self.notices.append(
                     f"system {name} is left out: the corpus cannot have the stage {system.stage}"
                 )
+            elif not any(labelled(train, task).any() for task in system.tasks):
+                tasks = " or ".join(system.tasks)
+                self.notices.append(f"system {name} is left out: no Train clip has a label of {tasks}")
+            else:
+                systems[name] = system
         if not systems:
             raise CorpusError(
-                "config: no system is left to train; name one under `systems` for a stage of the corpus"
+                f"no system is left to train: {'; '.join(self.notices)}. Name one under `systems` of the config for a"
+                f" stage and a label of the corpus, or mend {self.table}"
             )
         return systems
 
@@ -345,6 +362,12 @@ class Plan:
                 raise CorpusError(f"config: {where}.emotion_from names {source}, which is not in its systems")
             left = self.available(entry["systems"], f"{where}.systems")
             if left and source in (None, *left):
+                giving = source or left[0]
+                if entry.get("rule") == "paper" and "emotion" not in self.systems[giving].tasks:
+                    raise CorpusError(
+                        f"config: emotion would come from {giving}, which does not predict it; set"
+                        f" {where}.emotion_from to a system of {where}.systems that does"
+                    )
                 fusions[name] = {**entry, "systems": left}
                 continue
             why = "none of its systems" if not left else f"not {source}, which gives its emotion"

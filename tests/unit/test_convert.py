@@ -98,7 +98,13 @@ def test_a_clip_without_a_file_is_missing(corpus):
     assert (clip.audio, clip.status, clip.reason) == (None, store.MISSING, "no file raw/x.*")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello, I am no recording\n" * 50, bytes(range(256)) * 40])
+def test_an_empty_file_is_empty(corpus):
+    (corpus / "a.webm").write_bytes(b"")
+    clip = convert(corpus, "a.webm")
+    assert (clip.audio, clip.status, clip.reason) == (None, store.EMPTY, "raw/a.webm: the file is empty")
+
+
+@pytest.mark.parametrize("content", [b"hello, I am no recording\n" * 50, bytes(range(256)) * 40])
 def test_what_is_no_recording_is_unreadable_with_a_reason(corpus, content):
     (corpus / "a.webm").write_bytes(content)
     clip = convert(corpus, "a.webm")

@@ -82,3 +82,9 @@ def test_comments_and_docstrings_do_not_count_and_code_does(tmp_path):
 def test_modules_that_are_not_there_are_an_error():
     with pytest.raises(ModuleNotFoundError):
         code_digest("exvo.nothing")
+
+
+def test_canonical_json_can_be_written_in_utf8_whatever_a_file_is_called():
+    name = b"00001.\xff".decode("utf-8", "surrogateescape")
+    text = canonical_json({"file": name})
+    assert json.loads(text.encode("utf-8").decode("utf-8")) == {"file": name}

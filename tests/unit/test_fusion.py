@@ -168,6 +168,26 @@ def test_a_task_without_val_labels_gets_equal_weights_and_a_note():
     json.dumps(description, allow_nan=False)
 
 
+def test_without_val_clips_what_systems_do_on_test_is_averaged():
+    labels = make_labels().take(np.zeros(N, dtype=bool))
+
+    def test_alone(run):
+        values = {task: getattr(run.val, task)[:0] for task in ("age", "country", "emotion")}
+        return Run(replace(run.val, clip_id=run.val.clip_id[:0], **values), run.test)
+
+    runs = [make_run(make_labels(), seed) for seed in range(2)]
+    given = {"a": [test_alone(runs[0])], "b": [test_alone(only(runs[1], "age"))]}
+    fusion = fuse(FusionConfig("f", ("a", "b")), given, labels, TEST_IDS)
+    np.testing.assert_allclose(fusion.test.age, (runs[0].test.age + runs[1].test.age) / 2)
+    np.testing.assert_array_equal(fusion.test.emotion, runs[0].test.emotion)
+    np.testing.assert_array_equal(fusion.test.country, runs[0].test.country)
+    tasks = fusion.description["tasks"]
+    assert tasks["age"]["chosen_by"] == "no labels" and tasks["age"]["weights"] == {"a": 0.5, "b": 0.5}
+    assert tasks["age"]["val_score"] is None and fusion.description["n_val_clips"] == 0
+    none = {name: [Run(seeds[0].val, seeds[0].val)] for name, seeds in given.items()}
+    assert len(fuse(FusionConfig("f", ("a", "b")), none, labels, []).test) == 0
+
+
 def test_labels_that_do_not_vary_choose_nothing():
     labels = replace(make_labels(), emotion=np.ones((N, 10)))
     runs = {"a": [make_run(make_labels(), 1)], "b": [make_run(make_labels(), 2)]}

@@ -233,3 +233,55 @@ def test_embeddings_follow_the_weights(config, tmp_path):
     assert json.loads(first)["config"] == options
     (tmp_path / "model.pt").write_bytes(b"two")
     assert plan.hubert_spec("exvo.models.hubert_features") != first
+
+
+def edit_labels(root, change):
+    lines = (root / "data_info.csv").read_text().splitlines()
+    rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
+    for row in rows:
+        change(row)
+    table = [lines[0], *(",".join(row.values()) for row in rows)]
+    (root / "data_info.csv").write_text("\n".join(table) + "\n")
+
+
+def test_a_system_whose_tasks_have_no_train_label_is_left_out_with_a_notice(config, tmp_path):
+    def no_age_on_train(row):
+        row["Age"] = "" if row["Split"] == "Train" else row["Age"]
+
+    edit_labels(tmp_path, no_age_on_train)
+    plan = Plan(config)
+    assert "burst-hubert-tiny-age" not in plan.systems and "organisers-raw" in plan.systems
+    assert "system burst-hubert-tiny-age is left out: no Train clip has a label of age" in plan.notices
+    assert "age only" not in plan.tables()["table2"]
+    assert "burst-hubert-tiny-age" not in plan.compared_systems()
+
+
+def test_a_corpus_without_any_label_says_what_is_missing(config, tmp_path):
+    edit_labels(tmp_path, lambda row: row.update(dict.fromkeys(("Age", "Country", *EMOTIONS), "")))
+    with pytest.raises(CorpusError, match=r"no system is left.*no Train clip has a label.*data_info\.csv"):
+        Plan(config)
+
+
+def test_a_corpus_without_train_is_refused(config, tmp_path):
+    edit_labels(tmp_path, lambda row: row.update(Split="Test", Subject_ID=""))
+    with pytest.raises(CorpusError, match=r"data_info\.csv: no clip of the split Train"):
+        Plan(config)
+
+
+def test_emotion_of_the_papers_fusion_comes_from_a_system_that_predicts_it(config):
+    fusion = {"systems": ["burst-hubert-tiny-age", "organisers-raw"], "rule": "paper"}
+    config["fusions"]["paper"].update(fusion)
+    with pytest.raises(CorpusError, match=r"burst-hubert-tiny-age.*fusions\.paper\.emotion_from"):
+        Plan(config)
+    config["fusions"]["paper"]["emotion_from"] = "organisers-raw"
+    assert Plan(config).fusions["paper"]["emotion_from"] == "organisers-raw"
+    config["fusions"]["paper"]["emotion_from"] = "organisers-dc"
+    with pytest.raises(CorpusError, match=r"names organisers-dc, which is not in its systems"):
+        Plan(config)
+
+
+def test_the_check_of_a_system_is_of_the_recordings_it_comes_from(config, tmp_path):
+    (tmp_path / "wav").mkdir()
+    plan = Plan(config)
+    assert plan.check("organisers-vad") == plan.check("organisers-raw") == "results/quality/check_raw.json"
+    assert plan.check("organisers-baseline") == "results/quality/check_baseline.json"

@@ -136,6 +136,12 @@ def change(position, **values):
         (change(0, Age="old"), ["Age must be a number or empty", "line 2: 'old'"]),
         (change(0, Age="inf"), ["Age must be a number or empty"]),
         (change(0, Age="0"), ["Age must lie between 0 and 130"]),
+        (change(0, File_ID="[a/../../b]"), ["plain file name", "line 2: '[a/../../b]'"]),
+        (change(0, Country="1e20"), ["Country must be a whole number", "line 2: '1e20'"]),
+        (change(1, Country="abc", Country_string=""), ["Country must be a whole number", "line 3: 'abc'"]),
+        (change(1, Country="", Country_string="Chile"), ["one in another row", "line 3: 'Chile'"]),
+        (change(2, Subject_ID="b\nc"), ["Subject_ID goes on over the end of a line", "line 4"]),
+        (change(1, File_ID="[x\n[00003],Val]"), ["File_ID goes on over the end of a line", "line 3"]),
     ],
 )
 def test_a_wrong_row_is_named(write, rows, words):
@@ -172,6 +178,36 @@ def test_a_table_that_is_none_is_refused(tmp_path, text, word):
     (tmp_path / "data_info.csv").write_text(text)
     with pytest.raises(CorpusError, match=word):
         read_corpus(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (b"\n\nFile_ID,Split\nx,Train\n", "its first line is"),
+        ("File_ID,Split\nx,Train\n".encode("utf-16"), "UTF-8"),
+        (b"File_ID,Split,\xc4ge\nx,Train,3\n", "line 1 is not UTF-8"),
+        (b"File_ID,Split,Subject_ID\nx,Train,\xe4\n", "UTF-8"),
+        (b'File_ID,Split\nx,"Train\ny,Train\nz,Train\n', "line 2"),
+        (b'"' + b"x" * 200_000 + b'",Split\nx,Train\n', "line 1 cannot be read"),
+    ],
+)
+def test_bytes_that_are_no_table_are_refused_in_words(tmp_path, data, word):
+    (tmp_path / "data_info.csv").write_bytes(data)
+    with pytest.raises(CorpusError, match=word) as error:
+        read_corpus(tmp_path)
+    assert str(tmp_path / "data_info.csv") in str(error.value)
+
+
+def test_a_clip_may_be_called_by_two_lines(write):
+    corpus = read_corpus(write(change(0, File_ID="[a\nb]")))
+    assert corpus.labels.clip_id[0] == "a\nb" and len(corpus.labels) == 4
+
+
+def test_a_column_that_means_nothing_is_told(write):
+    rows = [{**row, "Agee": "30"} for row in with_emotions(ROWS)]
+    assert read_corpus(write(rows)).notices == (
+        "columns of data_info.csv that mean nothing here are left out: 'Agee'",
+    )
 
 
 def test_a_missing_table_says_how_to_make_one(tmp_path):

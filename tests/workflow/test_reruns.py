@@ -58,12 +58,17 @@ ON_RAW, ON_DENOISED = ("", "-emotion", "-age", "-country"), ("-denoised", "-spee
 DENOISED = ("denoised", "denoised@0.9", "denoised@1.1")
 
 
+def check(*stages):
+    return {f"Counting clips without audio ({stage})" for stage in stages if stage in ("baseline", "raw")}
+
+
 def after_audio(*stages, shards=SHARDS):
     """All that follows when the audio of some stages is made again.
 
     The Conformers read raw, the decoders of HuBERT embeddings raw and denoised.
     """
-    jobs = audio(*stages, shards=shards) | compare(*stages, shards=shards) | train(*stages) | QUALITY | FUSE
+    jobs = audio(*stages, shards=shards) | check(*stages) | compare(*stages, shards=shards) | train(*stages)
+    jobs |= QUALITY | FUSE
     if "raw" in stages:
         jobs |= logmel(shards) | conformers() | embeddings("raw", shards=shards) | decoders(*ON_RAW)
     if "denoised" in stages:
@@ -150,6 +155,7 @@ def test_a_label_reaches_the_report(workflow):
     ("section", "key", "value", "expected"),
     [
         ("audio.convert", "max_seconds", 50, EVERYTHING),
+        ("corpus", "max_bad_fraction", 0.2, check(*STAGES) | TRAINING | FUSE),
         ("audio.highpass", "peak_dbfs", -2, after_audio("dc", "denoised", "vad")),
         ("audio.denoise", "alpha", 0.97, after_audio("denoised", "vad")),
         ("audio.vad", "threshold", 0.2, after_audio("vad")),

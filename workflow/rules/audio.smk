@@ -10,6 +10,7 @@ rule convert_clips:
         "results/benchmarks/audio/{stage}/{shard}.tsv"
     wildcard_constraints:
         stage="raw|baseline",
+    priority: 1
     conda:
         "../../envs/exvo.yaml"
     threads: 2
@@ -23,6 +24,34 @@ rule convert_clips:
         "Decoding shard {wildcards.shard} ({wildcards.stage})"
     script:
         "../scripts/convert_clips.py"
+
+
+rule check_clips:
+    """Stop before training where more clips are without audio than corpus.max_bad_fraction allows."""
+    input:
+        audio=shards("results/audio/{{stage}}/{shard}.parquet"),
+    output:
+        check="results/quality/check_{stage}.json",
+    log:
+        "results/logs/quality/check_{stage}.log",
+    benchmark:
+        "results/benchmarks/quality/check_{stage}.tsv"
+    wildcard_constraints:
+        stage="raw|baseline",
+    # With the decoding before everything else: a run that has to stop should not extract features first.
+    priority: 1
+    conda:
+        "../../envs/exvo.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        spec=PLAN.check_spec("exvo.audio.bad_fraction"),
+    message:
+        "Counting clips without audio ({wildcards.stage})"
+    script:
+        "../scripts/check_clips.py"
 
 
 rule filter_clips:

@@ -1,7 +1,7 @@
 """Decode the recordings of a corpus to 16 kHz mono: the stages ``raw`` (from ``raw/``) and ``baseline`` (``wav/``).
 
-One ffmpeg process a clip, several at a time: a broken recording costs nobody but itself, and the limit on time
-holds for it alone.
+One ffmpeg process a clip, several at a time: a broken recording costs nobody but itself, and the limits on time
+and memory hold for it alone.
 """
 
 import re
@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from exvo.audio import store
+from exvo.audio.limited import run_limited
 from exvo.audio.store import SAMPLE_RATE, Clip
 
 # A sample this close to full scale counts as clipped.
@@ -36,6 +37,11 @@ MEASURES = {
 _STREAM = re.compile(r"Stream #0:\d+.*?: Audio: (?P<codec>\w+).*?, (?P<rate>\d+) Hz, (?P<channels>[^,]+)")
 _LEVEL = re.compile(r"\[(?:error|fatal|panic)\] (?P<text>.+)")
 _STREAM_MISSING = "matches no streams"
+_OPENING = "Error opening input: "
+_SOURCE = "source"
+_FORMAT = re.compile(r"Input #0, (?P<names>[^ ]+), from ")
+# Formats that are lists of other files: a clip is in its own file, and no other file may be read for it.
+PLAYLISTS = frozenset({"concat", "dash", "hls", "imf"})
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,15 @@ class ConvertConfig:
         ``bundled`` (the binary of imageio-ffmpeg), ``system`` (the first on PATH) or the path of a binary.
     timeout_s : float
         A clip that takes longer is given up, in seconds.
+    memory_mb : float
+        What decoding a clip may take, in MB of address space; a clip that needs more is unreadable. Holds on Linux.
     max_seconds : float
         Longer recordings are cut there, in seconds, and flagged.
     """
 
     ffmpeg: str = "bundled"
     timeout_s: float = 30.0
+    memory_mb: float = 1000.0
     max_seconds: float = 60.0
 
 
@@ -121,22 +130,27 @@ def decode_file(path: Path, config: ConvertConfig, binary: str) -> tuple[np.ndar
     ------
     subprocess.TimeoutExpired
         After ``config.timeout_s`` seconds.
+    OSError
+        Where ffmpeg cannot be started, or the file not be read.
     """
-    # `file:` and an absolute path: no name can be read as an option or as another protocol.
-    source = ffmpeg.input(f"file:{path.absolute()}", protocol_whitelist="file")
-    # One sample more than the limit, so that a longer recording shows.
-    limit = config.max_seconds + 1 / SAMPLE_RATE
+    source = ffmpeg.input(_SOURCE, protocol_whitelist="file")
     # Left to itself, ffmpeg adds channels with weights of 0.71 when it works in floating point; limited to 1 in all,
     # the weights make a mean, and equal channels keep their level.
     resample = f"aresample=out_sample_rate={SAMPLE_RATE}:out_chlayout=mono:rematrix_maxval=1.0"
-    stream = source.output("pipe:1", map="0:a:0", t=limit, af=resample, f="f32le", acodec="pcm_f32le")
+    # One sample more than the limit, so that a longer recording shows. Samples are counted: a limit on time goes by
+    # time stamps, which need not start at 0.
+    cut = f"atrim=end_sample={round(config.max_seconds * SAMPLE_RATE) + 1}"
+    stream = source.output("pipe:1", map="0:a:0", af=f"{resample},{cut}", f="f32le", acodec="pcm_f32le")
     command = stream.global_args(
         "-nostdin", "-hide_banner", "-nostats", "-threads", "1", "-loglevel", "level+info"
     ).compile(cmd=binary)
-    run = subprocess.run(
-        command, capture_output=True, stdin=subprocess.DEVNULL, timeout=config.timeout_s, check=False
-    )
-    log = run.stderr.decode("utf-8", "replace")
+    # `file:` and an absolute path: no name can be read as an option or as another protocol. ffmpeg-python wants text
+    # that is UTF-8, which a name need not be.
+    command[command.index(_SOURCE)] = f"file:{path.absolute()}"
+    output, log, code = run_limited(command, timeout_s=config.timeout_s, memory_mb=config.memory_mb)
+    form = _FORMAT.search(log)
+    if form and PLAYLISTS & set(form["names"].split(",")):
+        return np.empty(0, np.float32), {}, f"a list of other files ({form['names']}), not a recording"
     found = _STREAM.search(log)
     measured: dict[str, object] = {}
     if found:
@@ -147,13 +161,16 @@ def decode_file(path: Path, config: ConvertConfig, binary: str) -> tuple[np.ndar
             "source_channels": found["channels"],
         }
     errors = _LEVEL.findall(log)
-    complaint = errors[0] if errors else f"ffmpeg ended with code {run.returncode}" if run.returncode else ""
+    complaint = errors[0] if errors else f"ffmpeg ended with code {code}" if code else ""
+    opening = [error.removeprefix(_OPENING) for error in errors if error.startswith(_OPENING)]
     if any(_STREAM_MISSING in error for error in errors):
         complaint = "no audio stream"
+    elif opening:
+        complaint = opening[0] if errors[0].startswith(_OPENING) else f"{opening[0]} ({errors[0]})"
     # A process that was cut off can end within a sample.
-    whole = len(run.stdout) - len(run.stdout) % 4
+    whole = len(output) - len(output) % 4
     return (
-        np.frombuffer(run.stdout[:whole], dtype="<f4"),
+        np.frombuffer(output[:whole], dtype="<f4"),
         measured,
         complaint.replace(str(path.absolute()), path.name),
     )
@@ -186,12 +203,23 @@ def convert_clip(
     if files[clip_id] is None:
         return Clip(clip_id, None, store.MISSING, f"no file {folder.name}/{clip_id}.*")
     path = folder / files[clip_id]
-    where = f"{folder.name}/{path.name}"
-    resolved = path.resolve()
-    if not resolved.is_relative_to(folder.resolve()):
-        return Clip(clip_id, None, store.UNREADABLE, f"{where}: a link that leads out of the corpus")
-    if not resolved.is_file():
-        return Clip(clip_id, None, store.UNREADABLE, f"{where}: not a regular file")
+    # Names need not be UTF-8, reasons must be.
+    where = f"{folder.name}/{path.name}".encode("utf-8", "backslashreplace").decode()
+    try:
+        resolved = path.resolve()
+        if not resolved.is_relative_to(folder.resolve()):
+            return Clip(clip_id, None, store.UNREADABLE, f"{where}: a link that leads out of the corpus")
+        if not resolved.exists():
+            return Clip(clip_id, None, store.MISSING, f"{where}: the file is gone, or a link to nothing")
+        if not resolved.is_file():
+            return Clip(clip_id, None, store.UNREADABLE, f"{where}: not a regular file")
+        if not path.stat().st_size:
+            return Clip(clip_id, None, store.EMPTY, f"{where}: the file is empty")
+        path.open("rb").close()
+    except OSError as error:
+        return Clip(clip_id, None, store.UNREADABLE, f"{where}: cannot be opened ({error.strerror})")
+    except RuntimeError:  # how pathlib of Python 3.11 says it
+        return Clip(clip_id, None, store.UNREADABLE, f"{where}: a link that leads back to itself")
     try:
         audio, measures, complaint = decode_file(path, config, binary)
     except subprocess.TimeoutExpired:

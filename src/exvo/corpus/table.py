@@ -28,6 +28,7 @@ TEST_TABLE = "test_labels.csv"
 # The codes of the challenge (ExVo 2022), for tables that name countries without giving a code.
 CHALLENGE_COUNTRIES = ("China", "South Africa", "United States", "Venezuela")
 MAX_ROWS_NAMED = 3
+MAX_COUNTRY_CODE = 9999
 
 
 class CorpusError(ValueError):
@@ -73,13 +74,21 @@ def read_corpus(root: str | Path, limit: int | None = None) -> Corpus:
     root = Path(root)
     table = _read_columns(root / TABLE)
     problems = _schema_problems(table)
+    problems += _swallowed_rows(table)
     file_ids = _text(table, "File_ID")
     clip_ids, id_problems = _clip_ids(file_ids)
     splits, speakers = _text(table, "Split"), _text(table, "Subject_ID")
     problems += id_problems + _speaker_problems(splits, speakers)
     if problems:
         raise CorpusError(_problem_list(root / TABLE, problems))
-    countries, country, notices = _countries(table, known=None)
+    countries, country, notices, country_problems = _countries(table, known=None)
+    if country_problems:
+        raise CorpusError(_problem_list(root / TABLE, country_problems))
+    unknown = [name for name in table.column_names if name not in schema()["properties"]]
+    if unknown:
+        notices.append(
+            f"columns of {TABLE} that mean nothing here are left out: {', '.join(map(repr, unknown))}"
+        )
     labels = Labels(
         clip_id=clip_ids,
         split=splits,
@@ -111,14 +120,14 @@ def read_test_labels(corpus: Corpus) -> Labels | None:
     if not path.is_file():
         return None
     table = _read_columns(path)
-    problems = _schema_problems(table)
+    problems = _schema_problems(table) + _swallowed_rows(table)
     clip_ids, id_problems = _clip_ids(_text(table, "File_ID"))
     problems += id_problems
     if problems:
         raise CorpusError(_problem_list(path, problems))
-    _, country, notices = _countries(table, known=corpus.labels.countries)
-    if notices:
-        raise CorpusError(_problem_list(path, notices))
+    _, country, _, problems = _countries(table, known=corpus.labels.countries)
+    if problems:
+        raise CorpusError(_problem_list(path, problems))
     test = corpus.labels.take(corpus.labels.split == "Test")
     row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
     rows = np.array([row_of.get(clip_id, -1) for clip_id in test.clip_id], dtype=np.int64)
@@ -188,12 +197,17 @@ def _read_columns(path: Path) -> pa.Table:
             " (`exvo demo DIR` makes one to try)"
         )
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        header = next(csv.reader(file), [])
+        try:
+            header = next(csv.reader(file), [])
+        except csv.Error as error:
+            raise CorpusError(f"{path}: line 1 cannot be read as comma-separated text: {error}") from error
     names = [name.strip() for name in header]
     if not names:
         raise CorpusError(
-            f"{path}: the file is empty; its first line must name the columns, File_ID and Split at least"
+            f"{path}: the file is empty, or its first line is; that must name the columns, File_ID and Split at least"
         )
+    if any("\ufffd" in name for name in names):
+        raise CorpusError(f"{path}: line 1 is not UTF-8; save the table as UTF-8 with commas")
     if len(names) == 1:
         for delimiter, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
             if delimiter in names[0]:
@@ -272,6 +286,21 @@ def _schema_problems(table: pa.Table) -> list[str]:
     return problems
 
 
+def _swallowed_rows(table: pa.Table) -> list[str]:
+    """Find cells with line breaks, which a quotation mark too many makes of the rows that follow it.
+
+    A ``File_ID`` may have them, as the name of a file may, but not together with commas.
+    """
+    problems = []
+    for name in table.column_names:
+        breaks = pc.match_substring_regex(table[name], "[\\r\\n]")
+        if name == "File_ID":
+            breaks = pc.and_(breaks, pc.match_substring(table[name], ","))
+        rule = f"{name} goes on over the end of a line: a quotation mark is missing or too many"
+        problems += _row_problem(_text(table, name), np.array(breaks.to_pylist(), dtype=bool), rule)
+    return problems
+
+
 def _clip_ids(file_ids: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Return the text inside the brackets of every ``File_ID``, and what is wrong with it."""
     clip_ids = np.array(
@@ -314,8 +343,8 @@ def _speaker_problems(splits: np.ndarray, speakers: np.ndarray) -> list[str]:
 
 def _countries(
     table: pa.Table, known: tuple[Country, ...] | None
-) -> tuple[tuple[Country, ...], np.ndarray, list[str]]:
-    """Return the countries in code order, each row's index among them (-1 unknown), and notices.
+) -> tuple[tuple[Country, ...], np.ndarray, list[str], list[str]]:
+    """Return the countries in code order, each row's index among them (-1 unknown), notices and problems.
 
     ``Country`` holds codes or names, ``Country_string`` names. Codes come from the table where it has them; names
     without codes get those of the challenge where all are the challenge's, else their place in the alphabet.
@@ -329,7 +358,7 @@ def _countries(
         by_name = {country.name: index for index, country in enumerate(known)}
         index = np.array([by_code.get(c, by_name.get(n, -1)) for c, n in zip(codes, names, strict=True)])
         strange = (index < 0) & ((codes >= 0) | (names != ""))
-        return known, index, _row_problem(text, strange, f"Country must be one of those in {TABLE}")
+        return known, index, [], _row_problem(text, strange, f"Country must be one of those in {TABLE}")
     if not (codes >= 0).any():
         found = sorted(set(names) - {""})
         order = CHALLENGE_COUNTRIES if set(found) <= set(CHALLENGE_COUNTRIES) else found
@@ -340,6 +369,11 @@ def _countries(
         codes = np.array(
             [c if c >= 0 else code_of.get(n, -1) for c, n in zip(codes, names, strict=True)], dtype=np.int64
         )
+    nameless = _row_problem(
+        np.where(text == "", names, text),
+        (codes < 0) & ((names != "") | ~np.isin(text.astype(str), ("", "nan"))),
+        "Country must be a whole number from 0, or the name of a country that has one in another row",
+    )
     name_of: dict[int, str] = {}
     notices = []
     for code, name in zip(codes, names, strict=True):
@@ -349,13 +383,18 @@ def _countries(
             )
     countries = tuple(Country(int(code), name_of[code]) for code in sorted(name_of))
     index_of = {country.code: index for index, country in enumerate(countries)}
-    return countries, np.array([index_of.get(c, -1) for c in codes], dtype=np.int64), sorted(set(notices))
+    return (
+        countries,
+        np.array([index_of.get(c, -1) for c in codes], dtype=np.int64),
+        sorted(set(notices)),
+        nameless,
+    )
 
 
 def _code(text: str) -> int:
     """Return an integer country code, also from ``2.0``, which pandas writes where some codes are missing."""
     number = _number(text) if text else np.nan
-    return int(number) if np.isfinite(number) and number >= 0 and number == int(number) else -1
+    return int(number) if 0 <= number <= MAX_COUNTRY_CODE and number == int(number) else -1
 
 
 def _row_problem(values: np.ndarray, wrong: np.ndarray, rule: str) -> list[str]:

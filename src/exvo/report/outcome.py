@@ -27,6 +27,7 @@ from exvo.scoring.bootstrap import METRICS, BootstrapConfig, SpeakerBootstrap
 from exvo.scoring.fusion import CrossFit, FusionConfig, Run
 from exvo.scoring.selection import Candidate, describe, find_candidates, interval_json, ranked
 from exvo.scoring.submission import write_submission
+from exvo.systems import SOURCE_FOLDER
 
 SNR_COLUMN = "denoised_snr_before_db"
 BLIND = "the corpus has no test_labels.csv, so Test is not scored"
@@ -261,6 +262,17 @@ def _snr(quality: str | Path) -> dict[str, float] | None:
 
 
 def _without_audio(quality: str | Path, test_ids: set[str]) -> list[dict[str, str]]:
-    """List the Test clips that were predicted without audio, each with its reason."""
-    rows = pq.read_table(quality, columns=["clip_id", "status", "reason"]).to_pylist()
-    return [row for row in rows if row["clip_id"] in test_ids and row["status"] in WITHOUT_AUDIO]
+    """List the Test clips without audio, with the stage that lacks it: its systems predict them as the Train prior."""
+    table = pq.read_table(quality)
+    stages = [stage for stage in SOURCE_FOLDER if f"{stage}_status" in table.column_names]
+    return [
+        {
+            "clip_id": row["clip_id"],
+            "stage": stage,
+            "status": row[f"{stage}_status"],
+            "reason": row[f"{stage}_reason"],
+        }
+        for row in table.to_pylist()
+        for stage in stages
+        if row["clip_id"] in test_ids and row[f"{stage}_status"] in WITHOUT_AUDIO
+    ]

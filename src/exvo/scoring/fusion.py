@@ -167,7 +167,7 @@ def mean_of_seeds(
     val = _mean(name, [align(run.val, val_labels.clip_id) for run in seeds], codes)
     test = _mean(name, [align(run.test, test_clip_ids) for run in seeds], codes)
     for task in TASKS:
-        if len(test) and _does(val, task) != _does(test, task):
+        if len(val) and len(test) and _does(val, task) != _does(test, task):
             raise ValueError(f"system {name!r} predicts {task} for one of Val and Test only")
     return Run(val, test)
 
@@ -181,7 +181,8 @@ def _mean(name: str, seeds: list[Predictions], codes: tuple[int, ...]) -> Predic
                 f"{codes}: train it again on this corpus"
             )
         for task in TASKS:
-            there = np.isfinite(getattr(predictions, task)).reshape(len(predictions), -1).all(axis=1)
+            values = getattr(predictions, task)
+            there = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
             if there.any() and not there.all():
                 raise ValueError(
                     f"system {name!r} has no {task} for {(~there).sum()} of {len(there)} clips, "
@@ -195,7 +196,9 @@ def _fuse_task(
     config: FusionConfig, task: str, systems: Mapping[str, Run], labels: Labels, cross: CrossFit
 ) -> FusedTask:
     """Combine the systems that do a task; a task that none does is left NaN."""
-    doing = [name for name in config.systems if _does(systems[name].val, task)]
+    # A corpus may have no Val clips: what a system does then shows on Test.
+    shown = {name: run.val if len(run.val) else run.test for name, run in systems.items()}
+    doing = [name for name in config.systems if _does(shown[name], task)]
     first = next(iter(systems.values()))
     if not doing:
         if first.val.country_codes or task != "country":

@@ -1,0 +1,176 @@
+"""One run of the whole workflow over every kind of bad clip, and runs over tables that hold too little."""
+
+import csv
+import json
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+from bad_clips import all_bad_clips
+from small_run import SUBMISSION, SYSTEM, small_workflow
+
+from exvo.audio.store import OK, WITHOUT_AUDIO
+from exvo.corpus.labels import SPLITS
+from exvo.corpus.table import read_corpus
+from exvo.predictions import read_predictions
+from exvo.scoring.check import check_submission
+
+pytestmark = pytest.mark.xdist_group("robustness")
+
+
+def read_table(workflow, name="data_info.csv"):
+    with (workflow.corpus / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_table(workflow, rows, name="data_info.csv"):
+    with (workflow.corpus / name).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    workflow = small_workflow(tmp_path_factory.mktemp("good") / "workflow")
+    shutil.rmtree(workflow.corpus / "wav")
+    workflow.run(SUBMISSION)
+    return workflow
+
+
+@pytest.fixture(scope="module")
+def mixed(good, tmp_path_factory):
+    """The same clips with a bad one of every kind among them, in all splits; and what is expected of those."""
+    root = tmp_path_factory.mktemp("mixed")
+    workflow = good.copy(root / "workflow")
+    shutil.rmtree(workflow.root / "results")
+    (workflow.corpus / "outside").mkdir()
+    bad = all_bad_clips(workflow.corpus / "outside")
+    rows = read_table(workflow)
+    age = {"Country": "0", "Country_string": "China", "Age": "30"}
+    for number, clip in enumerate(bad):
+        clip.make(workflow.corpus / "raw")
+        split = SPLITS[number % 3]
+        labels = age if split != "Test" else {}
+        rows.append(dict.fromkeys(rows[0], "") | {"File_ID": f"[{clip.clip_id}]", "Split": split} | labels)
+    write_table(workflow, rows)
+    workflow.config["corpus"]["max_bad_fraction"] = 0.9
+    workflow.config["audio"] = {"convert": {"max_seconds": 10}}
+    workflow.run(SUBMISSION)
+    return workflow, {clip.clip_id: clip for clip in bad}
+
+
+def test_every_clip_has_a_row_with_a_true_status_and_reason(good, mixed):
+    workflow, bad = mixed
+    rows = {
+        row["clip_id"]: row
+        for row in pq.read_table(workflow.root / "results/quality/clips.parquet").to_pylist()
+    }
+    labels = read_corpus(workflow.corpus).labels
+    assert sorted(rows) == sorted(labels.clip_id)
+    wrong = [
+        (clip_id, rows[clip_id]["raw_status"], rows[clip_id]["raw_reason"])
+        for clip_id, clip in bad.items()
+        if rows[clip_id]["raw_status"] not in clip.statuses or clip.reason not in rows[clip_id]["raw_reason"]
+    ]
+    assert wrong == []
+    for row in rows.values():
+        assert bool(row["reason"]) == (row["status"] != OK)
+        if row["raw_status"] in WITHOUT_AUDIO:
+            assert row["status"] == row["raw_status"] == row["vad_status"] and row["vad_n_samples"] == 0
+    before = pq.read_table(good.root / "results/quality/clips.parquet").to_pylist()
+    assert [rows[row["clip_id"]] for row in before] == before
+
+
+def test_good_clips_are_those_of_a_run_without_the_bad_ones(good, mixed):
+    workflow, bad = mixed
+    n_compared = 0
+    for path in sorted((good.root / "results").glob("*/**/000?.parquet")):
+        after = pq.read_table(workflow.root / path.relative_to(good.root)).to_pylist()
+        assert [row for row in after if row["clip_id"] not in bad] == pq.read_table(path).to_pylist(), path
+        n_compared += len(after)
+    assert n_compared == 5 * (30 + len(bad))
+
+
+def test_the_submission_has_a_row_for_every_test_clip_and_says_which_had_no_audio(mixed):
+    workflow, _ = mixed
+    corpus = read_corpus(workflow.corpus)
+    assert check_submission(workflow.root / SUBMISSION, corpus).problems == []
+    silent = {
+        clip["clip_id"]
+        for clip in json.loads((workflow.root / "results/fusion/fusion.json").read_text())[
+            "test_clips_without_audio"
+        ]
+    }
+    quality = pq.read_table(workflow.root / "results/quality/clips.parquet").to_pylist()
+    expected = {
+        row["clip_id"] for row in quality if row["split"] == "Test" and row["raw_status"] in WITHOUT_AUDIO
+    }
+    assert silent == expected and len(silent) > 8
+    model = workflow.root / f"results/models/{SYSTEM}/0"
+    priors = json.loads((model / "config.json").read_text())["priors"]
+    test = read_predictions(model / "test.parquet")
+    for row, clip_id in enumerate(test.clip_id):
+        is_prior = test.age[row] == priors["age"] and list(test.emotion[row]) == priors["emotion"]
+        assert is_prior == (clip_id in silent), clip_id
+
+
+def test_nothing_of_a_name_was_run_or_written_elsewhere(mixed):
+    workflow, _ = mixed
+    assert not list(workflow.root.rglob("here")) and not (workflow.root / "x").exists()
+    assert {path.name for path in workflow.corpus.iterdir()} >= {"data_info.csv", "raw", "outside"}
+    assert [path.name for path in (workflow.corpus / "outside").iterdir()] == ["secret.wav"]
+
+
+def test_too_many_broken_clips_stop_the_run_before_training(good, tmp_path):
+    workflow = good.copy(tmp_path / "workflow")
+    shutil.rmtree(workflow.root / "results/models")
+    recordings = sorted((workflow.corpus / "raw").iterdir())
+    for path in recordings[:5]:
+        path.write_text("not found\n")
+    for path in recordings[5:7]:
+        path.unlink()
+    printed = workflow.run(f"results/models/{SYSTEM}/0/val.parquet", check=False)
+    assert "7 of 30 clips have no audio (23.3%), more than corpus.max_bad_fraction allows (10.0%)" in printed
+    names = [path.stem for path in recordings]
+    assert (
+        f"- 5 unreadable: Invalid data found when processing input ({', '.join(names[:3])}, ...)" in printed
+    )
+    assert f"- 2 missing: no file ({', '.join(names[5:7])})" in printed
+    assert (
+        "Training organisers" not in printed
+        and not (workflow.root / f"results/models/{SYSTEM}/0/val.parquet").exists()
+    )
+
+
+def test_a_table_with_little_in_it_still_runs_to_a_whole_submission(good, tmp_path):
+    """No Val, no age, one country, no Test labels, and a system that has nothing to learn from."""
+    workflow = good.copy(tmp_path / "workflow")
+    alone = {"stage": "vad", "feature": "compare", "encoder": "mlp", "tasks": ["age"]}
+    workflow.config["systems"]["age-alone"] = alone
+    workflow.config["fusions"] = {"all": {"systems": [SYSTEM, "age-alone"]}}
+    (workflow.corpus / "test_labels.csv").unlink()
+    rows = read_table(workflow)
+    for row in rows:
+        row.update(Age="", Country_string="Here" * bool(row["Country"]), Country="1" * bool(row["Country"]))
+        if row["Split"] == "Val":
+            row.update(Split="Train", Subject_ID="moved")
+    write_table(workflow, rows)
+    printed = workflow.run(SUBMISSION)
+    assert "Notice: system age-alone is left out: no Train clip has a label of age." in printed
+    record = json.loads((workflow.root / "results/fusion/fusion.json").read_text())
+    assert list(record["systems"]) == [SYSTEM] and record["n_val_clips"] == 0
+    assert any("age-alone" in notice for notice in record["notices"])
+    corpus = read_corpus(workflow.corpus)
+    assert check_submission(workflow.root / SUBMISSION, corpus).problems == []
+    lines = (workflow.root / SUBMISSION).read_text().splitlines()
+    assert len(lines) == 1 + sum(row["Split"] == "Test" for row in rows) and lines[1].split(",")[1] == "1"
+
+
+def test_a_table_of_one_row_runs(good, tmp_path):
+    workflow = good.copy(tmp_path / "workflow")
+    workflow.config["corpus"]["shards"] = 1
+    (workflow.corpus / "test_labels.csv").unlink()
+    write_table(workflow, [next(row for row in read_table(workflow) if row["Split"] == "Train")])
+    workflow.run(SUBMISSION)
+    assert (workflow.root / SUBMISSION).read_text().count("\n") == 1

@@ -1,0 +1,215 @@
+"""Runs that are killed, find the disk full or read-only, or meet another run: a rerun ends as an undisturbed run.
+
+EXVO_KILLS says how often a run is killed; `make test-faults` kills 30 times and more, each rule at least twice.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from itertools import cycle, islice
+
+import psutil
+import pytest
+from small_run import SUBMISSION, results, small_workflow
+
+from exvo.files import atomic_path
+
+pytestmark = pytest.mark.xdist_group("robustness")
+
+N_KILLS = int(os.environ.get("EXVO_KILLS", "3"))
+SYSTEMS = ("organisers-vad", "conformer-strf")
+FIGURES = [f"results/figures/strf/conformer-strf_0_{kind}.png" for kind in ("kernels", "paths")]
+# A file of every rule, in the order in which a run comes to them.
+RULES = {
+    "convert_clips": "results/audio/raw/0001.parquet",
+    "check_clips": "results/quality/check_raw.json",
+    "filter_clips": "results/audio/dc/0000.parquet",
+    "denoise_clips": "results/audio/denoised/0000.parquet",
+    "trim_clips": "results/audio/vad/0001.parquet",
+    "perturb_clips": "results/audio/raw@0.9/0000.parquet",
+    "extract_compare": "results/features/compare/vad/0000.parquet",
+    "extract_logmel": "results/features/logmel/raw/0001.npy",
+    "summarise_logmel": "results/features/logmel/raw/statistics.json",
+    "train_mlp": "results/models/organisers-vad/0/val.parquet",
+    "train_conformer": "results/models/conformer-strf/0/val.parquet",
+    "summarise_quality": "results/quality/clips.parquet",
+    "plot_highpass": "results/figures/highpass.png",
+    "plot_strf": FIGURES[0],
+    "fuse_systems": SUBMISSION,
+}
+TARGETS = [SUBMISSION, RULES["plot_highpass"], *FIGURES]
+ALL_RULES = 2 * len(RULES) <= N_KILLS
+# A rule of each part of a run, for the few kills of every day.
+FEW = ("convert_clips", "extract_compare", "train_mlp")
+
+
+def planned_kills():
+    """Return the rule, the victim and the moment (in seconds from the start of the rule's job) of every kill."""
+    draw = random.Random(N_KILLS)
+    rules = [rule for rule in RULES if ALL_RULES or rule in FEW]
+    victims = cycle(["job", "snakemake", "both"])
+    kills = []
+    while len(kills) < N_KILLS:
+        # 15 rules and 3 victims: one step more a round, or every rule would meet the same victim again.
+        kills += [(rule, next(victims), draw.uniform(0, 4)) for rule in islice(rules, N_KILLS - len(kills))]
+        next(victims)
+    return kills
+
+
+def start(workflow, *flags):
+    """Start Snakemake in a process group of its own and return it."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "test.yaml", *flags]
+    with (workflow.root / "printed.txt").open("w") as printed:
+        return subprocess.Popen(
+            command, cwd=workflow.root, stdout=printed, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def wait_for_job(run, rule, seconds=600):
+    """Return the process of a rule's job once it is there; None where the run ends without one."""
+    until = time.monotonic() + seconds
+    while run.poll() is None:
+        assert time.monotonic() < until, f"no job of {rule} came to run"
+        try:
+            for process in psutil.Process(run.pid).children(recursive=True):
+                if any(part.endswith(f".{rule}.py") for part in process.cmdline()):
+                    return process
+        except psutil.Error:  # a process that ended while it was looked at
+            pass
+        time.sleep(0.02)
+    return None
+
+
+def kill(run, job, victim):
+    """Kill a job, its Snakemake (the job lives on) or all processes of the run; return whether one was there."""
+    try:
+        if victim == "job":
+            job.kill()
+        elif victim == "snakemake":
+            run.kill()
+        else:
+            os.killpg(run.pid, signal.SIGKILL)
+    except (psutil.Error, ProcessLookupError):
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    systems = SYSTEMS if ALL_RULES else SYSTEMS[:1]
+    workflow = small_workflow(tmp_path_factory.mktemp("undisturbed") / "workflow", *systems)
+    if len(systems) == len(SYSTEMS):
+        entry = workflow.config["systems"]["conformer-strf"]
+        entry["training"] = {**entry["training"], "speed_perturbation": True}
+    workflow.run(*(TARGETS if len(systems) == len(SYSTEMS) else TARGETS[:1]))
+    return workflow
+
+
+@pytest.fixture
+def fresh(undisturbed, tmp_path):
+    """The same workflow without results."""
+    workflow = undisturbed.copy(tmp_path / "workflow")
+    shutil.rmtree(workflow.root / "results")
+    shutil.rmtree(workflow.root / ".snakemake")
+    return workflow
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(undisturbed, fresh, capsys):
+    n_killed, n_unlocked = 0, 0
+    for rule, victim, moment in planned_kills():
+        run = start(fresh, "--forcerun", rule, "--", RULES[rule])
+        job = wait_for_job(run, rule)
+        assert job is not None, (fresh.root / "printed.txt").read_text()
+        until = time.monotonic() + moment
+        while time.monotonic() < until and job.is_running() and job.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.02)
+        n_killed += kill(run, job, victim)
+        run.wait(timeout=300)
+        if victim != "job":
+            # Snakemake cannot know that the run which locked the folder is dead, and says what to do.
+            if not n_unlocked:
+                assert "--unlock" in fresh.run(RULES[rule], check=False)
+            fresh.run(flags=("--unlock",))
+            n_unlocked += 1
+    targets = TARGETS if ALL_RULES else TARGETS[:1]
+    fresh.run(*targets)
+    expected, found = results(undisturbed), results(fresh)
+    assert sorted(found) == sorted(expected)
+    differences = [path for path in expected if found[path] != expected[path]]
+    assert differences == []
+    assert fresh.planned(*targets) == set()
+    with capsys.disabled():
+        print(f"\n{n_killed} kills, {n_unlocked} of them of Snakemake; {len(found)} files, 0 differences")
+    assert n_killed > 0.8 * N_KILLS
+
+
+def test_a_second_run_at_the_same_time_says_so_and_does_no_harm(undisturbed, fresh):
+    first = start(fresh, "--", SUBMISSION)
+    assert wait_for_job(first, "convert_clips") is not None
+    printed = fresh.run(SUBMISSION, check=False)
+    assert "cannot be locked" in printed and "no other Snakemake process" in printed
+    assert first.wait(timeout=600) == 0, (fresh.root / "printed.txt").read_text()
+    expected, found = results(undisturbed), results(fresh)
+    assert SUBMISSION.removeprefix("results/") in found
+    assert [path for path in found if found[path] != expected[path]] == []
+
+
+@pytest.fixture
+def small_disk(fresh):
+    """A results folder on a disk of 100 kB; a function makes it larger or read-only."""
+    folder = fresh.root / "results"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", folder]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"a file system of a given size cannot be mounted here: {mounted.stderr.strip()}")
+
+    def remount(options):
+        subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
+
+    yield remount
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_file(undisturbed, fresh, small_disk):
+    target = "results/audio/dc/0000.parquet"
+    printed = fresh.run(target, check=False)
+    assert "No space left on device" in printed
+    assert not [path for path in (fresh.root / "results/audio").rglob("*") if path.is_file()]
+    small_disk("size=50m")
+    fresh.run(target)
+    for path in (target, "results/audio/raw/0000.parquet"):
+        assert (fresh.root / path).read_bytes() == (undisturbed.root / path).read_bytes()
+    (fresh.root / target).unlink()
+    small_disk("ro")
+    assert "Read-only file system" in fresh.run(target, check=False)
+    small_disk("rw")
+    fresh.run(target)
+    assert (fresh.root / target).read_bytes() == (undisturbed.root / target).read_bytes()
+
+
+WRITER = """
+import sys, time
+from exvo.files import atomic_path
+with atomic_path(sys.argv[1]) as temporary:
+    temporary.write_bytes(b'half')
+    print('half', flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_writer_killed_half_way_leaves_the_old_file_and_the_next_one_tidies_up(tmp_path):
+    target = tmp_path / "a[1].parquet"
+    target.write_bytes(b"old")
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, target], stdout=subprocess.PIPE)
+    assert writer.stdout.readline() == b"half\n"
+    writer.kill()
+    writer.wait()
+    assert target.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 2
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"new")
+    assert target.read_bytes() == b"new" and list(tmp_path.iterdir()) == [target]
