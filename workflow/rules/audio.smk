@@ -14,8 +14,8 @@ rule convert_clips:
         "../../envs/exvo.yaml"
     threads: 2
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=growing(1500),
+        runtime=growing(60),
     params:
         spec=PLAN.spec("audio.convert", "exvo.audio.convert"),
         clips=lambda wildcards: PLAN.clips(wildcards.stage, wildcards.shard),
@@ -39,8 +39,8 @@ rule filter_clips:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=growing(1500),
+        runtime=growing(30),
     params:
         spec=PLAN.spec("audio.highpass", "exvo.audio.stage_dc"),
     message:
@@ -63,8 +63,8 @@ rule denoise_clips:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=growing(1500),
+        runtime=growing(60),
     params:
         spec=PLAN.spec("audio.denoise", "exvo.audio.stage_denoised"),
     message:
@@ -87,8 +87,8 @@ rule trim_clips:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=growing(1500),
+        runtime=growing(60),
     params:
         spec=PLAN.spec("audio.vad", "exvo.audio.stage_vad"),
     message:
@@ -114,8 +114,8 @@ rule perturb_clips:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=growing(1500),
+        runtime=growing(30),
     params:
         spec=PLAN.code("exvo.audio.perturb"),
         clips=lambda wildcards: PLAN.train_clips_of(wildcards.shard),
