@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 CORES ?= all
 DEMO := corpora/demo
 
-.PHONY: demo test lint format bench clean lock
+.PHONY: demo test test-slurm lint format bench clean lock
 
 demo: $(READY)
 	@$(BIN)/exvo demo $(DEMO)
@@ -21,6 +21,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest -n $$(nproc) --dist loadgroup
+
+# On a SLURM of one node that the tests start; as root, with Debian's packages, or else skipped with the reason.
+test-slurm: $(READY)
+	$(BIN)/pytest -rs tests/slurm
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -100,15 +100,12 @@ def one_node() -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
             stack.callback(path.unlink)
-        files = {name: f"{folder}/munge.{name}" for name in ("socket", "pid", "log", "seed")}
+        files = {f"{name}-file": folder / f"munge.{name}" for name in ("key", "pid", "log", "seed")}
+        files["socket"] = folder / "munge.socket"
         stack.enter_context(
-            daemon(
-                folder,
-                ["munged", "--foreground", "--key-file", str(key), "--socket", files["socket"]]
-                + ["--pid-file", files["pid"], "--log-file", files["log"], "--seed-file", files["seed"]],
-            )
+            daemon(folder, ["munged", "--foreground", *(f"--{name}={path}" for name, path in files.items())])
         )
-        wait_for(lambda: Path(files["socket"]).exists(), folder, "munged")
+        wait_for(lambda: files["socket"].exists(), folder, "munged")
         stack.enter_context(daemon(folder, ["slurmctld", "-D"]))
         stack.enter_context(daemon(folder, ["slurmd", "-D"]))
         wait_for(lambda: output("sinfo", "--noheader", "--format=%t") == "idle", folder, "the node")
