@@ -59,7 +59,8 @@ def settings(folder: Path) -> str:
         "TaskPlugin": "task/none",
         "JobAcctGatherType": "jobacct_gather/linux",
         "JobAcctGatherFrequency": 1,
-        "JobAcctGatherParams": "OverMemoryKill",
+        # Pages that a process and its children share count once.
+        "JobAcctGatherParams": "OverMemoryKill,UsePss",
         "SelectType": "select/cons_tres",
         "SelectTypeParameters": "CR_Core_Memory",
         "ReturnToService": 2,

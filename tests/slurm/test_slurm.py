@@ -108,7 +108,7 @@ def field(job: str, name: str) -> str:
 
 
 def test_a_run_on_slurm_gives_the_files_of_a_run_without(workflow, tmp_path_factory, corpus):
-    code, printed = workflow.submit(SUBMISSION)
+    code, printed = workflow.submit(SUBMISSION, "--set-resources", "train_mlp:gpu=1")
     assert code == 0, printed
     jobs = submitted(printed)
     assert len(jobs) == 5
@@ -116,6 +116,8 @@ def test_a_run_on_slurm_gives_the_files_of_a_run_without(workflow, tmp_path_fact
     # Threads and memory of the rules: the first job decodes.
     assert field(jobs[0], "NumCPUs") == "2" and field(jobs[0], "MinMemoryNode") == "1500M"
     assert field(jobs[0], "TimeLimit") == "01:00:00"
+    with_gpu = [job for job in jobs if "gpu:1" in output("scontrol", "show", "job", job)]
+    assert [field(job, "Comment") for job in with_gpu] == ["rule_train_mlp_wildcards_organisers-raw_0"]
     here = Workflow(tmp_path_factory.mktemp("here"), corpus)
     code, printed = here.run(SUBMISSION, "--cores", "2")
     assert code == 0, printed
@@ -162,7 +164,7 @@ def test_ctrl_c_cancels_the_jobs_and_the_next_run_goes_on(workflow):
 
 def test_a_job_that_needs_more_memory_gets_it_at_its_second_attempt(workflow):
     # 2 GB, more than the 1500 MB that decoding asks for at first; held until SLURM looks, which it does every second.
-    workflow.begin("convert_clips", "hog = b'x' * 2_000_000_000; import time; time.sleep(5)")
+    workflow.begin("convert_clips", "import time; hog = b'x' * 2_000_000_000; time.sleep(5); del hog")
     code, printed = workflow.submit(AUDIO)
     assert code == 0, printed
     first, second = submitted(printed)
