@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 import yaml
@@ -87,9 +88,11 @@ class Workflow:
         return self.run(target, *SLURM, *flags)
 
     def begin(self, rule: str, code: str) -> None:
-        """Let the script of a rule run some code before anything else."""
+        """Let the job of a rule run some code first, after the head of its log."""
         script = self.root / "workflow/scripts" / f"{rule}.py"
-        script.write_text(f"{code}\n{script.read_text()}")
+        head = "def main(snakemake: Any) -> None:\n"
+        assert head in script.read_text()
+        script.write_text(script.read_text().replace(head, head + indent(f"{code}\n", " " * 4)))
 
 
 @pytest.fixture
@@ -118,6 +121,9 @@ def test_a_run_on_slurm_gives_the_files_of_a_run_without(workflow, tmp_path_fact
     assert field(jobs[0], "TimeLimit") == "01:00:00"
     with_gpu = [job for job in jobs if "gpu:1" in output("scontrol", "show", "job", job)]
     assert [field(job, "Comment") for job in with_gpu] == ["rule_train_mlp_wildcards_organisers-raw_0"]
+    # Nothing is left to do for a call on this machine either.
+    code, printed = workflow.run(SUBMISSION, "--cores", "2", "--dry-run")
+    assert code == 0 and "Nothing to be done" in printed, printed
     here = Workflow(tmp_path_factory.mktemp("here"), corpus)
     code, printed = here.run(SUBMISSION, "--cores", "2")
     assert code == 0, printed
