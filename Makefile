@@ -7,7 +7,7 @@ CORES ?= all
 DEMO := corpora/demo
 REPORT := results/report/report.html
 
-.PHONY: demo report test test-browser test-fuzz test-faults lint format bench clean lock
+.PHONY: demo report test test-browser test-fuzz test-faults test-slurm lint format bench clean lock
 
 demo: $(READY)
 	@$(BIN)/exvo demo $(DEMO)
@@ -42,6 +42,10 @@ test-fuzz: $(READY)
 # 33 kills over all rules: a quarter of an hour.
 test-faults: $(READY)
 	EXVO_KILLS=33 $(BIN)/pytest -p no:xdist tests/robustness/test_faults.py
+
+# On a SLURM of one node that the tests start; as root, with Debian's packages, or else skipped with the reason.
+test-slurm: $(READY)
+	$(BIN)/pytest -rs tests/slurm
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -15,8 +15,8 @@ rule convert_clips:
         "../../envs/exvo.yaml"
     threads: 2
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=growing(1500),
+        runtime=growing(60),
     params:
         spec=PLAN.spec("audio.convert", "exvo.audio.convert"),
         clips=lambda wildcards: PLAN.clips(wildcards.stage, wildcards.shard),
@@ -44,8 +44,8 @@ rule check_clips:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=growing(500),
+        runtime=growing(10),
     params:
         spec=PLAN.check_spec("exvo.audio.bad_fraction"),
     message:
@@ -68,8 +68,8 @@ rule filter_clips:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=growing(1500),
+        runtime=growing(30),
     params:
         spec=PLAN.spec("audio.highpass", "exvo.audio.stage_dc"),
     message:
@@ -92,8 +92,8 @@ rule denoise_clips:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=growing(1500),
+        runtime=growing(60),
     params:
         spec=PLAN.spec("audio.denoise", "exvo.audio.stage_denoised"),
     message:
@@ -116,8 +116,8 @@ rule trim_clips:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=growing(1500),
+        runtime=growing(60),
     params:
         spec=PLAN.spec("audio.vad", "exvo.audio.stage_vad"),
     message:
@@ -143,8 +143,8 @@ rule perturb_clips:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=growing(1500),
+        runtime=growing(30),
     params:
         spec=PLAN.code("exvo.audio.perturb"),
         clips=lambda wildcards: PLAN.train_clips_of(wildcards.shard),

@@ -56,3 +56,8 @@ def system_predictions(names, split):
 def names_pattern(names):
     """Return a pattern that matches some names and nothing else; none of them matches where there are none."""
     return "|".join(map(re.escape, names)) if names else r"(?!)"
+
+
+def growing(amount):
+    """Return a resource that a job gets once at first, twice at its second attempt, and so on (profiles/slurm)."""
+    return lambda wildcards, attempt: attempt * amount

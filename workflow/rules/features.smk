@@ -12,8 +12,8 @@ rule extract_compare:
         "../../envs/exvo.yaml"
     threads: 2
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=growing(1500),
+        runtime=growing(60),
     params:
         spec=PLAN.spec("features.compare", "exvo.features.compare"),
     message:
@@ -37,8 +37,8 @@ rule extract_logmel:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=growing(1500),
+        runtime=growing(30),
     params:
         spec=PLAN.spec("features.logmel", "exvo.features.logmel"),
     message:
@@ -63,8 +63,8 @@ rule summarise_logmel:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=growing(1500),
+        runtime=growing(30),
     params:
         spec=PLAN.spec("features.logmel", "exvo.features.logmel"),
         clips=PLAN.train_clips,
@@ -92,8 +92,8 @@ rule extract_hubert:
     # Two shards at once are faster than two threads on one.
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         spec=lambda wildcards: PLAN.hubert_spec("exvo.models.hubert_features"),
     message:

@@ -27,8 +27,8 @@ rule fuse_systems:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=growing(1500),
+        runtime=growing(30),
     params:
         spec=PLAN.outcome_spec("exvo.report.outcome"),
         labels=PLAN.labels,

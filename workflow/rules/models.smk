@@ -27,8 +27,8 @@ rule train_mlp:
     threads: 1
     resources:
         # Train and Val in float32 (1 GB at 39,000 clips) and torch.
-        mem_mb=2500,
-        runtime=240,
+        mem_mb=growing(2500),
+        runtime=growing(240),
     params:
         spec=lambda wildcards: PLAN.system_spec(wildcards.system, "exvo.models.system_mlp"),
         labels=PLAN.labels,
@@ -64,8 +64,8 @@ rule train_conformer:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        mem_mb=growing(4000),
+        runtime=growing(1440),
     params:
         spec=lambda wildcards: PLAN.system_spec(wildcards.system, "exvo.models.system_sequence"),
         labels=PLAN.labels,
@@ -104,8 +104,8 @@ rule train_hubert:
     threads: lambda wildcards: 2 if PLAN.is_fine_tuned(wildcards.system) else 1
     resources:
         # Fine-tuning HuBERT Base: weights, gradients, two moments, the best epoch and a checkpoint.
-        mem_mb=8000,
-        runtime=1440,
+        mem_mb=growing(8000),
+        runtime=growing(1440),
     params:
         spec=lambda wildcards: PLAN.system_spec(wildcards.system, "exvo.models.system_hubert"),
         labels=PLAN.labels,

@@ -21,8 +21,8 @@ rule unpack_waveforms:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=growing(1500),
+        runtime=growing(30),
     params:
         spec=PLAN.code("exvo.features.waveform"),
     message:
@@ -54,8 +54,8 @@ rule fit_clusters:
         "../../envs/exvo.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         spec=lambda wildcards: PRETRAIN.clusters_spec(wildcards.clusters, "exvo.models.cluster_system"),
         clips=lambda wildcards: PRETRAIN.clips,
@@ -95,8 +95,8 @@ rule label_frames:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         spec=lambda wildcards: PRETRAIN.clusters_spec(wildcards.clusters, "exvo.models.cluster_system"),
         clips=lambda wildcards: PRETRAIN.clips_of(wildcards.shard),
@@ -136,8 +136,8 @@ rule pretrain_hubert:
         "../../envs/exvo.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        mem_mb=growing(4000),
+        runtime=growing(1440),
     params:
         spec=lambda wildcards: PRETRAIN.model_spec(wildcards.model, "exvo.models.pretraining_system"),
         clips=lambda wildcards: PRETRAIN.clips,

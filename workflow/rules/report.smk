@@ -18,8 +18,8 @@ rule summarise_quality:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=growing(1500),
+        runtime=growing(30),
     params:
         spec=PLAN.quality_spec("exvo.audio.quality"),
     message:
@@ -40,8 +40,8 @@ rule plot_highpass:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=growing(500),
+        runtime=growing(10),
     params:
         spec=PLAN.spec("audio.highpass", "exvo.report.highpass_plot"),
     message:
@@ -76,8 +76,8 @@ rule plot_strf:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         spec=PLAN.code("exvo.report.strf_figure"),
     message:
@@ -124,8 +124,8 @@ rule write_report:
         "../../envs/exvo.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=growing(1500),
+        runtime=growing(30),
     params:
         spec=PLAN.report_spec("exvo.report.page.write"),
         labels=PLAN.labels,

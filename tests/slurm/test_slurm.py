@@ -1,0 +1,206 @@
+"""The workflow on a true SLURM of one node: whole runs, errors, cancelled jobs, and memory at a second attempt."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import indent
+
+import pytest
+import yaml
+from one_node import obstacle, one_node, output
+
+from exvo.corpus.demo import make_demo_corpus
+
+REPOSITORY = Path(__file__).parents[2]
+PARTS = ["Snakefile", "config", "workflow", "profiles", "envs", "src", "requirements.lock"]
+DEFAULT = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+SUBMISSION = "results/fusion/test_preds.csv"
+AUDIO = "results/audio/raw/0000.parquet"
+# The smallest corpus of which everything can be made, one shard, one system: five jobs.
+CONFIG = {
+    "corpus": {"root": "corpus", "shards": 1},
+    "seeds": [0],
+    "features": {"compare": {"feature_set": "eGeMAPSv02"}},
+    "encoders": {"mlp": {"max_epochs": 2}},
+    "systems": {name: None for name in DEFAULT["systems"] if name != "organisers-raw"},
+    "fusions": dict.fromkeys(DEFAULT["fusions"])
+    | {"alone": {"systems": ["organisers-raw"], "rule": "average"}},
+    "tables": {
+        table: {row: None for row, system in rows.items() if system != "organisers-raw"}
+        for table, rows in DEFAULT["tables"].items()
+    },
+}
+# The node has no accounting, and is asked more often than one would ask a busy cluster.
+SLURM = ("--workflow-profile", "profiles/slurm", "--slurm-status-command", "squeue")
+SLURM += ("--slurm-init-seconds-before-status-checks", "1")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slurm():
+    reason = obstacle()
+    if reason:
+        pytest.skip(reason)
+    with one_node():
+        yield
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus") / "corpus"
+    make_demo_corpus(folder, n_clips=24, n_speakers=12, seed=1, n_workers=2)
+    return folder
+
+
+class Workflow:
+    """A copy of the workflow in a folder of its own, so that a test may edit scripts."""
+
+    def __init__(self, root: Path, corpus: Path):
+        self.root = root
+        for part in PARTS:
+            copy = shutil.copytree if (REPOSITORY / part).is_dir() else shutil.copy2
+            copy(REPOSITORY / part, root / part)
+        (root / "corpus").symlink_to(corpus)
+        self.config = dict(CONFIG)
+
+    def command(self, target: str, *flags: str) -> list[str]:
+        (self.root / "test.yaml").write_text(yaml.safe_dump(self.config))
+        return [sys.executable, "-m", "snakemake", "--configfile", "test.yaml", *flags, "--", target]
+
+    def run(self, target: str, *flags: str) -> tuple[int, str]:
+        """Run here, not on SLURM unless the flags say so; return the exit code and all that was printed."""
+        run = subprocess.run(
+            self.command(target, *flags),
+            cwd=self.root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        return run.returncode, run.stdout
+
+    def submit(self, target: str, *flags: str) -> tuple[int, str]:
+        return self.run(target, *SLURM, *flags)
+
+    def begin(self, rule: str, code: str) -> None:
+        """Let the job of a rule run some code first, after the head of its log."""
+        script = self.root / "workflow/scripts" / f"{rule}.py"
+        head = "def main(snakemake: Any) -> None:\n"
+        assert head in script.read_text()
+        script.write_text(script.read_text().replace(head, head + indent(f"{code}\n", " " * 4)))
+
+
+@pytest.fixture
+def workflow(tmp_path, corpus):
+    return Workflow(tmp_path, corpus)
+
+
+def submitted(printed: str) -> list[str]:
+    """Return the ids of the SLURM jobs that a call submitted, in order."""
+    return re.findall(r"has been submitted with SLURM jobid (\d+)", printed)
+
+
+def field(job: str, name: str) -> str:
+    """Return what SLURM says of a job, such as its JobState or MinMemoryNode."""
+    return re.search(rf"\b{name}=(\S+)", output("scontrol", "show", "job", job))[1]
+
+
+def test_a_run_on_slurm_gives_the_files_of_a_run_without(workflow, tmp_path_factory, corpus):
+    code, printed = workflow.submit(SUBMISSION, "--set-resources", "train_mlp:gpu=1")
+    assert code == 0, printed
+    jobs = submitted(printed)
+    assert len(jobs) == 5
+    assert {field(job, "JobState") for job in jobs} == {"COMPLETED"}
+    # Threads and memory of the rules: the first job decodes.
+    assert field(jobs[0], "NumCPUs") == "2" and field(jobs[0], "MinMemoryNode") == "1500M"
+    assert field(jobs[0], "TimeLimit") == "01:00:00"
+    with_gpu = [job for job in jobs if "gpu:1" in output("scontrol", "show", "job", job)]
+    assert [field(job, "Comment") for job in with_gpu] == ["rule_train_mlp_wildcards_organisers-raw_0"]
+    # Nothing is left to do for a call on this machine either.
+    code, printed = workflow.run(SUBMISSION, "--cores", "2", "--dry-run")
+    assert code == 0 and "Nothing to be done" in printed, printed
+    here = Workflow(tmp_path_factory.mktemp("here"), corpus)
+    code, printed = here.run(SUBMISSION, "--cores", "2")
+    assert code == 0, printed
+    for path in (
+        SUBMISSION,
+        "results/quality/clips.parquet",
+        "results/models/organisers-raw/0/model.safetensors",
+    ):
+        assert (workflow.root / path).read_bytes() == (here.root / path).read_bytes(), path
+
+
+def test_the_message_of_a_failing_job_is_shown(workflow):
+    workflow.config["audio"] = {"convert": {"ffmpeg": "/nowhere/ffmpeg"}}
+    code, printed = workflow.submit(AUDIO, "--retries", "0")
+    assert code != 0
+    # The log of the rule, with its traceback, and the line of the script in SLURM's log of the job.
+    assert "No such file or directory: '/nowhere/ffmpeg'" in printed and "Traceback" in printed
+    (job,) = submitted(printed)
+    assert field(job, "JobState") == "FAILED"
+
+
+def test_a_run_with_a_cancelled_job_is_completed_by_the_next(workflow):
+    with held(workflow, "train_mlp", SUBMISSION, "--retries", "0") as (run, job):
+        subprocess.run(["scancel", job], check=True)
+        assert run.wait(timeout=300) != 0
+    assert field(job, "JobState") == "CANCELLED"
+    assert not (workflow.root / SUBMISSION).exists()
+    code, printed = workflow.submit(SUBMISSION)
+    assert code == 0, printed
+    # Training, and what waited for it; the audio and features were there.
+    assert len(submitted(printed)) == 2
+    assert (workflow.root / SUBMISSION).exists()
+
+
+def test_ctrl_c_cancels_the_jobs_and_the_next_run_goes_on(workflow):
+    with held(workflow, "convert_clips", AUDIO) as (run, job):
+        run.send_signal(signal.SIGINT)
+        assert run.wait(timeout=300) != 0
+    assert field(job, "JobState") == "CANCELLED"
+    code, printed = workflow.submit(AUDIO)
+    assert code == 0, printed
+    assert (workflow.root / AUDIO).exists()
+
+
+def test_a_job_that_needs_more_memory_gets_it_at_its_second_attempt(workflow):
+    # 2 GB, more than the 1500 MB that decoding asks for at first; held until SLURM looks, which it does every second.
+    workflow.begin("convert_clips", "import time; hog = b'x' * 2_000_000_000; time.sleep(5); del hog")
+    code, printed = workflow.submit(AUDIO)
+    assert code == 0, printed
+    first, second = submitted(printed)
+    assert field(first, "MinMemoryNode") == "1500M" and field(first, "JobState") != "COMPLETED"
+    assert field(second, "MinMemoryNode") == "3000M" and field(second, "JobState") == "COMPLETED"
+    assert field(second, "TimeLimit") == "02:00:00"
+    # Why the first ended is on the terminal.
+    assert "exceeded memory limit" in printed
+
+
+@contextmanager
+def held(workflow: Workflow, rule: str, target: str, *flags: str):
+    """Yield a run on SLURM whose job of a rule waits in mid-run, and the id of that job; let jobs go on afterwards."""
+    started, go = workflow.root / "started", workflow.root / "go"
+    workflow.begin(
+        rule,
+        "import os, pathlib, time\n"
+        "pathlib.Path('started').write_text(os.environ['SLURM_JOB_ID'])\n"
+        "while not pathlib.Path('go').exists(): time.sleep(0.1)",
+    )
+    with (workflow.root / "held.txt").open("w") as printed:
+        command = workflow.command(target, *SLURM, *flags)
+        run = subprocess.Popen(command, cwd=workflow.root, stdout=printed, stderr=subprocess.STDOUT)
+        try:
+            end = time.monotonic() + 600
+            while not (started.exists() and started.read_text()):
+                assert run.poll() is None and time.monotonic() < end, (workflow.root / "held.txt").read_text()
+                time.sleep(0.2)
+            yield run, started.read_text()
+        finally:
+            run.kill()
+            run.wait()
+    go.touch()

@@ -1,0 +1,36 @@
+"""What a cluster needs of the profiles and of every rule."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+RULES = [
+    (name, body)
+    for file in sorted((REPOSITORY / "workflow/rules").glob("*.smk"))
+    for name, body in re.findall(r"^rule (\w+):\n((?:(?:    .*)?\n)+)", file.read_text(), re.MULTILINE)
+]
+
+
+def profile(name):
+    return yaml.safe_load((REPOSITORY / "profiles" / name / "config.yaml").read_text())
+
+
+def test_the_profile_for_slurm_keeps_what_the_default_one_says():
+    # Snakemake loads one of them, not both.
+    default, slurm = profile("default"), profile("slurm")
+    assert {key: slurm.get(key) for key in default} == default
+    assert slurm["retries"] >= 1
+
+
+def test_rules_are_found():
+    assert len(RULES) >= 16 and "convert_clips" in dict(RULES)
+
+
+@pytest.mark.parametrize(("name", "body"), RULES, ids=[name for name, _ in RULES])
+def test_a_rule_says_what_it_needs_and_gets_more_when_tried_again(name, body):
+    assert re.search(r"^    threads: (\d+|lambda .+)$", body, re.MULTILINE)
+    assert re.search(r"^        mem_mb=growing\(\d+\),$", body, re.MULTILINE)
+    assert re.search(r"^        runtime=growing\(\d+\),$", body, re.MULTILINE)
