@@ -135,7 +135,10 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(undistu
                 assert "--unlock" in fresh.run(RULES[rule], check=False)
             fresh.run(flags=("--unlock",))
             n_unlocked += 1
-    targets = TARGETS if ALL_RULES else TARGETS[:1]
+    # Snakemake removes what it is about to make again. Where that is killed and all that was made from it is there
+    # from before, it makes it again only if asked for it.
+    killed = {RULES[rule] for rule, _, _ in planned_kills()}
+    targets = sorted({*(TARGETS if ALL_RULES else TARGETS[:1]), *killed})
     fresh.run(*targets)
     expected, found = results(undisturbed), results(fresh)
     assert sorted(found) == sorted(expected)
