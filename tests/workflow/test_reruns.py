@@ -121,7 +121,10 @@ def test_nothing_changed_nothing_runs(workflow):
     [
         ({"report": {"clips": ["00001"]}}, REPORT),
         ({"audio": {"vad": {"threshold": 0.2}}}, after_audio("vad") | REPORT),
-        ({"encoders": {"conformer": {"patience": 3}}}, conformers() | FUSE | KERNELS | REPORT),
+        (
+            {"encoders": {"conformer": {"patience": 3}, "hubert": {"max_epochs": 2, "patience": 2}}},
+            conformers() | FUSE | KERNELS | REPORT,
+        ),
         ({"statistics": {"resamples": 500}}, FUSE | REPORT),
         # Not in any table or fusion, but the report shows the whole config.
         ({"systems": {"spare": {"stage": "vad", "feature": "compare", "encoder": "mlp"}}}, REPORT),
@@ -284,7 +287,12 @@ def test_a_file_of_no_clip_changes_nothing(workflow):
             "RECEPTIVE_FIELD = 200 * 2",
             embeddings("raw", *DENOISED) | ALL_DECODERS | FUSE,
         ),
-        ("models/strf.py", "NORM_FLOOR = 1e-3", "NORM_FLOOR = 0.001 * 1", conformers() | FUSE),
+        (  # all sequence systems share the modules that train them, and these know the front ends
+            "models/strf.py",
+            "NORM_FLOOR = 1e-3",
+            "NORM_FLOOR = 0.001 * 1",
+            conformers() | ALL_DECODERS | FUSE,
+        ),
         ("models/mlp_training.py", "_BLOCK_BATCHES = 256", "_BLOCK_BATCHES = 128", train(*STAGES) | FUSE),
         ("report/systems_layout.py", '"uar": 3,', '"uar": 4,', FUSE),
         ("audio/vad.py", "# samples the model reads", "# what the model reads", set()),
