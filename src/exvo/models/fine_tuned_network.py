@@ -159,7 +159,7 @@ class FineTunedNetwork(nn.Module):
         Returns
         -------
         dict of Tensor [float32]
-            As `exvo.models.sequence_network.MultitaskDecoder.forward`.
+            As `exvo.models.decoder.MultitaskDecoder.forward`.
         """
         layers = self.config.layers
         outputs = self.hubert.layer_outputs(frames.float(), lengths, max(layers))
