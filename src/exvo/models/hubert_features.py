@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from exvo.audio.store import OK, Clip, read_shard
 from exvo.features.store import PADDED, FeatureRow, write_sequences
 from exvo.models.answers import torch_threads
+from exvo.models.devices import device_name
 from exvo.models.hubert import (
     RECEPTIVE_FIELD,
     Hubert,
@@ -81,9 +81,7 @@ class Embedder:
     """
 
     def __init__(self, config: EmbeddingConfig) -> None:
-        device = config.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = device_name(config.device)
         self.config = config
         self.model: Hubert = load_hubert(asdict(config)).model.to(device)
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from exvo.models.devices import device_name
 from exvo.models.hubert_batches import HELD_OUT, MaskConfig, MaskedBatch, MaskedClips
 from exvo.models.hubert_masked_network import MaskedPrediction
 
@@ -87,9 +88,7 @@ class PretrainConfig:
         ValueError
             If the precision is unknown, or mixed without CUDA.
         """
-        name = self.device
-        if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = device_name(self.device)
         if self.precision not in ("32-true", "bf16-mixed"):
             raise ValueError(f"precision: {self.precision!r} is neither 32-true nor bf16-mixed")
         if self.precision != "32-true" and not name.startswith("cuda"):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from exvo.corpus.labels import TASKS, Country
 from exvo.models.answers import answers, torch_threads
+from exvo.models.devices import device_name
 from exvo.models.organisers import OrganisersNetwork
 from exvo.models.standardise import Standardisation, names_digest
 
@@ -180,9 +181,7 @@ def placement(config: MlpConfig) -> tuple[torch.device, torch.dtype]:
     ValueError
         If the precision is unknown, or lower than float32 without CUDA.
     """
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+    name = device_name(config.device)
     if config.precision not in _PRODUCT_TYPES:
         raise ValueError(f"precision: {config.precision!r} is none of {', '.join(_PRODUCT_TYPES)}")
     if config.precision != "float32" and not name.startswith("cuda"):

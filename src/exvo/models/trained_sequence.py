@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from exvo.corpus.labels import Country, Labels
 from exvo.models.answers import answers, torch_threads
+from exvo.models.devices import device_name
 from exvo.models.sequence_batches import Batches, SpecAugment, whole_batches
 from exvo.models.sequence_data import FrameStore
 from exvo.models.task_losses import Combination, EmotionLoss, LossWeights
@@ -158,9 +159,7 @@ class TrainingConfig:
         ValueError
             If the precision is unknown, or mixed without CUDA.
         """
-        name = self.device
-        if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = device_name(self.device)
         if self.precision not in ("32-true", "16-mixed", "bf16-mixed"):
             raise ValueError(f"precision: {self.precision!r} is none of 32-true, 16-mixed, bf16-mixed")
         if self.precision != "32-true" and not name.startswith("cuda"):
