@@ -25,6 +25,8 @@ from exvo.systems import (
     SequenceFiles,
     System,
     configured_systems,
+    feature_kind,
+    feature_settings,
     fine_tuned,
     stage_path,
 )
@@ -69,6 +71,7 @@ class Plan:
         self.table = str(self.corpus.root / TABLE)
         self.shards = shard_clips(self.corpus.labels.clip_id, config["corpus"]["shards"])
         self.notices = list(self.corpus.notices)
+        self._weights: dict[str, str] = {}
         self.stages = self._possible_stages()
         self.systems = self._possible_systems()
         self.fusions = self._possible_fusions()
@@ -93,12 +96,24 @@ class Plan:
             value = value[key]
         return canonical_json({"config": value, "section": section, "code": code_digest(*modules)})
 
+    def feature_spec(self, feature: str, *modules: str) -> str:
+        """Return the text that `spec` gives for a feature, which may be a variant."""
+        settings = feature_settings(self.config, feature)
+        return canonical_json(
+            {"config": settings, "section": f"features.{feature}", "code": code_digest(*modules)}
+        )
+
+    def feature_names(self, kind: str) -> list[str]:
+        """Return the features of a kind: itself and its variants."""
+        variants = [name for name, entry in self.config["features"]["variants"].items() if entry is not None]
+        return [kind, *(name for name in variants if feature_kind(name) == kind)]
+
     def code(self, *modules: str) -> str:
         """Return, as JSON text, the digest of code that no section of the config sets."""
         return canonical_json({"code": code_digest(*modules)})
 
-    def hubert_spec(self, *modules: str, frontend: bool = False) -> str:
-        """Return the text that `spec` gives for ``features.hubert``, with a digest of the weights in it.
+    def hubert_spec(self, feature: str, *modules: str, frontend: bool = False) -> str:
+        """Return the text that `feature_spec` gives for a HuBERT, with a digest of the weights in it.
 
         With ``frontend``, it is for the frames of the front end, whichever layers are read from the encoder later.
 
@@ -107,20 +122,22 @@ class Plan:
         ValueError
             Where the weights are missing: what to fetch and where to put it.
         """
-        spec = json.loads(self.spec("features.hubert", *modules))
+        spec = json.loads(self.feature_spec(feature, *modules))
+        if feature not in self._weights:  # read once, not for every shard
+            self._weights[feature] = weights_digest(spec["config"], spec["section"])
         if frontend:
             del spec["config"]["max_batch_frames"]
             spec["config"]["layers"] = "frontend"
-        return canonical_json({**spec, "weights": weights_digest(self.config["features"]["hubert"])})
+        return canonical_json({**spec, "weights": self._weights[feature]})
 
-    def hubert_files(self) -> list[str]:
+    def hubert_files(self, feature: str) -> list[str]:
         """Return the files of the weights that a rule has as its input; ValueError as `hubert_spec`.
 
         Of the repository's own weights the digest says enough: as an input, a repository that was moved would make
         all embeddings anew.
         """
-        options = self.config["features"]["hubert"]
-        files = weights_files(options)
+        options = feature_settings(self.config, feature)
+        files = weights_files(options, f"features.{feature}")
         return [] if options["source"] in ("bundled", "random") else [str(path) for path in files]
 
     def clips(self, stage: str, shard: str) -> str:
@@ -142,8 +159,7 @@ class Plan:
     def sequences(self, name: str) -> SequenceFiles:
         """Return the feature files of a system that reads sequences."""
         system = self.systems[name]
-
-        feature = "hubert_frontend" if fine_tuned(system.spec()) else system.feature
+        feature = f"{system.feature}_frontend" if fine_tuned(system.spec()) else system.feature
 
         def files(stage: str, ending: str) -> list[str]:
             folder = f"results/features/{feature}/{stage}"

@@ -22,7 +22,7 @@ from exvo.features.store import FeatureRow, Utterances, write_sequences
 from exvo.models.mlp_storage import load_trained
 from exvo.models.system_mlp import predict_utterances
 from exvo.predictions import Predictions
-from exvo.systems import fine_tuned, stage_path
+from exvo.systems import feature_kind, fine_tuned, stage_path
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def _by_sequences(
     from exvo.models.system_sequence import predict_clips
 
     trained = load_hubert_system(folder) if system["encoder"] == "hubert" else load_sequence(folder)
-    rows = SEQUENCES[system["feature"]](clips, system, n_threads)
+    rows = SEQUENCES[feature_kind(system["feature"])](clips, system, n_threads)
     rows = [replace(row, clip_id=name) for row, name in zip(rows, _row_ids(clips), strict=True)]
     with tempfile.TemporaryDirectory() as scratch:
         shard = Path(scratch, "frames.npy"), Path(scratch, "index.parquet")

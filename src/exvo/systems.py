@@ -9,7 +9,7 @@ from exvo.corpus.table import CorpusError
 SOURCE_FOLDER = {"baseline": "wav", "raw": "raw"}
 MADE_FROM = {"dc": "raw", "denoised": "dc", "vad": "denoised"}
 STAGES = ("baseline", "raw", "dc", "denoised", "vad")
-# What each encoder reads.
+# What each encoder reads: a feature of this kind.
 READS = {"mlp": "compare", "conformer": "logmel", "hubert": "hubert"}
 # Speeds at which Train is played again for systems with `speed_perturbation`.
 SPEEDS = (0.9, 1.1)
@@ -73,6 +73,29 @@ def fine_tuned(system: Mapping[str, object]) -> bool:
     return system["encoder"] == "hubert" and system["training"].get("fine_tune") is not None
 
 
+def feature_kind(feature: str) -> str:
+    """Return the kind of a feature: ``hubert`` of ``hubert`` itself and of ``hubert-base``, a variant of it."""
+    return feature.partition("-")[0]
+
+
+def feature_settings(config: Mapping, feature: str) -> dict[str, object]:
+    """Return the settings of a feature: those of its kind, with what a variant changes.
+
+    Raises
+    ------
+    CorpusError
+        Where the feature is neither a kind nor one of ``features.variants``, or changes what its kind does not have.
+    """
+    kind, features = feature_kind(feature), config["features"]
+    if feature == kind:
+        return dict(features[kind])
+    changes = features["variants"].get(feature)
+    if changes is None:
+        known = ", ".join([*READS.values(), *(name for name, entry in features["variants"].items() if entry)])
+        raise CorpusError(f"config: there is no feature {feature}; the features are: {known}")
+    return merged(features[kind], changes, f"features.variants.{feature}")
+
+
 def stage_path(stage: str) -> list[str]:
     """Return the stages from the recording to a stage, in order."""
     path = [stage]
@@ -114,7 +137,7 @@ def configured_systems(config: Mapping) -> dict[str, System]:
         if entry is None:  # a config on top of the default one takes a system away with `name: null`
             continue
         encoder, feature = entry["encoder"], entry["feature"]
-        if READS[encoder] != feature:
+        if READS[encoder] != feature_kind(feature):
             raise CorpusError(
                 f"config: systems.{name}: the encoder {encoder} reads {READS[encoder]}, not {feature}"
             )
@@ -126,6 +149,6 @@ def configured_systems(config: Mapping) -> dict[str, System]:
             tasks=tuple(entry["tasks"]),
             training=merged(config["encoders"][encoder], entry["training"], f"systems.{name}.training"),
             audio={SECTION[stage]: config["audio"][SECTION[stage]] for stage in stage_path(entry["stage"])},
-            feature_config=config["features"][feature],
+            feature_config=feature_settings(config, feature),
         )
     return systems

@@ -207,7 +207,7 @@ def test_configs_that_are_not_known_are_refused(tmp_path, record):
 
 def test_a_missing_checkpoint_says_what_to_fetch_and_where_to_put_it(tmp_path):
     for checkpoint in (None, str(tmp_path / "nothing.pt"), str(tmp_path)):
-        with pytest.raises(ValueError, match=r"hubert_fairseq_base_ls960.pth.*features.hubert.checkpoint"):
+        with pytest.raises(ValueError, match=r"hubert_fairseq_base_ls960.pth.*set `checkpoint`"):
             load_hubert(options(checkpoint=checkpoint))
 
 

@@ -121,6 +121,16 @@ def test_a_key_that_is_not_known_is_refused():
         completed(config)
 
 
+@pytest.mark.parametrize(
+    "variants", [{"hubert-x": {"layers": "all"}}, {"logmel-40": {"n_mel": 40}}, {"mfcc-20": {}}, {"hubert": {}}]
+)
+def test_a_variant_with_a_wrong_name_or_value_is_refused(variants):
+    config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+    config["features"]["variants"] = variants
+    with pytest.raises(Exception, match="variants"):
+        completed(config)
+
+
 @pytest.fixture
 def config(tmp_path):
     header = "File_ID,Split,Subject_ID,Country,Age," + ",".join(EMOTIONS)
@@ -225,14 +235,42 @@ def test_embeddings_follow_the_weights(config, tmp_path):
     options = config["features"]["hubert"]
     options["source"] = "checkpoint"
     with pytest.raises(ValueError, match="hubert_fairseq_base_ls960"):
-        plan.hubert_files()
+        plan.hubert_files("hubert")
     options["checkpoint"] = str(tmp_path / "model.pt")
     (tmp_path / "model.pt").write_bytes(b"one")
-    first = plan.hubert_spec("exvo.models.hubert_features")
-    assert plan.hubert_files() == [options["checkpoint"]]
+    first = plan.hubert_spec("hubert", "exvo.models.hubert_features")
+    assert plan.hubert_files("hubert") == [options["checkpoint"]]
     assert json.loads(first)["config"] == options
     (tmp_path / "model.pt").write_bytes(b"two")
-    assert plan.hubert_spec("exvo.models.hubert_features") != first
+    assert Plan(config).hubert_spec("hubert", "exvo.models.hubert_features") != first
+
+
+def test_a_variant_is_its_feature_with_some_keys_changed(config):
+    config["features"]["variants"] = {"hubert-random": {"source": "random", "layers": [2]}, "logmel-40": None}
+    config["systems"]["control"] = {**config["systems"]["burst-hubert-tiny"], "feature": "hubert-random"}
+    plan = Plan(config)
+    changed = config["features"]["hubert"] | {"source": "random", "layers": [2]}
+    assert plan.systems["control"].feature_config == changed
+    assert plan.systems["burst-hubert-tiny"].feature_config == config["features"]["hubert"]
+    assert json.loads(plan.feature_spec("hubert-random"))["config"] == changed
+    assert plan.feature_names("hubert") == ["hubert", "hubert-random"]
+    assert plan.feature_names("logmel") == ["logmel"]
+    assert plan.sequences("control").frames[0].startswith("results/features/hubert-random/raw/")
+
+
+@pytest.mark.parametrize(
+    ("feature", "variant", "message"),
+    [
+        ("hubert-base", None, "there is no feature hubert-base; the features are: compare, logmel, hubert"),
+        ("hubert-base", {"layer": 3}, "features.variants.hubert-base has no key layer"),
+        ("logmel-40", {"n_mels": 40}, "the encoder hubert reads hubert, not logmel-40"),
+    ],
+)
+def test_a_variant_that_is_not_there_or_does_not_fit_is_refused(config, feature, variant, message):
+    config["features"]["variants"] = {feature: variant}
+    config["systems"]["burst-hubert-tiny"]["feature"] = feature
+    with pytest.raises(CorpusError, match=message):
+        Plan(config)
 
 
 def edit_labels(root, change):

@@ -26,12 +26,12 @@ def audio(*stages, shards=SHARDS):
 
 
 def compare(*stages, shards=SHARDS):
-    return {f"Extracting ComParE functionals of shard {s} ({stage})" for stage in stages for s in shards}
+    return {f"Extracting compare functionals of shard {s} ({stage})" for stage in stages for s in shards}
 
 
 def logmel(shards=SHARDS):
-    statistics = {"Log-mel statistics over Train (raw)"}
-    return {f"Extracting log-mel spectrograms of shard {s} (raw)" for s in shards} | statistics
+    statistics = {"Statistics of logmel over Train (raw)"}
+    return {f"Extracting logmel spectrograms of shard {s} (raw)" for s in shards} | statistics
 
 
 def train(*stages, seeds=(0,)):
@@ -43,7 +43,7 @@ def conformers(seeds=(0,)):
 
 
 def embeddings(*stages, shards=SHARDS):
-    return {f"Extracting HuBERT embeddings of shard {s} ({stage})" for stage in stages for s in shards}
+    return {f"Extracting hubert embeddings of shard {s} ({stage})" for stage in stages for s in shards}
 
 
 def faster_and_slower(shards=SHARDS):
@@ -320,11 +320,19 @@ def test_speed_perturbation_adds_audio_of_train_and_its_features(workflow):
     workflow.config["systems"] = {"conformer-logmel": entry}
     expected = {f"Playing shard {s} (raw) at speed {speed}" for s in SHARDS for speed in ("0.9", "1.1")}
     expected |= {
-        f"Extracting log-mel spectrograms of shard {s} (raw@{speed})"
+        f"Extracting logmel spectrograms of shard {s} (raw@{speed})"
         for s in SHARDS
         for speed in ("0.9", "1.1")
     }
     assert workflow.planned() == expected | {"Training conformer-logmel, seed 0"} | FUSE
+
+
+def test_a_variant_of_a_feature_is_extracted_beside_it(workflow):
+    workflow.config["features"] = {"variants": {"hubert-random": {"source": "random"}}}
+    control = {"stage": "raw", "feature": "hubert-random", "encoder": "hubert", "tasks": ["age"]}
+    workflow.config |= {"systems": {"control": control}, "tables": {"table3": {"control": "control"}}}
+    expected = {f"Extracting hubert-random embeddings of shard {s} (raw)" for s in SHARDS}
+    assert workflow.planned() == expected | {"Training control, seed 0"} | FUSE
 
 
 def test_fewer_clips_by_limit_runs_all_stages_again(workflow):

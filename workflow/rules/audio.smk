@@ -38,10 +38,10 @@ rule check_clips:
         "results/benchmarks/quality/check_{stage}.tsv"
     wildcard_constraints:
         stage="raw|baseline",
-    # Seconds of reading: on a cluster it runs where Snakemake runs, and waits in no queue.
-    localrule: True
     # With the decoding before everything else: a run that has to stop should not extract features first.
     priority: 1
+    # Seconds of reading: on a cluster it runs where Snakemake runs, and waits in no queue.
+    localrule: True
     conda:
         "../../envs/exvo.yaml"
     threads: 1

@@ -37,7 +37,7 @@ wildcard_constraints:
     shard=r"\d{4}",
     # A stage, or Train of a stage at another speed.
     stage=r"(baseline|raw|dc|denoised|vad)(@\d\.\d+)?",
-    feature=r"compare|logmel|hubert|hubert_frontend",
+    feature=r"(compare|logmel|hubert)(-[A-Za-z0-9]+)*",
     seed=r"\d+",
 
 

@@ -3,11 +3,13 @@ rule extract_compare:
     input:
         audio="results/audio/{stage}/{shard}.parquet",
     output:
-        features=ensure("results/features/compare/{stage}/{shard}.parquet", non_empty=True),
+        features=ensure("results/features/{feature}/{stage}/{shard}.parquet", non_empty=True),
     log:
-        "results/logs/features/compare/{stage}/{shard}.log",
+        "results/logs/features/{feature}/{stage}/{shard}.log",
     benchmark:
-        "results/benchmarks/features/compare/{stage}/{shard}.tsv"
+        "results/benchmarks/features/{feature}/{stage}/{shard}.tsv"
+    wildcard_constraints:
+        feature=names_pattern(PLAN.feature_names("compare")),
     conda:
         "../../envs/exvo.yaml"
     threads: 2
@@ -15,9 +17,9 @@ rule extract_compare:
         mem_mb=growing(1500),
         runtime=growing(60),
     params:
-        spec=PLAN.spec("features.compare", "exvo.features.compare"),
+        spec=lambda wildcards: PLAN.feature_spec(wildcards.feature, "exvo.features.compare"),
     message:
-        "Extracting ComParE functionals of shard {wildcards.shard} ({wildcards.stage})"
+        "Extracting {wildcards.feature} functionals of shard {wildcards.shard} ({wildcards.stage})"
     script:
         "../scripts/extract_compare.py"
 
@@ -27,12 +29,14 @@ rule extract_logmel:
     input:
         audio="results/audio/{stage}/{shard}.parquet",
     output:
-        frames=ensure("results/features/logmel/{stage}/{shard}.npy", non_empty=True),
-        index=ensure("results/features/logmel/{stage}/{shard}.parquet", non_empty=True),
+        frames=ensure("results/features/{feature}/{stage}/{shard}.npy", non_empty=True),
+        index=ensure("results/features/{feature}/{stage}/{shard}.parquet", non_empty=True),
     log:
-        "results/logs/features/logmel/{stage}/{shard}.log",
+        "results/logs/features/{feature}/{stage}/{shard}.log",
     benchmark:
-        "results/benchmarks/features/logmel/{stage}/{shard}.tsv"
+        "results/benchmarks/features/{feature}/{stage}/{shard}.tsv"
+    wildcard_constraints:
+        feature=names_pattern(PLAN.feature_names("logmel")),
     conda:
         "../../envs/exvo.yaml"
     threads: 1
@@ -40,9 +44,9 @@ rule extract_logmel:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
-        spec=PLAN.spec("features.logmel", "exvo.features.logmel"),
+        spec=lambda wildcards: PLAN.feature_spec(wildcards.feature, "exvo.features.logmel"),
     message:
-        "Extracting log-mel spectrograms of shard {wildcards.shard} ({wildcards.stage})"
+        "Extracting {wildcards.feature} spectrograms of shard {wildcards.shard} ({wildcards.stage})"
     script:
         "../scripts/extract_logmel.py"
 
@@ -51,14 +55,16 @@ rule summarise_logmel:
     """Mean and deviation of every mel channel over the Train clips."""
     input:
         table=ancient(PLAN.table),
-        frames=shards("results/features/logmel/{{stage}}/{shard}.npy"),
-        index=shards("results/features/logmel/{{stage}}/{shard}.parquet"),
+        frames=shards("results/features/{{feature}}/{{stage}}/{shard}.npy"),
+        index=shards("results/features/{{feature}}/{{stage}}/{shard}.parquet"),
     output:
-        statistics="results/features/logmel/{stage}/statistics.json",
+        statistics="results/features/{feature}/{stage}/statistics.json",
     log:
-        "results/logs/features/logmel/{stage}/statistics.log",
+        "results/logs/features/{feature}/{stage}/statistics.log",
     benchmark:
-        "results/benchmarks/features/logmel/{stage}/statistics.tsv"
+        "results/benchmarks/features/{feature}/{stage}/statistics.tsv"
+    wildcard_constraints:
+        feature=names_pattern(PLAN.feature_names("logmel")),
     conda:
         "../../envs/exvo.yaml"
     threads: 1
@@ -66,10 +72,10 @@ rule summarise_logmel:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
-        spec=PLAN.spec("features.logmel", "exvo.features.logmel"),
+        spec=lambda wildcards: PLAN.feature_spec(wildcards.feature, "exvo.features.logmel"),
         clips=PLAN.train_clips,
     message:
-        "Log-mel statistics over Train ({wildcards.stage})"
+        "Statistics of {wildcards.feature} over Train ({wildcards.stage})"
     script:
         "../scripts/summarise_logmel.py"
 
@@ -79,14 +85,16 @@ rule extract_hubert:
     input:
         audio="results/audio/{stage}/{shard}.parquet",
         # A source: its content, or its stated SHA-256, is in the parameters.
-        weights=ancient(lambda wildcards: PLAN.hubert_files()),
+        weights=ancient(lambda wildcards: PLAN.hubert_files(wildcards.feature)),
     output:
-        frames=ensure("results/features/hubert/{stage}/{shard}.npy", non_empty=True),
-        index=ensure("results/features/hubert/{stage}/{shard}.parquet", non_empty=True),
+        frames=ensure("results/features/{feature}/{stage}/{shard}.npy", non_empty=True),
+        index=ensure("results/features/{feature}/{stage}/{shard}.parquet", non_empty=True),
     log:
-        "results/logs/features/hubert/{stage}/{shard}.log",
+        "results/logs/features/{feature}/{stage}/{shard}.log",
     benchmark:
-        "results/benchmarks/features/hubert/{stage}/{shard}.tsv"
+        "results/benchmarks/features/{feature}/{stage}/{shard}.tsv"
+    wildcard_constraints:
+        feature=names_pattern(PLAN.feature_names("hubert")),
     conda:
         "../../envs/exvo.yaml"
     # Two shards at once are faster than two threads on one.
@@ -95,9 +103,9 @@ rule extract_hubert:
         mem_mb=growing(4000),
         runtime=growing(240),
     params:
-        spec=lambda wildcards: PLAN.hubert_spec("exvo.models.hubert_features"),
+        spec=lambda wildcards: PLAN.hubert_spec(wildcards.feature, "exvo.models.hubert_features"),
     message:
-        "Extracting HuBERT embeddings of shard {wildcards.shard} ({wildcards.stage})"
+        "Extracting {wildcards.feature} embeddings of shard {wildcards.shard} ({wildcards.stage})"
     script:
         "../scripts/extract_hubert.py"
 
@@ -105,13 +113,15 @@ rule extract_hubert:
 use rule extract_hubert as extract_hubert_frontend with:
     # What the front end of a HuBERT makes of a shard, for training the rest of it further.
     output:
-        frames=ensure("results/features/hubert_frontend/{stage}/{shard}.npy", non_empty=True),
-        index=ensure("results/features/hubert_frontend/{stage}/{shard}.parquet", non_empty=True),
+        frames=ensure("results/features/{feature}_frontend/{stage}/{shard}.npy", non_empty=True),
+        index=ensure("results/features/{feature}_frontend/{stage}/{shard}.parquet", non_empty=True),
     log:
-        "results/logs/features/hubert_frontend/{stage}/{shard}.log",
+        "results/logs/features/{feature}_frontend/{stage}/{shard}.log",
     benchmark:
-        "results/benchmarks/features/hubert_frontend/{stage}/{shard}.tsv"
+        "results/benchmarks/features/{feature}_frontend/{stage}/{shard}.tsv"
     params:
-        spec=lambda wildcards: PLAN.hubert_spec("exvo.models.hubert_features", frontend=True),
+        spec=lambda wildcards: PLAN.hubert_spec(
+            wildcards.feature, "exvo.models.hubert_features", frontend=True
+        ),
     message:
-        "Extracting HuBERT front-end frames of shard {wildcards.shard} ({wildcards.stage})"
+        "Extracting {wildcards.feature} front-end frames of shard {wildcards.shard} ({wildcards.stage})"

@@ -84,7 +84,7 @@ rule train_hubert:
         index=lambda wildcards: PLAN.sequences(wildcards.system).index,
         perturbed=lambda wildcards: PLAN.sequences(wildcards.system).perturbed,
         # A source: the frames are made again when it changes.
-        weights=ancient(lambda wildcards: PLAN.hubert_files()),
+        weights=ancient(lambda wildcards: PLAN.hubert_files(PLAN.systems[wildcards.system].feature)),
     output:
         model="results/models/{system}/{seed}/model.safetensors",
         config="results/models/{system}/{seed}/config.json",

@@ -22,18 +22,20 @@ _HOW = (
     "Fetch one of these where there is a network: the file hubert_fairseq_base_ls960.pth from "
     "https://download.pytorch.org/torchaudio/models/ (torchaudio's HuBERT Base), or config.json with "
     "model.safetensors or pytorch_model.bin, in a folder, from https://huggingface.co/facebook/hubert-base-ls960. "
-    "Put it anywhere, set features.hubert.checkpoint to the file or the folder, and features.hubert.sha256 to what "
-    "`sha256sum` says of the weights."
+    "Put it anywhere, set `checkpoint` there to the file or the folder, and `sha256` to what `sha256sum` says of the "
+    "weights."
 )
 
 
-def weights_files(options: Mapping[str, object]) -> list[Path]:
+def weights_files(options: Mapping[str, object], where: str = "features.hubert") -> list[Path]:
     """Return the weights' file and its ``config.json``, as far as there is one.
 
     Parameters
     ----------
     options : mapping
-        ``source``, ``checkpoint`` and ``sha256`` of ``features.hubert``.
+        ``source``, ``checkpoint`` and ``sha256`` of ``features.hubert`` or of a variant of it.
+    where : str
+        Its place in the config, for messages.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def weights_files(options: Mapping[str, object]) -> list[Path]:
     """
     source, sha256 = options["source"], options["sha256"]
     if sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", str(sha256)):
-        raise ValueError(f"config: features.hubert.sha256: {sha256!r} is not 64 digits 0-9 a-f")
+        raise ValueError(f"config: {where}.sha256: {sha256!r} is not 64 digits 0-9 a-f")
     if source == "bundle":
         return []
     if source in ("bundled", "random"):
@@ -55,26 +57,24 @@ def weights_files(options: Mapping[str, object]) -> list[Path]:
         for path in files:
             if not path.is_file():
                 raise ValueError(
-                    f"config: features.hubert.source is {source}, but {path} is missing; take it from the "
+                    f"config: {where}.source is {source}, but {path} is missing; take it from the "
                     "repository of this workflow, or name another source"
                 )
         return files
     if source != "checkpoint":
-        raise ValueError(f"config: features.hubert.source: {source!r} is not one of {', '.join(SOURCES)}")
+        raise ValueError(f"config: {where}.source: {source!r} is not one of {', '.join(SOURCES)}")
     if options["checkpoint"] is None:
-        raise ValueError(
-            f"config: features.hubert.source is checkpoint, but features.hubert.checkpoint is null. {_HOW}"
-        )
+        raise ValueError(f"config: {where}.source is checkpoint, but {where}.checkpoint is null. {_HOW}")
     path = Path(str(options["checkpoint"])).expanduser()
     weights = next((path / name for name in WEIGHTS if (path / name).is_file()), path)
     if not weights.is_file():
         lacks = f"has no {' and no '.join(WEIGHTS)}" if path.is_dir() else "is not there"
-        raise ValueError(f"config: features.hubert.checkpoint: {path} {lacks}. {_HOW}")
+        raise ValueError(f"config: {where}.checkpoint: {path} {lacks}. {_HOW}")
     config = weights.with_name(CONFIG)
     return [weights, config] if config.is_file() else [weights]
 
 
-def weights_digest(options: Mapping[str, object]) -> str:
+def weights_digest(options: Mapping[str, object], where: str = "features.hubert") -> str:
     """Return a text that changes with the weights that ``features.hubert`` names.
 
     It is of the content of files of at most 32 MiB; of the SHA-256 that the config states, where the weights are
@@ -87,7 +87,7 @@ def weights_digest(options: Mapping[str, object]) -> str:
         As `weights_files`.
     """
     parts = [str(options[name]) for name in ("source", "bundle", "sha256")]
-    for path in weights_files(options):
+    for path in weights_files(options, where):
         stat = path.stat()
         if stat.st_size <= _READ_BYTES:
             parts.append(hashlib.sha256(path.read_bytes()).hexdigest())
