@@ -53,6 +53,16 @@ def system_predictions(names, split):
     )
 
 
+def joint_predictions(split):
+    """Return the files of predictions of the joint fusions, every seed of each."""
+    return expand(
+        "results/fusion/{fusion}/{seed}/{split}.parquet",
+        fusion=PLAN.joint_fusions(),
+        seed=PLAN.seeds(),
+        split=split,
+    )
+
+
 def names_pattern(names):
     """Return a pattern that matches some names and nothing else; none of them matches where there are none."""
     return "|".join(map(re.escape, names)) if names else r"(?!)"

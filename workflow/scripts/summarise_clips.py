@@ -1,0 +1,18 @@
+"""Represent all clips by a feature."""
+
+from typing import Any
+
+from exvo.jobs import run_job
+
+
+def main(snakemake: Any) -> None:
+    """Map the job to `exvo.features.vectors.write_feature_vectors`."""
+    from exvo.features.vectors import as_shards, write_feature_vectors
+
+    write_feature_vectors(
+        as_shards(snakemake.input.features), snakemake.output.frames, snakemake.output.index
+    )
+
+
+if "snakemake" in globals():
+    run_job(main, globals()["snakemake"])
