@@ -1,5 +1,7 @@
 """What the rules of joint fusions must know before any job runs: whose vectors they read, and what changes them."""
 
+from pathlib import PurePosixPath
+
 from exvo.corpus.labels import TASKS
 from exvo.digest import canonical_json, code_digest
 from exvo.plan import Plan
@@ -35,7 +37,7 @@ class JointPlan:
         if entry["representation"] == "pooled":
             folders = [f"pooled/{name}/{seed}" for name in entry["systems"]]
         else:
-            folders = ["features/{}/{}".format(*self._read(name)) for name in entry["systems"]]
+            folders = [f"features/{self._folder(name)}" for name in entry["systems"]]
         return [f"results/representations/{folder}.{ending}" for folder in dict.fromkeys(folders)]
 
     def checks(self, fusion: str) -> list[str]:
@@ -47,15 +49,25 @@ class JointPlan:
         entries = [entry for entry in self.fusions.values() if entry["representation"] == "pooled"]
         return list(dict.fromkeys(name for entry in entries for name in entry["systems"]))
 
+    def pooling_spec(self, system: str) -> str:
+        """Return, as JSON text, the encoder of a system and a digest of the code that takes its pooled vectors."""
+        encoder = self.plan.systems[system].encoder
+        module = "exvo.models.trunk_vectors" if encoder == "mlp" else "exvo.models.pooled_vectors"
+        return canonical_json({"encoder": encoder, "code": code_digest(module)})
+
     def feature_files(self, system: str) -> list[str]:
-        """Return the feature shards that a system reads."""
-        return self.shards(*self._read(system))
+        """Return the feature shards that a system reads: tables of functionals, or frames and then their indices."""
+        found = self.plan.systems[system]
+        if found.encoder == "mlp":
+            folder = f"results/features/{found.feature}/{found.stage}"
+            return [f"{folder}/{shard}.parquet" for shard in self.plan.shard_names()]
+        files = self.plan.sequences(system)
+        return [*files.frames, *files.index]
 
     def shards(self, feature: str, stage: str) -> list[str]:
-        """Return the shards of a feature: tables of functionals, or frames and then their indices."""
-        endings = ("parquet",) if feature == "compare" else ("npy", "parquet")
-        folder = f"results/features/{feature}/{stage}"
-        return [f"{folder}/{shard}.{ending}" for ending in endings for shard in self.plan.shard_names()]
+        """Return the shards of a feature that a system reads."""
+        wanted = f"{feature}/{stage}"
+        return next(self.feature_files(name) for name in self.plan.systems if self._folder(name) == wanted)
 
     def spec(self, fusion: str, *modules: str) -> str:
         """Return the canonical JSON text of a joint fusion and of the code that trains it."""
@@ -65,5 +77,6 @@ class JointPlan:
         joint["tasks"] = [task for task in TASKS if task in done]
         return canonical_json({"joint": joint, "code": code_digest(*modules)})
 
-    def _read(self, system: str) -> tuple[str, str]:
-        return self.plan.read_feature(system), self.plan.systems[system].stage
+    def _folder(self, system: str) -> str:
+        """Return the folder of a system's feature, such as ``logmel/raw``."""
+        return str(PurePosixPath(self.feature_files(system)[0]).parent.relative_to("results/features"))

@@ -139,13 +139,11 @@ class Plan:
         """Return the canonical JSON text of a system and of the code that trains it."""
         return canonical_json({"system": self.systems[name].spec(), "code": code_digest(*modules)})
 
-    def read_feature(self, name: str) -> str:
-        """Return the feature whose shards a system reads: of a HuBERT that is trained further, its front end's."""
-        return "hubert_frontend" if self.is_fine_tuned(name) else self.systems[name].feature
-
     def sequences(self, name: str) -> SequenceFiles:
         """Return the feature files of a system that reads sequences."""
-        system, feature = self.systems[name], self.read_feature(name)
+        system = self.systems[name]
+
+        feature = "hubert_frontend" if fine_tuned(system.spec()) else system.feature
 
         def files(stage: str, ending: str) -> list[str]:
             folder = f"results/features/{feature}/{stage}"

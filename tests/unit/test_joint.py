@@ -10,7 +10,7 @@ import torch
 from exvo.corpus.labels import TASKS, Country, Labels
 from exvo.corpus.table import Corpus
 from exvo.features.store import FeatureRow, read_sequences, write_sequences, write_utterances
-from exvo.features.vectors import as_shards, write_feature_vectors
+from exvo.features.vectors import as_shards, feature_vectors, write_vectors
 from exvo.metrics import mae, predicted_class, uar
 from exvo.models.conformer import ConformerConfig
 from exvo.models.embedding_network import EmbeddingNetworkConfig
@@ -20,12 +20,13 @@ from exvo.models.joint_data import JointStore
 from exvo.models.joint_network import JointConfig
 from exvo.models.mlp_storage import save_trained
 from exvo.models.mlp_training import MlpConfig, train_mlp
-from exvo.models.pooled_vectors import pooled, write_pooled_vectors
+from exvo.models.pooled_vectors import pooled, pooled_vectors_by
 from exvo.models.sequence_data import FrameStore
 from exvo.models.sequence_network import SequenceConfig
 from exvo.models.sequence_storage import save_sequence
 from exvo.models.system_joint import load_joint_system, train_joint_system
-from exvo.models.trained_sequence import TrainedSequence, TrainingConfig, prediction_batches, predict_sequence
+from exvo.models.trained_sequence import TrainedSequence, TrainingConfig, predict_sequence, prediction_batches
+from exvo.models.trunk_vectors import trunk_vectors_by
 from exvo.predictions import read_predictions
 
 COUNTRIES = (Country(0, "Here"), Country(3, "There"))
@@ -74,7 +75,7 @@ def shards(tmp_path):
 
 def test_frames_become_their_mean_and_deviation_and_every_clip_keeps_a_row(shards, tmp_path):
     target = tmp_path / "all.parquet"
-    write_feature_vectors(shards, target.with_suffix(".npy"), target)
+    write_vectors(shards, feature_vectors, target.with_suffix(".npy"), target)
     store = FrameStore(shards)
     index = index_of(target)
     assert list(index) == ["c0", "c1", "c2", "c3", "c4"]
@@ -98,7 +99,7 @@ def test_functionals_are_taken_as_they_are(tmp_path):
     rows[2] = FeatureRow("c2", None, "unreadable", "noise")
     write_utterances(tmp_path / "0.parquet", rows, "xyz")
     target = tmp_path / "all.parquet"
-    write_feature_vectors(as_shards([tmp_path / "0.parquet"]), target.with_suffix(".npy"), target)
+    write_vectors(as_shards([tmp_path / "0.parquet"]), feature_vectors, target.with_suffix(".npy"), target)
     for row in rows:
         expected = np.empty((0, 3)) if row.values is None else row.values[None]
         np.testing.assert_array_equal(vector(target, row.clip_id), expected)
@@ -107,7 +108,9 @@ def test_functionals_are_taken_as_they_are(tmp_path):
 def test_a_corpus_without_audio_has_nothing_to_represent(tmp_path):
     write_utterances(tmp_path / "0.parquet", [FeatureRow("c", None, "missing", "")], "x")
     with pytest.raises(ValueError, match="no clip has audio"):
-        write_feature_vectors(as_shards([tmp_path / "0.parquet"]), tmp_path / "v.npy", tmp_path / "v.parquet")
+        write_vectors(
+            as_shards([tmp_path / "0.parquet"]), feature_vectors, tmp_path / "v.npy", tmp_path / "v.parquet"
+        )
 
 
 def by_hand(kind, network, frames):
@@ -152,7 +155,7 @@ def test_pooled_vectors_are_those_that_the_heads_read_whatever_the_batch(kind, s
     )
     save_sequence(tmp_path / "model", trained)
     target = tmp_path / "pooled.parquet"
-    write_pooled_vectors(tmp_path / "model", shards, target.with_suffix(".npy"), target)
+    write_vectors(shards, pooled_vectors_by(tmp_path / "model"), target.with_suffix(".npy"), target)
     assert len(vector(target, "c1")) == 0
     store = FrameStore(shards)
     ids = ["c4", "c0", "c3", "c2"]
@@ -163,7 +166,7 @@ def test_pooled_vectors_are_those_that_the_heads_read_whatever_the_batch(kind, s
         np.testing.assert_allclose(vector(target, clip_id)[0], expected, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(together[row], expected, rtol=1e-4, atol=1e-5)
     # The answers of the heads on these vectors are the network's.
-    emotion, age, country = predict_sequence(trained, store, ids)
+    _, age, _ = predict_sequence(trained, store, ids)
     decoder = network.decoder.decoder if kind == "fine_tuned" else network.decoder
     parts = dict(zip(decoder.tasks, together.chunk(len(decoder.tasks), dim=1), strict=True))
     years = decoder.age_mean + decoder.age_std * decoder.heads["age"](parts["age"])[:, 0]
@@ -181,7 +184,7 @@ def test_the_organisers_network_gives_its_last_shared_layer(tmp_path):
     write_utterances(tmp_path / "0.parquet", rows, "abcde")
     target = tmp_path / "pooled.parquet"
     shard = as_shards([tmp_path / "0.parquet"])
-    write_pooled_vectors(tmp_path / "model", shard, target.with_suffix(".npy"), target)
+    write_vectors(shard, trunk_vectors_by(tmp_path / "model"), target.with_suffix(".npy"), target)
     x = (values.astype(np.float64) - values.mean(axis=0)) / values.std(axis=0)
     state = {name: value.double().numpy() for name, value in trained.state.items()}
     for layer in (0, 3):
@@ -193,7 +196,7 @@ def test_the_organisers_network_gives_its_last_shared_layer(tmp_path):
         np.testing.assert_allclose(vector(target, f"c{i}")[0], x[i], rtol=1e-3, atol=1e-4)
     write_utterances(tmp_path / "0.parquet", rows, "edcba")
     with pytest.raises(ValueError, match="not the features that the model was trained on"):
-        write_pooled_vectors(tmp_path / "model", shard, target.with_suffix(".npy"), target)
+        trunk_vectors_by(tmp_path / "model")(shard[0], ["c0"])
 
 
 def corpus_of(rng, n, n_train, n_val):

@@ -27,7 +27,7 @@ rule pool_clips:
         mem_mb=growing(3000),
         runtime=growing(240),
     params:
-        spec=PLAN.code("exvo.models.pooled_vectors"),
+        spec=lambda wildcards: JOINT.pooling_spec(wildcards.system),
     message:
         "Representing clips by {wildcards.system}, seed {wildcards.seed}"
     script:

@@ -6,12 +6,11 @@ from exvo.jobs import run_job
 
 
 def main(snakemake: Any) -> None:
-    """Map the job to `exvo.features.vectors.write_feature_vectors`."""
-    from exvo.features.vectors import as_shards, write_feature_vectors
+    """Map the job to `exvo.features.vectors.write_vectors`."""
+    from exvo.features.vectors import as_shards, feature_vectors, write_vectors
 
-    write_feature_vectors(
-        as_shards(snakemake.input.features), snakemake.output.frames, snakemake.output.index
-    )
+    shards = as_shards(snakemake.input.features)
+    write_vectors(shards, feature_vectors, snakemake.output.frames, snakemake.output.index)
 
 
 if "snakemake" in globals():

@@ -80,17 +80,6 @@ def write_vectors(
         pq.write_table(clips.add_column(1, "start", starts), temporary)
 
 
-def write_feature_vectors(shards: Sequence[Shard], frames_path: str | Path, index_path: str | Path) -> None:
-    """Write what a feature says of each clip as a whole: `feature_vectors` of all clips.
-
-    Parameters
-    ----------
-    shards : sequence of Shard
-    frames_path, index_path : str or Path
-    """
-    write_vectors(shards, feature_vectors, frames_path, index_path)
-
-
 def feature_vectors(shard: Shard, clip_ids: Sequence[str]) -> np.ndarray:
     """Return the functionals of clips, or the mean and the deviation (all-n) over time of each channel of their frames.
 
