@@ -42,7 +42,7 @@ def possible_fusions(
     for name, entry in named.items():
         _check_entry(config, name, entry)
         left = available(config, systems, entry["systems"], f"fusions.{name}.systems")
-        why = _missing(entry, left)
+        why = _missing(entry, left, systems)
         if why is None:
             fusions[name] = _whole(config, name, {**entry, "systems": left}, systems)
         elif wish == name:
@@ -107,12 +107,16 @@ def _check_entry(config: Mapping, name: str, entry: Mapping) -> None:
         )
 
 
-def _missing(entry: Mapping, left: Sequence[str]) -> str | None:
+def _missing(entry: Mapping, left: Sequence[str], systems: Mapping[str, System]) -> str | None:
     """Return what the corpus allows of a fusion where that is too little; None where it is enough."""
     if not left:
         return "none of its systems"
-    if entry.get("rule") == "joint" and len(left) < 2:
-        return f"only {left[0]} of its systems, and a joint model needs two"
+    if entry.get("rule") == "joint":
+        if len(left) < 2:
+            return f"only {left[0]} of its systems, and a joint model needs two"
+        read = {(systems[name].feature, systems[name].stage) for name in left}
+        if entry["representation"] == "features" and len(read) < 2:
+            return "only one feature among its systems, and a joint model needs two"
     source = entry.get("emotion_from")
     return None if source in (None, *left) else f"not {source}, which gives its emotion"
 

@@ -249,9 +249,16 @@ def test_a_joint_fusion_with_one_system_is_left_out(config):
     entry = {"systems": ["organisers-raw", "organisers-baseline"], "rule": "joint", "training": {}}
     config["fusions"] = {
         "lone": {**entry, "representation": "pooled"},
+        "same": {
+            "systems": ["conformer-strf", "conformer-logmel"],
+            "rule": "joint",
+            "representation": "features",
+            "training": {},
+        },
         "left": {"systems": ["organisers-vad"], "rule": "average"},
     }
     plan = Plan(config)
+    assert any("fusion same is left out: the corpus allows only one feature" in n for n in plan.notices)
     assert plan.joint_fusions() == [] and list(plan.fusions) == ["left"]
     assert (
         "fusion lone is left out: the corpus allows only organisers-raw of its systems, and a joint model needs two"
