@@ -11,6 +11,7 @@ include: "workflow/rules/audio.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/joint.smk"
 include: "workflow/rules/fusion.smk"
 include: "workflow/rules/report.smk"
 

@@ -6,7 +6,7 @@ table needs, and the raw folder is listed once.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from exvo.corpus.labels import SPLITS
 from exvo.corpus.shards import ClipFile, clips_digest, scan_files, shard_clips
 from exvo.corpus.table import TABLE, TEST_TABLE, Corpus, CorpusError, read_corpus
 from exvo.digest import canonical_json, code_digest, digest
+from exvo.fusion_plan import BEST, possible_fusions, possible_tables
 from exvo.metrics import labelled
 from exvo.models.hubert_files import weights_digest, weights_files
 from exvo.systems import (
@@ -33,8 +34,6 @@ from exvo.systems import (
 
 # Says how the report looks, so it counts like the code that fills it.
 REPORT_PAGE = Path(__file__).parent / "report/page/page.html.j2"
-# As a submission: the fusion or single system that does best on Val.
-BEST = "best"
 
 
 class Plan:
@@ -55,7 +54,7 @@ class Plan:
     systems : dict of str to System
         Those that the corpus allows.
     fusions : dict of str to dict
-        Entries of the config by name, their systems as far as the corpus allows them.
+        As `exvo.fusion_plan.possible_fusions` gives them.
     notices : list of str
         What was left out, and why.
 
@@ -74,7 +73,8 @@ class Plan:
         self._weights: dict[str, str] = {}
         self.stages = self._possible_stages()
         self.systems = self._possible_systems()
-        self.fusions = self._possible_fusions()
+        self.fusions, left_out = possible_fusions(config, self.systems)
+        self.notices += left_out
         self._check_report()
 
     def shard_names(self) -> list[str]:
@@ -235,7 +235,8 @@ class Plan:
             "fusions": [{"name": name, **entry} for name, entry in self.fusions.items()],
             "submission": None if self.config["submission"] == BEST else self.config["submission"],
             "statistics": self.config["statistics"],
-            "tables": self.tables(),
+            # Lists, for canonical JSON sorts keys, and the order of the rows is the config's.
+            "tables": [[table, list(rows.items())] for table, rows in self.tables().items()],
             "systems": {name: self.systems[name].spec() for name in self.compared_systems()},
             "seeds": self.seeds(),
             "notices": self.notices,
@@ -256,13 +257,12 @@ class Plan:
         return list(dict.fromkeys(name for entry in self.fusions.values() for name in entry["systems"]))
 
     def tables(self) -> dict[str, dict[str, str]]:
-        """Return, by table, the system of each row, as far as the corpus allows them; empty tables are left out."""
-        tables = {}
-        for table, rows in self.config["tables"].items():
-            named = {row: name for row, name in (rows or {}).items() if name}
-            left = self.available(list(named.values()), f"tables.{table}")
-            tables[table] = {row: name for row, name in named.items() if name in left}
-        return {table: rows for table, rows in tables.items() if rows}
+        """Return, by table, the system of each row, as `exvo.fusion_plan.possible_tables`."""
+        return possible_tables(self.config, self.systems)
+
+    def joint_fusions(self) -> list[str]:
+        """Return the names of the fusions that are trained models of their own."""
+        return [name for name, entry in self.fusions.items() if entry.get("rule") == "joint"]
 
     def outcome_tables(self) -> list[str]:
         """Return the names of all tables that the last rule writes."""
@@ -295,20 +295,6 @@ class Plan:
     def seeds(self) -> list[int]:
         """Return the seeds that every system is trained with."""
         return list(self.config["seeds"])
-
-    def available(self, names: Sequence[str], key: str) -> list[str]:
-        """Return those of some system names that the corpus allows.
-
-        Raises
-        ------
-        CorpusError
-            Where a name is in no entry of ``systems``.
-        """
-        unknown = [name for name in names if name not in self.config["systems"]]
-        if unknown:
-            known = ", ".join(self.config["systems"])
-            raise CorpusError(f"config: {key} names {', '.join(unknown)}, but the systems are: {known}")
-        return [name for name in names if name in self.systems]
 
     @cached_property
     def _train_ids(self) -> set[str]:
@@ -359,37 +345,3 @@ class Plan:
                 f" stage and a label of the corpus, or mend {self.table}"
             )
         return systems
-
-    def _possible_fusions(self) -> dict[str, dict[str, object]]:
-        wish, fusions = self.config["submission"], {}
-        named = {name: entry for name, entry in self.config["fusions"].items() if entry is not None}
-        if wish not in (BEST, *named):
-            raise CorpusError(
-                f"config: submission names {wish}, but the fusions are: {', '.join(named)}; or say {BEST}"
-            )
-        for name, entry in named.items():
-            where = f"fusions.{name}"
-            if name == BEST or name in self.config["systems"]:
-                raise CorpusError(
-                    f"config: {where}: {BEST} and the names of systems mean something else; call it otherwise"
-                )
-            source = entry.get("emotion_from")
-            if source is not None and source not in entry["systems"]:
-                raise CorpusError(f"config: {where}.emotion_from names {source}, which is not in its systems")
-            left = self.available(entry["systems"], f"{where}.systems")
-            if left and source in (None, *left):
-                giving = source or left[0]
-                if entry.get("rule") == "paper" and "emotion" not in self.systems[giving].tasks:
-                    raise CorpusError(
-                        f"config: emotion would come from {giving}, which does not predict it; set"
-                        f" {where}.emotion_from to a system of {where}.systems that does"
-                    )
-                fusions[name] = {**entry, "systems": left}
-                continue
-            why = "none of its systems" if not left else f"not {source}, which gives its emotion"
-            if wish == name:
-                raise CorpusError(f"config: submission names the fusion {name}, but the corpus allows {why}")
-            self.notices.append(f"fusion {name} is left out: the corpus allows {why}")
-        if not fusions:
-            raise CorpusError("config: the corpus allows none of the fusions; name systems that it can have")
-        return fusions

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from exvo.audio.store import Clip, decode, encode
 from exvo.corpus.labels import EMOTIONS, Country
 from exvo.features.compare import CompareConfig, compare_functionals
 from exvo.features.logmel import LogmelConfig, logmel
-from exvo.features.store import FeatureRow, Utterances, write_sequences
+from exvo.features.store import FeatureRow, Utterances, write_sequences, write_utterances
 from exvo.models.mlp_storage import load_trained
 from exvo.models.system_mlp import predict_utterances
 from exvo.predictions import Predictions
@@ -58,7 +58,9 @@ def predict_files(paths: Sequence[Path], models: Sequence[Path], *, n_threads: i
     paths : sequence of Path
         Recordings in anything that ffmpeg reads.
     models : sequence of Path
-        Folders of trained systems (``results/models/<system>/<seed>``), of the same countries.
+        Folders of trained systems (``results/models/<system>/<seed>``) or joint models
+        (``results/fusion/<fusion>/<seed>``, with the systems that they read where the workflow puts them), of the same
+        countries.
     n_threads : int
 
     Returns
@@ -69,13 +71,17 @@ def predict_files(paths: Sequence[Path], models: Sequence[Path], *, n_threads: i
     Raises
     ------
     ValueError
-        Where a model folder does not say what its features came from, or models differ in their countries.
+        Where a model folder does not say what its features came from, a joint model's systems are not there, or models
+        differ in their countries.
     """
     answers, countries, clips = [], None, []
     for folder in models:
         kind, system = _system(folder)
-        clips = _clips(paths, system, n_threads)
-        answer, found = PREDICTORS[kind](folder, clips, system, n_threads)
+        if "systems" in system:
+            clips, answer, found = _by_joint(folder, paths, system, n_threads)
+        else:
+            clips = _clips(paths, system, n_threads)
+            answer, found = PREDICTORS[kind](folder, clips, system, n_threads)
         if countries not in (None, found):
             raise ValueError(f"{folder}: of other countries than {models[0]}; predict with one of them")
         countries = found
@@ -160,15 +166,20 @@ def _rounded(clip: Clip, bits: int) -> Clip:
 def _by_functionals(
     folder: Path, clips: Sequence[Clip], system: dict, n_threads: int
 ) -> tuple[Predictions, tuple[Country, ...]]:
+    trained = load_trained(folder)
+    return predict_utterances(trained, _functionals(clips, system, n_threads), n_threads=n_threads), (
+        trained.countries
+    )
+
+
+def _functionals(clips: Sequence[Clip], system: dict, n_threads: int) -> Utterances:
     rows = [row for row, clip in enumerate(clips) if clip.audio is not None]
     config = CompareConfig(**system["feature_config"])
     found, names = compare_functionals([clips[row].audio for row in rows], config, n_threads=n_threads)
     values = np.full((len(clips), len(names)), np.nan, dtype=np.float32)
     values[rows] = found
     status = np.array([clip.status for clip in clips], dtype=object)
-    trained = load_trained(folder)
-    features = Utterances(_row_ids(clips), status, values, tuple(names))
-    return predict_utterances(trained, features, n_threads=n_threads), trained.countries
+    return Utterances(_row_ids(clips), status, values, tuple(names))
 
 
 def _by_sequences(
@@ -181,12 +192,78 @@ def _by_sequences(
     from exvo.models.system_sequence import predict_clips
 
     trained = load_hubert_system(folder) if system["encoder"] == "hubert" else load_sequence(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        shard = _write_sequences(Path(scratch, "frames"), clips, system, n_threads, trained.n_channels)
+        return predict_clips(trained, FrameStore([shard]), _row_ids(clips), n_threads), trained.countries
+
+
+def _write_sequences(
+    stem: Path, clips: Sequence[Clip], system: dict, n_threads: int, n_channels: int
+) -> tuple[Path, Path]:
     rows = SEQUENCES[feature_kind(system["feature"])](clips, system, n_threads)
     rows = [replace(row, clip_id=name) for row, name in zip(rows, _row_ids(clips), strict=True)]
+    shard = stem.with_suffix(".npy"), stem.with_suffix(".parquet")
+    write_sequences(*shard, rows, n_channels, system["feature_config"]["dtype"])
+    return shard
+
+
+def _by_joint(
+    folder: Path, paths: Sequence[Path], joint: dict, n_threads: int
+) -> tuple[Sequence[Clip], Predictions, tuple[Country, ...]]:
+    """Predict by a joint model: as `_by_sequences`, of vectors by the systems that it was trained on."""
+    from exvo.features.vectors import feature_vectors, write_vectors
+    from exvo.models.joint_data import JointStore
+    from exvo.models.results import predictions_or_priors
+    from exvo.models.system_joint import load_joint_system
+    from exvo.models.system_sequence import predict_clips
+
+    trained, files = load_joint_system(folder), {}
     with tempfile.TemporaryDirectory() as scratch:
-        shard = Path(scratch, "frames.npy"), Path(scratch, "index.parquet")
-        write_sequences(*shard, rows, trained.n_channels, system["feature_config"]["dtype"])
-        return predict_clips(trained, FrameStore([shard]), _row_ids(clips), n_threads), trained.countries
+        for name in joint["systems"]:
+            part = folder.resolve().parents[2] / "models" / name / folder.resolve().name
+            if not (part / "config.json").is_file():
+                raise ValueError(
+                    f"{folder}: a joint model, which is predicted with the systems it reads, but {part} is not there"
+                )
+            _, system = _system(part)
+            clips = _clips(paths, system, n_threads)
+            if all(clip.audio is None for clip in clips):
+                nobody = np.zeros(len(clips), dtype=bool)
+                prior = predictions_or_priors(
+                    _row_ids(clips), nobody, trained.priors, trained.countries, np.asarray
+                )
+                return clips, prior, trained.countries
+            of_features = joint["representation"] == "features"
+            read = (system["feature"], system["stage"], fine_tuned(system)) if of_features else name
+            if read not in files:
+                shard = _write_features(Path(scratch, f"{len(files)}"), part, clips, system, n_threads)
+                files[read] = Path(scratch, f"{len(files)}_v.npy"), Path(scratch, f"{len(files)}_v.parquet")
+                write_vectors([shard], feature_vectors if of_features else _vectors_by(part), *files[read])
+        answer = predict_clips(trained, JointStore(list(files.values())), _row_ids(clips), n_threads)
+    return clips, answer, trained.countries
+
+
+def _write_features(
+    stem: Path, folder: Path, clips: Sequence[Clip], system: dict, n_threads: int
+) -> tuple[Path, ...]:
+    if system["encoder"] == "mlp":
+        features = _functionals(clips, system, n_threads)
+        rows = [
+            FeatureRow(name, None if clip.audio is None else values, clip.status, clip.reason)
+            for name, values, clip in zip(features.clip_id, features.values, clips, strict=True)
+        ]
+        write_utterances(stem.with_suffix(".parquet"), rows, features.names)
+        return (stem.with_suffix(".parquet"),)
+    n_channels = json.loads((folder / "config.json").read_text(encoding="utf-8"))["n_channels"]
+    return _write_sequences(stem, clips, system, n_threads, n_channels)
+
+
+def _vectors_by(folder: Path) -> Callable[[tuple[Path, ...], Sequence[str]], np.ndarray]:
+    from exvo.models.pooled_vectors import pooled_vectors_by
+    from exvo.models.trunk_vectors import trunk_vectors_by
+
+    kind, _ = _system(folder)
+    return trunk_vectors_by(folder) if kind == "organisers" else pooled_vectors_by(folder)
 
 
 def _logmel_rows(clips: Sequence[Clip], system: dict, n_threads: int) -> list[FeatureRow]:

@@ -76,6 +76,28 @@ def test_weights_go_to_the_system_that_knows():
     np.testing.assert_array_equal(fusion.test.emotion, knows.test.emotion)
 
 
+def test_a_joint_model_answers_for_itself():
+    labels = make_labels()
+    runs = {name: [make_run(labels, seed)] for seed, name in enumerate("ab")}
+    runs["j"] = [only(make_run(labels, seed, 0.5), "age", "emotion") for seed in (8, 9)]
+    config = FusionConfig("j", ("a", "b"), rule="joint", representation="features", training={"head": 3})
+    fusion = fuse(config, runs, labels, TEST_IDS)
+    for split in ("val", "test"):
+        expected = sum(getattr(run, split).emotion for run in runs["j"]) / 2
+        np.testing.assert_allclose(getattr(fusion, split).emotion, expected)
+    np.testing.assert_array_equal(fusion.cross_fitted.age, fusion.val.age)
+    record = json.loads(json.dumps(fusion.description, allow_nan=False))
+    assert record["joint"] == {"representation": "features", "training": {"head": 3}, "n_seeds": 2}
+    assert list(record["systems"]) == ["a", "b"] and record["rule"] == "joint"
+    age = record["tasks"]["age"]
+    assert age["chosen_by"] == "training on Train" and "weights" not in age
+    assert age["val_score"] == age["cross_fitted_val_score"] == mae(labels.age, fusion.val.age)
+    assert record["tasks"]["country"]["chosen_by"] == "none" and np.isnan(fusion.test.country).all()
+    assert len(record["notes"]) == 1 and record["notes"][0].startswith("country: the joint model does not")
+    with pytest.raises(ValueError, match="no runs of its joint model"):
+        fuse(config, {name: runs[name] for name in "ab"}, labels, TEST_IDS)
+
+
 def test_opposite_errors_are_averaged_out():
     labels = make_labels()
     low = replace(predict(labels.clip_id, 1), age=labels.age - 3)

@@ -164,6 +164,20 @@ def test_a_single_system_can_be_the_best(made, tmp_path):
     ]
 
 
+def test_a_joint_model_is_judged_as_the_systems_are(made, tmp_path, monkeypatch):
+    monkeypatch.setitem(made.runs, "joined", made.runs["good"])
+    joined = FusionConfig("joined", ("fair", "poor"), rule="joint")
+    record = made.write(tmp_path, fusions=(FusionConfig("avg", ("good", "poor"), rule="average"), joined))
+    found = {c["name"]: c for c in record["selection"]["candidates"]}
+    assert found["joined"]["cross_fitted_val"] == found["good"]["cross_fitted_val"]
+    assert (found["joined"]["kind"], found["joined"]["systems"]) == ("fusion", ["fair", "poor"])
+    assert record["fusions"]["joined"]["joint"]["n_seeds"] == 2 and record["fusions"]["avg"]["joint"] is None
+    rows = {row["system"]: row for row in rows_of(tmp_path, "table4")}
+    # Of equal candidates the fusion is submitted, so the system does not stand there twice.
+    assert list(rows) == ["Conformer (STRF)", "mine", "avg", "joined"]
+    assert record["name"] == "joined" and rows["joined"]["paper_s_mtl"] == ""
+
+
 def test_table_4_scores_test_with_the_papers_figures_beside(made, written):
     folder, record = written
     rows = {row["system"]: row for row in rows_of(folder, "table4")}

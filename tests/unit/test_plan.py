@@ -15,12 +15,15 @@ from exvo.corpus.labels import EMOTIONS
 from exvo.corpus.table import CorpusError
 from exvo.features.compare import CompareConfig
 from exvo.features.logmel import LogmelConfig
+from exvo.joint_plan import JointPlan
 from exvo.models.embedding_network import EmbeddingNetworkConfig
 from exvo.models.fine_tuned_network import FineTune
 from exvo.models.hubert_features import EmbeddingConfig
+from exvo.models.joint_network import JointConfig
 from exvo.models.mlp_training import MlpConfig
 from exvo.models.sequence_batches import SpecAugment
 from exvo.models.sequence_network import SequenceConfig
+from exvo.models.system_sequence import sequence_configs
 from exvo.models.trained_sequence import LossGrid, TrainingConfig
 from exvo.plan import Plan
 from exvo.scoring.bootstrap import BootstrapConfig
@@ -58,7 +61,11 @@ def section(path):
         (["properties", "features", "properties", "logmel"], LogmelConfig, ()),
         (["properties", "features", "properties", "hubert"], EmbeddingConfig, ()),
         (["$defs", "mlp"], MlpConfig, ("tasks",)),
-        (["properties", "fusions", "additionalProperties", "oneOf", 1], FusionConfig, ("name", "systems")),
+        (
+            ["properties", "fusions", "additionalProperties", "oneOf", 1],
+            FusionConfig,
+            ("name", "systems", "training"),
+        ),
     ],
 )
 def test_the_schema_has_the_keys_and_defaults_of_the_code(path, kind, elsewhere):
@@ -86,6 +93,20 @@ def test_the_schema_has_the_keys_and_defaults_of_the_sequence_systems(encoder, n
     for name, key, kind in [*nested, ("hubert", "fine_tune", FineTune)]:
         part = schema["$defs"][name]["properties"][key]
         assert complete({}, part) == json.loads(json.dumps(asdict(kind())))
+
+
+def test_the_schema_of_joint_models_has_keys_that_they_know():
+    schema = yaml.safe_load(SCHEMA.read_text())
+    found = complete({}, schema["$defs"]["joint"], schema["$defs"])
+    network = asdict(JointConfig(widths=(1,)))
+    assert {key: found[key] for key in network if key in found} == {
+        key: value for key, value in network.items() if key not in ("widths", "tasks")
+    }
+    system = {"encoder": "joint", "tasks": ["age"], "training": found}
+    joint, training = sequence_configs(system, JointConfig, {"widths": (3, 4)})
+    assert joint == JointConfig((3, 4), ("age",))
+    # The paper's loss weights are of the MAE of emotion; here the loss is 1 - CCC.
+    assert (training.emotion_loss, training.loss_weights.emotion) == ("ccc", 20)
 
 
 def test_every_key_is_described_in_the_schema_and_in_the_manual():
@@ -122,7 +143,8 @@ def test_a_key_that_is_not_known_is_refused():
 
 
 @pytest.mark.parametrize(
-    "variants", [{"hubert-x": {"layers": "all"}}, {"logmel-40": {"n_mel": 40}}, {"mfcc-20": {}}, {"hubert": {}}]
+    "variants",
+    [{"hubert-x": {"layers": "all"}}, {"logmel-40": {"n_mel": 40}}, {"mfcc-20": {}}, {"hubert": {}}],
 )
 def test_a_variant_with_a_wrong_name_or_value_is_refused(variants):
     config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
@@ -202,6 +224,76 @@ def test_fusions_that_the_corpus_cannot_have_are_left_out(config):
     config["submission"], config["fusions"] = "best", {"gone": None}
     with pytest.raises(CorpusError, match="none of the fusions"):
         Plan(config)
+
+
+def test_a_joint_fusion_reads_each_of_its_systems_once(config):
+    systems = ["organisers-raw", "conformer-strf", "conformer-logmel", "organisers-baseline"]
+    config["fusions"] = {
+        "mid": {"systems": systems, "rule": "joint", "representation": "pooled", "training": {"head": 7}},
+        "low": {"systems": systems[::-1], "rule": "joint", "representation": "features", "training": {}},
+    }
+    plan = Plan(config)
+    joint = JointPlan(plan)
+    assert joint.vectors("mid", 2, "npy") == [
+        f"results/representations/pooled/{name}/2.npy" for name in systems[:3]
+    ]
+    # Both Conformers read the same log-mel; no network comes before, so no seed.
+    assert joint.vectors("low", 2, "parquet") == [
+        "results/representations/features/logmel/raw.parquet",
+        "results/representations/features/compare/raw.parquet",
+    ]
+    assert joint.pooled_systems() == systems[:3]
+    assert joint.feature_files("conformer-strf")[:1] == ["results/features/logmel/raw/0000.npy"]
+    assert [path[-7:] for path in joint.feature_files("organisers-raw")] == ["parquet"] * len(plan.shards)
+    spec = json.loads(joint.spec("mid"))["joint"]
+    assert spec["systems"] == systems[:3] and spec["tasks"] == ["emotion", "age", "country"]
+    assert spec["training"] == {**config["joint"], "head": 7}
+    config["encoders"]["hubert"]["fine_tune"] = {}
+    config["fusions"]["low"]["systems"] = ["burst-hubert-tiny", "organisers-raw"]
+    config["fusions"]["mid"]["systems"] = ["burst-hubert-tiny-age", "burst-hubert-tiny-emotion"]
+    joint = JointPlan(Plan(config))
+    assert joint.vectors("low", 0, "npy")[0] == "results/representations/features/hubert_frontend/raw.npy"
+    assert json.loads(joint.spec("mid"))["joint"]["tasks"] == ["emotion", "age"]
+
+
+def test_a_joint_fusion_with_one_system_is_left_out(config):
+    entry = {"systems": ["organisers-raw", "organisers-baseline"], "rule": "joint", "training": {}}
+    config["fusions"] = {
+        "lone": {**entry, "representation": "pooled"},
+        "same": {
+            "systems": ["conformer-strf", "conformer-logmel"],
+            "rule": "joint",
+            "representation": "features",
+            "training": {},
+        },
+        "left": {"systems": ["organisers-vad"], "rule": "average"},
+    }
+    plan = Plan(config)
+    assert any("fusion same is left out: the corpus allows only one feature" in n for n in plan.notices)
+    assert plan.joint_fusions() == [] and list(plan.fusions) == ["left"]
+    assert (
+        "fusion lone is left out: the corpus allows only organisers-raw of its systems, and a joint model needs two"
+        in plan.notices
+    )
+    config["submission"] = "lone"
+    with pytest.raises(CorpusError, match="submission names the fusion lone, but the corpus allows only"):
+        Plan(config)
+
+
+def test_training_of_a_fusion_is_checked(config):
+    config["fusions"]["joint"]["training"] = {"dropuot": 0.1}
+    with pytest.raises(CorpusError, match=r"fusions\.joint\.training has no key dropuot"):
+        Plan(config)
+    config["fusions"]["joint"]["training"] = {}
+    config["fusions"]["weighted"]["training"] = {"dropout": 0.1}
+    with pytest.raises(CorpusError, match=r"fusions\.weighted\.training: only a joint fusion is trained"):
+        Plan(config)
+
+
+def test_rows_of_tables_are_told_in_the_order_of_the_config(config):
+    rows = list(config["tables"]["table3"].items())
+    told = dict(json.loads(Plan(config).outcome_spec())["tables"])
+    assert told["table3"] == [list(row) for row in rows] and rows != sorted(rows)
 
 
 def test_the_schema_has_the_defaults_of_the_statistics():

@@ -180,6 +180,20 @@ def test_a_single_system_has_no_weights_to_show(made_run):
     assert "is organisers-raw alone" in words.text
 
 
+def test_a_joint_model_has_no_weights_to_show(made_run):
+    record = json.loads(made_run.files.fusion.read_text())
+    joint = {"representation": "features", "training": {}, "n_seeds": 2}
+    tasks = {name: {**task, "chosen_by": "training on Train"} for name, task in record["tasks"].items()}
+    for task in tasks.values():
+        for key in ("weights", "shares", "rule"):
+            task.pop(key, None)
+    systems = {"organisers-raw": {}, "conformer-strf": {}}
+    section = fusion_section(record | {"rule": "joint", "joint": joint, "tasks": tasks, "systems": systems})
+    words, table = section.parts[:2]
+    assert "trained on Train with 2 seeds on representations by organisers-raw, conformer-strf" in words.text
+    assert [row[1] for row in table.grids[0].rows] == ["joint"] * 3
+
+
 def test_tables_come_back_as_they_were_written(tmp_path):
     evil = "a <b> & 'c' \"d\" ü"
     grids = [Grid(["stage", evil], [["raw", "0.1 [0.0, 0.2]"], [evil, ""]], evil), Grid(["x"], [["y"]])]

@@ -34,12 +34,24 @@ def logmel(shards=SHARDS):
     return {f"Extracting logmel spectrograms of shard {s} (raw)" for s in shards} | statistics
 
 
+def joint(seeds=(0,)):
+    return {f"Training the joint model joint, seed {seed}" for seed in seeds}
+
+
+def pooled(*systems, seeds=(0,)):
+    """What follows in the joint fusion when some of its systems are trained."""
+    pooling = {f"Representing clips by {name}, seed {seed}" for name in systems for seed in seeds}
+    return pooling | joint(seeds) if pooling else set()
+
+
 def train(*stages, seeds=(0,)):
-    return {f"Training organisers-{stage}, seed {seed}" for stage in stages for seed in seeds}
+    jobs = {f"Training organisers-{stage}, seed {seed}" for stage in stages for seed in seeds}
+    return jobs | pooled(*(f"organisers-{stage}" for stage in stages if stage == "denoised"), seeds=seeds)
 
 
 def conformers(seeds=(0,)):
-    return {f"Training conformer-{name}, seed {seed}" for name in ("logmel", "strf") for seed in seeds}
+    jobs = {f"Training conformer-{name}, seed {seed}" for name in ("logmel", "strf") for seed in seeds}
+    return jobs | pooled("conformer-strf", seeds=seeds)
 
 
 def embeddings(*stages, shards=SHARDS):
@@ -51,9 +63,14 @@ def faster_and_slower(shards=SHARDS):
 
 
 def decoders(*names, seeds=(0,)):
-    return {f"Training burst-hubert-tiny{name}, seed {seed}" for name in names for seed in seeds}
+    jobs = {f"Training burst-hubert-tiny{name}, seed {seed}" for name in names for seed in seeds}
+    return jobs | pooled(*(f"burst-hubert-tiny{name}" for name in names if name == "-denoised"), seeds=seeds)
 
 
+POOLED = ("organisers-denoised", "conformer-strf", "burst-hubert-tiny-denoised")
+BY_FEATURE = {
+    f"Representing clips by {what}" for what in ("compare (denoised)", "logmel (raw)", "hubert (denoised)")
+}
 ON_RAW, ON_DENOISED = ("", "-emotion", "-age", "-country"), ("-denoised", "-speed")
 DENOISED = ("denoised", "denoised@0.9", "denoised@1.1")
 
@@ -176,6 +193,17 @@ def test_a_label_reaches_the_report(workflow):
         ("systems.organisers-dc", "training", {"patience": 4}, train("dc") | FUSE),
         ("fusions.weighted", "step", 0.2, FUSE),
         ("fusions", "paper", None, FUSE),
+        ("fusions", "joint", None, FUSE),
+        ("joint", "dropout", 0.1, joint() | FUSE),
+        ("fusions.joint", "training", {"head": 16}, joint() | FUSE),
+        ("fusions.joint", "systems", ["conformer-strf", "organisers-denoised"], joint() | FUSE),
+        (
+            "fusions.joint",
+            "systems",
+            ["conformer-strf", "organisers-vad"],
+            pooled("organisers-vad") | FUSE,
+        ),
+        ("fusions.joint", "representation", "features", BY_FEATURE | joint() | FUSE),
         ("statistics", "resamples", 500, FUSE),
         ("statistics", "folds", 4, FUSE),
         ("", "submission", "weighted", FUSE),
@@ -285,7 +313,8 @@ def test_a_file_of_no_clip_changes_nothing(workflow):
             "models/hubert.py",
             "RECEPTIVE_FIELD = 400",
             "RECEPTIVE_FIELD = 200 * 2",
-            embeddings("raw", *DENOISED) | ALL_DECODERS | FUSE,
+            # The vectors of all sequence systems are taken by one module, which knows their networks.
+            embeddings("raw", *DENOISED) | ALL_DECODERS | pooled("conformer-strf") | FUSE,
         ),
         (  # all sequence systems share the modules that train them, and these know the front ends
             "models/strf.py",
@@ -293,6 +322,15 @@ def test_a_file_of_no_clip_changes_nothing(workflow):
             "NORM_FLOOR = 0.001 * 1",
             conformers() | ALL_DECODERS | FUSE,
         ),
+        (
+            "models/joint_network.py",
+            'kind: ClassVar[str] = "joint"',
+            'kind: ClassVar[str] = str("joint")',
+            joint() | FUSE,
+        ),
+        ("models/trunk_vectors.py", "trunk(torch", "trunk.forward(torch", pooled(*POOLED[:1]) | FUSE),
+        ("models/pooled_vectors.py", "dim=1)", "dim=+1)", pooled(*POOLED[1:]) | FUSE),
+        ("features/vectors.py", "mean(axis=0)", "mean(0)", pooled(*POOLED) | FUSE),
         ("models/mlp_training.py", "_BLOCK_BATCHES = 256", "_BLOCK_BATCHES = 128", train(*STAGES) | FUSE),
         ("report/systems_layout.py", '"uar": 3,', '"uar": 4,', FUSE),
         ("audio/vad.py", "# samples the model reads", "# what the model reads", set()),

@@ -103,11 +103,11 @@ def test_the_table_and_the_record_agree_with_the_predictions(finished, results):
     assert rows["raw"]["paper_s_mtl"] == "0.352"
 
 
-@pytest.mark.parametrize("system", ["organisers-vad", "conformer-strf"])
-def test_one_recording_is_predicted_as_in_the_workflow(finished, results, tmp_path, system):
+@pytest.mark.parametrize("model", ["models/organisers-vad", "models/conformer-strf", "fusion/joint"])
+def test_one_recording_is_predicted_as_in_the_workflow(finished, results, tmp_path, model):
     labels = read_corpus(finished.corpus).labels
     clip_id = labels.clip_id[labels.split == "Test"][0]
-    model = results / f"models/{system}/0"
+    model = results / model / "0"
     recording = finished.corpus / "raw" / f"{clip_id}.webm"
     command = ["predict", str(recording), str(tmp_path / "gone.wav"), "--model", str(model)]
     run = CliRunner().invoke(app, [*command, "--output", str(tmp_path / "answers.csv")])
@@ -153,6 +153,35 @@ def test_snakemakes_own_report_holds_the_tables_and_the_page(finished, tmp_path)
         names = " ".join(archive.namelist())
     for name in ("report.html", "table1.html", "table4.md", "conformer-strf_0_kernels.png"):
         assert name in names, name
+
+
+def test_a_joint_model_reads_one_vector_a_clip_of_each_of_its_systems(finished, results):
+    everyone = sorted(read_corpus(finished.corpus).labels.clip_id)
+    record = json.loads((results / "fusion/joint/0/config.json").read_text())
+    widths = []
+    for name in record["system"]["systems"]:
+        stem = results / f"representations/pooled/{name}/0"
+        index = pq.read_table(stem.with_suffix(".parquet"))
+        assert sorted(index["clip_id"].to_pylist()) == everyone
+        frames = np.load(stem.with_suffix(".npy"))
+        assert len(frames) == sum(index["n_frames"].to_pylist()) and frames.dtype == np.float32
+        widths.append(frames.shape[1])
+    # The shared layer of the organisers' network, and a vector for each of three tasks.
+    assert widths == record["network"]["widths"] == [64, 3 * 64, 3 * 64]
+    fusion = json.loads((results / "fusion/fusion.json").read_text())["fusions"]["joint"]
+    assert list(fusion["systems"]) == record["system"]["systems"] and fusion["joint"]["n_seeds"] == 1
+    val = json.loads((results / "fusion/joint/0/metrics.json").read_text())["val"]
+    assert fusion["cross_fitted_val"]["ccc"] == pytest.approx(val["ccc"])
+    with (results / "tables/table4.csv").open() as file:
+        rows = [row["system"] for row in csv.DictReader(file)]
+    assert rows[:5] == [
+        "HuBERT: burst-hubert-tiny",
+        "HuBERT + denoise: burst-hubert-tiny",
+        "HuBERT + denoise + speed perturbation: burst-hubert-tiny",
+        "Conformer (STRF)",
+        "Conformer (log-mel)",
+    ]
+    assert rows[5:10] == ["weighted", "stacked", "per-task", "paper", "joint"]
 
 
 def test_logmel_is_normalised_over_train_only(finished, results):

@@ -37,7 +37,7 @@ wildcard_constraints:
     shard=r"\d{4}",
     # A stage, or Train of a stage at another speed.
     stage=r"(baseline|raw|dc|denoised|vad)(@\d\.\d+)?",
-    feature=r"(compare|logmel|hubert)(-[A-Za-z0-9]+)*",
+    feature=r"(compare|logmel|hubert)(-[A-Za-z0-9]+)*(_frontend)?",
     seed=r"\d+",
 
 
@@ -50,6 +50,16 @@ def system_predictions(names, split):
     """Return the files of predictions of some systems, every seed of each."""
     return expand(
         "results/models/{system}/{seed}/{split}.parquet", system=names, seed=PLAN.seeds(), split=split
+    )
+
+
+def joint_predictions(split):
+    """Return the files of predictions of the joint fusions, every seed of each."""
+    return expand(
+        "results/fusion/{fusion}/{seed}/{split}.parquet",
+        fusion=PLAN.joint_fusions(),
+        seed=PLAN.seeds(),
+        split=split,
     )
 
 

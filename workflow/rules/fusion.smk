@@ -4,8 +4,8 @@ rule fuse_systems:
         table=ancient(PLAN.table),
         test_labels=ancient(PLAN.test_table),
         quality="results/quality/clips.parquet",
-        val=system_predictions(PLAN.compared_systems(), "val"),
-        test=system_predictions(PLAN.compared_systems(), "test"),
+        val=system_predictions(PLAN.compared_systems(), "val") + joint_predictions("val"),
+        test=system_predictions(PLAN.compared_systems(), "test") + joint_predictions("test"),
     output:
         submission=ensure("results/fusion/test_preds.csv", non_empty=True),
         fusion="results/fusion/fusion.json",

@@ -104,6 +104,12 @@ rule write_report:
             system=PLAN.compared_systems(),
             seed=PLAN.seeds(),
             file=["history.csv", "metrics.json"],
+        )
+        + expand(
+            "results/fusion/{fusion}/{seed}/{file}",
+            fusion=PLAN.joint_fusions(),
+            seed=PLAN.seeds(),
+            file=["history.csv", "metrics.json"],
         ),
         strf=expand(
             rules.plot_strf.output,

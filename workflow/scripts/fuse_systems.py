@@ -8,6 +8,7 @@ from exvo.jobs import run_job
 
 def main(snakemake: Any) -> None:
     """Map the job to `exvo.report.outcome.write_outcome`."""
+    from collections import defaultdict
     from pathlib import Path
 
     from exvo.corpus.table import read_corpus
@@ -16,7 +17,8 @@ def main(snakemake: Any) -> None:
     from exvo.scoring.fusion import CrossFit, FusionConfig
 
     spec = json.loads(snakemake.params.spec)
-    runs = {name: [] for name in spec["systems"]}
+    # Of systems and joint fusions, which never share a name: .../<name>/<seed>/val.parquet.
+    runs = defaultdict(list)
     for val, test in zip(snakemake.input.val, snakemake.input.test, strict=True):
         runs[Path(val).parent.parent.name].append((val, test))
     limit = json.loads(snakemake.params.labels)["limit"]
@@ -28,7 +30,7 @@ def main(snakemake: Any) -> None:
         OutcomePlan(
             [FusionConfig(**{**entry, "systems": tuple(entry["systems"])}) for entry in spec["fusions"]],
             spec["submission"],
-            spec["tables"],
+            {table: dict(rows) for table, rows in spec["tables"]},
             BootstrapConfig(**statistics),
             CrossFit(folds, statistics["seed"]),
             spec["notices"],

@@ -15,12 +15,13 @@ def main(snakemake: Any) -> None:
 
     spec, files = json.loads(snakemake.params.spec), snakemake.input
     config = spec["config"]
+    # Systems in the order of the config, then joint fusions.
     audio, models = {}, {name: {} for name in config["systems"] if name in spec["systems"]}
     for path in files.audio:
         audio.setdefault(Path(path).parent.name, []).append(path)
     for path in files.history:
         folder = Path(path).parent
-        models[folder.parent.name][int(folder.name)] = folder
+        models.setdefault(folder.parent.name, {})[int(folder.name)] = folder
     figures = [files.strf[i : i + 2] for i in range(0, len(files.strf), 2)]
     seed = f"_{config['seeds'][0]}_kernels.png"
     benchmarks = Path(snakemake.output.page).parents[1] / "benchmarks"

@@ -53,7 +53,7 @@ class OutcomePlan:
     Attributes
     ----------
     fusions : sequence of FusionConfig
-        At least one.
+        At least one. A joint one comes with predictions of its own, by its name, beside those of the systems.
     submission : str or None
         The name of a fusion; None takes the best candidate.
     tables : mapping of str to mapping of str to str
@@ -107,7 +107,7 @@ def write_outcome(
     ----------
     corpus : Corpus
     runs : mapping of str to sequence of (str or Path, str or Path)
-        Files of predictions of Val and Test, a pair a seed, by system.
+        Files of predictions of Val and Test, a pair a seed, by system and joint fusion.
     plan : OutcomePlan
     quality : str or Path
         The quality table, which says which clips have no audio, and how noisy they are.

@@ -6,7 +6,7 @@ score is not raised by what the rule remembers of its own clips, so all rules ca
 that learns nothing needs no folds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal, Protocol, get_args
@@ -20,7 +20,8 @@ from exvo.scoring.speakers import speaker_folds, speaker_index
 from exvo.scoring.stacking import LogisticStack, RidgeStack
 from exvo.scoring.weights import search_weights
 
-Rule = Literal["weighted", "stacked", "per_task", "average", "paper"]
+Rule = Literal["weighted", "stacked", "per_task", "average", "paper", "joint"]
+Representation = Literal["pooled", "features"]
 METRICS = {"emotion": "ccc", "age": "mae", "country": "uar"}
 
 
@@ -33,7 +34,7 @@ class FusionConfig:
     name : str
     systems : tuple of str
         At least one; their order decides nothing but ties and the order of the report.
-    rule : {"weighted", "stacked", "per_task", "average", "paper"}
+    rule : {"weighted", "stacked", "per_task", "average", "paper", "joint"}
         See `exvo.scoring.fusion`.
     step : float
         ``weighted``: the grid of weights, a whole part of 1 (0.1 gives weights 0, 0.1, ..., 1).
@@ -42,6 +43,10 @@ class FusionConfig:
     max_candidates : int
         ``weighted``: a grid with more points than this is not searched in full; the weights are then found by
         steps that move weight from one system to another as long as that helps.
+    representation : {"pooled", "features"}
+        ``joint``: what the model read of each system.
+    training : mapping
+        ``joint``: how it was trained. For the record, like ``representation``.
 
     Raises
     ------
@@ -55,6 +60,8 @@ class FusionConfig:
     step: float = 0.1
     emotion_from: str | None = None
     max_candidates: int = 1001
+    representation: Representation = "pooled"
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         where = f"fusion {self.name!r}"

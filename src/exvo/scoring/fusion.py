@@ -17,6 +17,9 @@ average
     Equal weights in every task.
 paper
     Equal weights for country and age, emotion from one system alone: the rule of the paper's Table 4.
+joint
+    A model trained on Train on what the systems make of a clip before they answer (`exvo.models.joint_network`). Its
+    predictions come in like a system's, and nothing is learned from Val here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,9 +66,10 @@ class Fusion:
         In the order of the Val labels and of the Test clips. ``val`` by what was learned on all of Val,
         ``cross_fitted`` each clip by what was learned on other speakers.
     description : dict
-        JSON types only: ``name``, ``rule``, ``step``, ``tasks`` (per task: metric, weights or shares per system, how
-        they were chosen, Val score and cross-fitted Val score, clips and speakers with labels), ``systems`` (per
-        system: seeds, Val scores), ``val`` and ``cross_fitted_val`` (scores of the fusion), ``notes``.
+        JSON types only: ``name``, ``rule``, ``step``, ``joint`` (representation, training and number of seeds of a
+        joint model), ``tasks`` (per task: metric, weights or shares per system, how they were chosen, Val score and
+        cross-fitted Val score, clips and speakers with labels), ``systems`` (per system: seeds, Val scores), ``val``
+        and ``cross_fitted_val`` (scores of the fusion), ``notes``.
     """
 
     val: Predictions
@@ -87,7 +91,7 @@ def fuse(
     ----------
     config : FusionConfig
     runs : mapping of str to sequence of Run
-        The seeds of every system that the config names.
+        The seeds of every system that the config names, and of the fusion itself where its rule is ``joint``.
     val_labels : Labels
         Of the Val clips.
     test_clip_ids : sequence of str
@@ -108,10 +112,15 @@ def fuse(
         systems[name] = mean_of_seeds(name, runs[name], val_labels, test_clip_ids)
     tasks: dict[str, dict[str, Any]] = {}
     notes: list[str] = []
-    parts: dict[str, FusedTask] = {}
-    for task in TASKS:
-        parts[task] = _fuse_task(config, task, systems, val_labels, cross)
-        notes += parts[task].notes
+    if config.rule == "joint":
+        if not runs.get(config.name):
+            raise ValueError(f"fusion {config.name!r}: no runs of its joint model")
+        model = mean_of_seeds(config.name, runs[config.name], val_labels, test_clip_ids)
+        parts = {task: _answered_task(task, model) for task in TASKS}
+    else:
+        parts = {task: _fuse_task(config, task, systems, val_labels, cross) for task in TASKS}
+    for part in parts.values():
+        notes += part.notes
     fused = {
         split: Predictions(
             clip_id=next(iter(systems.values())).val.clip_id
@@ -139,6 +148,13 @@ def fuse(
         "name": config.name,
         "rule": config.rule,
         "step": config.step if config.rule == "weighted" else None,
+        "joint": {
+            "representation": config.representation,
+            "training": dict(config.training),
+            "n_seeds": len(runs[config.name]),
+        }
+        if config.rule == "joint"
+        else None,
         "tasks": tasks,
         "val": val_scores,
         "cross_fitted_val": cross_fitted,
@@ -190,6 +206,15 @@ def _mean(name: str, seeds: list[Predictions], codes: tuple[int, ...]) -> Predic
                 )
     mean = {task: np.mean([getattr(seed, task) for seed in seeds], axis=0) for task in TASKS}
     return Predictions(clip_id=seeds[0].clip_id, country_codes=codes, **mean)
+
+
+def _answered_task(task: str, model: Run) -> FusedTask:
+    """Return what a joint model says of a task; it has not learned from Val, so it needs no folds."""
+    val, test = getattr(model.val, task), getattr(model.test, task)
+    if _does(model.val if len(model.val) else model.test, task):
+        return FusedTask(val, val, test, {"chosen_by": "training on Train"})
+    note = f"{task}: the joint model does not predict it, for lack of systems or labels of Train that do"
+    return FusedTask(val, val, test, {"chosen_by": "none"}, [note])
 
 
 def _fuse_task(

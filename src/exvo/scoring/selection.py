@@ -60,7 +60,7 @@ def find_candidates(
     fusions : sequence of FusionConfig
         At least one.
     runs : mapping of str to sequence of Run
-        The seeds of every system that a fusion names.
+        The seeds of every system that a fusion names, and of every joint fusion.
     labels : Labels
         Of the Val clips.
     test_clip_ids : sequence of str

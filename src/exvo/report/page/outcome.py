@@ -71,7 +71,9 @@ def fusion_section(record: Mapping[str, Any]) -> Section:
         for task in tasks
         if task not in chosen
     ]
-    if chosen:
+    if record["joint"]:
+        parts.append(Words(_joint(name, record["joint"], list(record["systems"]))))
+    elif chosen:
         parts.append(_weights(name, list(record["systems"]), chosen))
     rows = [
         [
@@ -100,6 +102,17 @@ def fusion_section(record: Mapping[str, Any]) -> Section:
     parts.append(Table("How each task is combined", [Grid(header, rows)]))
     parts += [Words(f"{without_folders(note)}.") for note in record["notes"]]
     return Section("fusion", "Fusion", lead, parts)
+
+
+def _joint(name: str, joint: Mapping[str, Any], systems: Sequence[str]) -> str:
+    read = {
+        "pooled": "what their heads read of a clip",
+        "features": "their features, each clip as a whole",
+    }[joint["representation"]]
+    return (
+        f"{name} is a model of its own, trained on Train with {joint['n_seeds']} seeds on representations by "
+        f"{', '.join(systems)}: {read}. It has no weights of systems to show; its answers are its seeds' mean."
+    )
 
 
 def _submitted(selection: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,5 +1,6 @@
 """The steps of a run and the benchmarks that Snakemake writes of their jobs; read with the Snakefile, so light."""
 
+from exvo.joint_plan import JointPlan
 from exvo.plan import Plan
 from exvo.systems import SPEEDS
 
@@ -25,4 +26,15 @@ def benchmark_steps(plan: Plan) -> dict[str, list[str]]:
             steps[f"{feature}, {stage} at other speeds"] = [f"features/{feature}/{name}" for name in derived]
     for system in systems:
         steps[f"training, {system.name}"] = [f"models/{system.name}/{seed}" for seed in plan.seeds()]
+    joint = JointPlan(plan)
+    read = [
+        path.removeprefix("results/").removesuffix(".npy")
+        for fusion in joint.fusions
+        for seed in plan.seeds()
+        for path in joint.vectors(fusion, seed, "npy")
+    ]
+    if read:
+        steps["representations"] = list(dict.fromkeys(read))
+    for fusion in joint.fusions:
+        steps[f"training, {fusion}"] = [f"fusion/{fusion}/{seed}" for seed in plan.seeds()]
     return steps | {"quality": ["quality"], "fusion, scores, tables": ["fusion"]}

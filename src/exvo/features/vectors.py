@@ -1,0 +1,116 @@
+"""One vector for each clip of the corpus: what joint fusions are made from.
+
+A file of vectors is a sequence shard (`exvo.features.store`) in which a clip with audio has one frame, float32, and a
+clip without has none. One file holds the whole corpus; it is written shard by shard, so that memory is that of one
+shard.
+
+Here are also the vectors that ask for no network: functionals as they are, and of frames their mean and deviation.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from exvo.audio.store import WITHOUT_AUDIO
+from exvo.features.store import read_sequences, read_utterances
+from exvo.files import atomic_path
+
+# Frames and index of a sequence shard, or the table alone of an utterance-level one.
+Shard = tuple[Path, ...]
+
+
+def as_shards(paths: Iterable[str | Path]) -> list[Shard]:
+    """Return feature files as shards: of ``0000.npy`` and ``0000.parquet`` one, and one of a Parquet file alone."""
+    paths = [Path(path) for path in paths]
+    framed = {path.with_suffix("") for path in paths if path.suffix == ".npy"}
+    return [
+        (path.with_suffix(".npy"), path) if path.with_suffix("") in framed else (path,)
+        for path in paths
+        if path.suffix == ".parquet"
+    ]
+
+
+def write_vectors(
+    shards: Sequence[Shard],
+    vectors_of: Callable[[Shard, list[str]], np.ndarray],
+    frames_path: str | Path,
+    index_path: str | Path,
+) -> None:
+    """Compute and write the vectors of all clips.
+
+    Parameters
+    ----------
+    shards : sequence of Shard
+    vectors_of : callable
+        From a shard and its clips with audio, at least one, to their vectors [shape=(n, width)].
+    frames_path, index_path : str or Path
+
+    Raises
+    ------
+    ValueError
+        Where no clip has audio, or a vector is not finite.
+    """
+    tables = [_clips(shard) for shard in shards]
+    clips = pa.concat_tables(tables)
+    n_vectors = clips["n_frames"].to_numpy()
+    if not n_vectors.any():
+        raise ValueError(f"{frames_path}: no clip has audio, so there is nothing to represent")
+    with atomic_path(frames_path) as temporary:
+        out, start = None, 0
+        for shard, table in zip(shards, tables, strict=True):
+            clip_ids = [row["clip_id"] for row in table.to_pylist() if row["n_frames"]]
+            if not clip_ids:
+                continue
+            values = np.asarray(vectors_of(shard, clip_ids), dtype=np.float32)
+            finite = np.isfinite(values).all(axis=1)
+            if not finite.all():
+                raise ValueError(f"{shard[-1]}: the vector of clip {clip_ids[finite.argmin()]} is not finite")
+            if out is None:
+                shape = (int(n_vectors.sum()), values.shape[1])
+                out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+            out[start : start + len(values)] = values
+            start += len(values)
+        out.flush()
+        del out
+    starts = pa.array(np.cumsum(n_vectors) - n_vectors, pa.int64())
+    with atomic_path(index_path) as temporary:
+        pq.write_table(clips.add_column(1, "start", starts), temporary)
+
+
+def feature_vectors(shard: Shard, clip_ids: Sequence[str]) -> np.ndarray:
+    """Return the functionals of clips, or the mean and the deviation (all-n) over time of each channel of their frames.
+
+    Parameters
+    ----------
+    shard : Shard
+    clip_ids : sequence of str
+        With audio, in the order wanted.
+
+    Returns
+    -------
+    np.ndarray [shape=(n_clips, n_features) or (n_clips, 2 * n_channels), float32]
+    """
+    if len(shard) == 1:
+        (features,) = read_utterances(shard, [clip_ids])
+        return features.values
+    frames, index = read_sequences(*shard)
+    place = {row["clip_id"]: slice(row["start"], row["start"] + row["n_frames"]) for row in index.to_pylist()}
+    vectors = np.empty((len(clip_ids), 2 * frames.shape[1]), dtype=np.float32)
+    for vector, clip_id in zip(vectors, clip_ids, strict=True):
+        values = frames[place[clip_id]].astype(np.float64)
+        vector[:] = np.concatenate([values.mean(axis=0), values.std(axis=0)])
+    return vectors
+
+
+def _clips(shard: Shard) -> pa.Table:
+    """Return ``clip_id``, ``n_frames`` (1 with audio, else 0), ``status`` and ``reason`` of the clips of a shard."""
+    columns = ["clip_id", "status", "reason"] + ["n_frames"] * (len(shard) - 1)
+    table = pq.read_table(shard[-1], columns=columns)
+    has_audio = ~np.isin(table["status"].to_numpy(zero_copy_only=False).astype(str), WITHOUT_AUDIO)
+    if len(shard) > 1:
+        has_audio &= table["n_frames"].to_numpy() > 0
+    count = pa.array(has_audio.astype(np.int64))
+    return table.select(["clip_id", "status", "reason"]).add_column(1, "n_frames", count)

@@ -1,0 +1,31 @@
+"""Represent all clips by one trained system."""
+
+import json
+from typing import Any
+
+from exvo.jobs import run_job
+
+
+def main(snakemake: Any) -> None:
+    """Map the job to `exvo.features.vectors.write_vectors`."""
+    from pathlib import Path
+
+    from exvo.features.vectors import as_shards, write_vectors
+    from exvo.models.answers import torch_threads
+
+    if json.loads(snakemake.params.spec)["encoder"] == "mlp":
+        from exvo.models.trunk_vectors import trunk_vectors_by as vectors_by
+    else:
+        from exvo.models.pooled_vectors import pooled_vectors_by as vectors_by
+
+    with torch_threads(snakemake.threads):
+        write_vectors(
+            as_shards(snakemake.input.features),
+            vectors_by(Path(snakemake.input.model).parent),
+            snakemake.output.frames,
+            snakemake.output.index,
+        )
+
+
+if "snakemake" in globals():
+    run_job(main, globals()["snakemake"])
