@@ -79,7 +79,7 @@ def training_identity(
             [factor, other.fingerprint()] for factor, other in [(1.0, store), *sorted(perturbed.items())]
         ],
         "versions": [torch.__version__, lightning.__version__],
-        "code": code_digest("exvo.models.sequence_training"),
+        "code": code_digest("exvo.models.sequence_training", type(network_config).__module__),
     }
     return digest([canonical_json(record)])
 
