@@ -37,7 +37,7 @@ class Workflow:
         # Options with several values would take the targets for more of them.
         command += ["--", *targets]
         run = subprocess.run(
-            command, cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1200
+            command, cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=3600
         )
         assert not check or run.returncode == 0, run.stdout
         return run.stdout
