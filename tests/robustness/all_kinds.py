@@ -61,12 +61,15 @@ def workflow_of_all_kinds(root: Path) -> Workflow:
     return workflow
 
 
-def from_scratch(workflow: Workflow, root: Path, *flags: str, shards: int = 2) -> Workflow:
+def from_scratch(
+    workflow: Workflow, root: Path, *flags: str, shards: int = 2, whole_path: bool = False
+) -> Workflow:
     """Run everything in another folder, with nothing there but the corpus."""
     again = workflow.copy(root)
-    shutil.rmtree(root / "results", ignore_errors=True)
-    shutil.rmtree(root / ".snakemake", ignore_errors=True)
-    again.config["corpus"]["shards"] = shards
+    shutil.rmtree(root / "results")
+    shutil.rmtree(root / ".snakemake")
+    corpus = str(again.corpus) if whole_path else "corpus"
+    again.config["corpus"] |= {"shards": shards, "root": corpus}
     again.run(*TARGETS, flags=flags)
     return again
 

@@ -152,6 +152,13 @@ CHANGES = [
         perhaps=("quality/summary.md", *OUTCOME),
     ),
     Change(
+        "a setting of the high-pass filter",
+        setting("audio.highpass", "stop_hz", 15),
+        ("audio/dc/*", *DENOISED, "figures/highpass.png", "quality/clips.parquet", "quality/summary.md", *OUTCOME),
+        ("audio/dc/*", *DENOISED, "figures/highpass.png", "quality/clips.parquet", *shown("mlp", "frozen")),
+        perhaps=("quality/summary.md", *OUTCOME),
+    ),
+    Change(
         "a new clip of Test",
         new_test_clip,
         (

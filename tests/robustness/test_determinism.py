@@ -22,11 +22,6 @@ def test_two_runs_from_scratch_leave_the_same_bytes(all_kinds, tmp_path):
     assert [path for path in found if found[path] != expected[path]] == []
 
 
-@pytest.fixture(scope="module")
-def in_three_shards(all_kinds, tmp_path_factory):
-    return from_scratch(all_kinds, tmp_path_factory.mktemp("three") / "workflow", shards=3)
-
-
 def rows(workflow, folder):
     """Return all rows of the shards of a folder, in id order, but for where in a shard the frames of a clip are."""
     paths = sorted((workflow.root / "results" / folder).glob("????.parquet"))

@@ -5,6 +5,7 @@ EXVO_KILLS says how often a run is killed; `make test-faults` kills 46 times, ea
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from itertools import cycle, islice
 import psutil
 import pytest
 from small_run import SUBMISSION, results, small_workflow
+from workflow_copy import REPOSITORY
 
 from exvo.files import atomic_path
 
@@ -184,6 +186,11 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(undistu
     with capsys.disabled():
         print(f"\n{n_killed} kills, {n_unlocked} of them of Snakemake; {len(found)} files, 0 differences")
     assert n_killed > 0.8 * N_KILLS
+
+
+def test_every_rule_is_killed():
+    text = "".join(file.read_text() for file in (REPOSITORY / "workflow/rules").glob("*.smk"))
+    assert {*re.findall(r"^(?:use rule \w+ as|rule) (\w+)", text, re.MULTILINE)} == {*RULES}
 
 
 def test_a_second_run_at_the_same_time_says_so_and_does_no_harm(undisturbed, fresh):
