@@ -33,7 +33,8 @@ def models(*systems: str) -> tuple[str, ...]:
 def shown(*systems: str) -> tuple[str, ...]:
     """Where other predictions of systems are seen, whichever is submitted."""
     numbers = sorted({number for system in systems for number in TABLES[system]} | {"4"})
-    return ("fusion/fusion.json", *(f"tables/table{number}.*" for number in numbers), "report/*")
+    # For readers, tables are rounded, and may round to what they were.
+    return ("fusion/fusion.json", *(f"tables/table{number}.csv" for number in numbers), "report/*")
 
 
 def parts(*folders: str, shard: str = "????") -> tuple[str, ...]:
@@ -118,6 +119,8 @@ def edit_comment(workflow: Workflow) -> None:
 
 VAD = ("audio/vad/*", "features/compare/*", "models/mlp/*")
 DENOISED = ("audio/denoised/*", "features/hubert/*", "models/frozen/*", *VAD)
+# What the denoiser changes of them: clips keep their lengths, and so the index of their frames.
+OTHER_DENOISED = ("audio/denoised/*", "features/hubert/*.npy", "models/frozen/*", *VAD)
 RAW = (
     "audio/raw*/*", "audio/dc/*", "features/logmel/*", "features/hubert_frontend/*", *models(*ON_RAW), *PRETRAINED,
     *STRF_FIGURES, *DENOISED,
@@ -148,14 +151,14 @@ CHANGES = [
         "a setting of the denoiser",
         setting("audio.denoise", "alpha", 0.9),
         (*DENOISED, "quality/clips.parquet", "quality/summary.md", *OUTCOME),
-        (*DENOISED, "quality/clips.parquet", *shown("mlp", "frozen")),
+        (*OTHER_DENOISED, "quality/clips.parquet", *shown("mlp", "frozen")),
         perhaps=("quality/summary.md", *OUTCOME),
     ),
     Change(
         "a setting of the high-pass filter",
         setting("audio.highpass", "stop_hz", 15),
         ("audio/dc/*", *DENOISED, "figures/highpass.png", "quality/clips.parquet", "quality/summary.md", *OUTCOME),
-        ("audio/dc/*", *DENOISED, "figures/highpass.png", "quality/clips.parquet", *shown("mlp", "frozen")),
+        ("audio/dc/*", *OTHER_DENOISED, "figures/highpass.png", "quality/clips.parquet", *shown("mlp", "frozen")),
         perhaps=("quality/summary.md", *OUTCOME),
     ),
     Change(
@@ -190,21 +193,22 @@ CHANGES = [
         "the number of resamples",
         setting("statistics", "resamples", 120),
         OUTCOME,
-        ("fusion/fusion.json", "tables/table[134].*", "report/*"),
-        perhaps=OUTCOME,
+        ("fusion/fusion.json", "report/*"),
+        perhaps=("tables/*",),
     ),
     Change(
         "the layers of the HuBERT that are read",
         setting("features.hubert", "layers", [2, 4]),
         ("features/hubert/*", *models("frozen", "fine-tuned"), *OUTCOME),
-        ("features/hubert/*", *models("frozen", "fine-tuned"), *shown("frozen", "fine-tuned")),
+        ("features/hubert/*.npy", *models("frozen", "fine-tuned"), *shown("frozen", "fine-tuned")),
         perhaps=OUTCOME,
     ),
     Change(
         "the clusters of a pre-training",
         setting("pretrain.clusters.mfcc", "k", 6),
         PRETRAINED,
-        PRETRAINED,
+        ("clusters/*/clusters.*", "clusters/*.npy", "pretrain/*.safetensors", "pretrain/*.csv"),
+        perhaps=("pretrain/*.json",),
     ),
     Change("which clips the report plays", setting("report", "clips", ["00001"]), ("report/*",), ("report/*",)),
     Change("a comment in the code", edit_comment, (), ()),
