@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import yaml
@@ -51,7 +52,8 @@ class Workflow:
         """Return a copy that keeps all modification times."""
         shutil.copytree(self.root, root, symlinks=True)
         copy = Workflow(root)
-        copy.config = yaml.safe_load(yaml.safe_dump(self.config))
+        # As it is, order included: the rows of tables and the systems of a fusion stand in the config's order.
+        copy.config = deepcopy(self.config)
         return copy
 
 
