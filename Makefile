@@ -39,7 +39,7 @@ test-browser: $(READY)
 test-fuzz: $(READY)
 	EXVO_FUZZ=2000 $(BIN)/pytest -n $$(nproc) tests/robustness/test_fuzz.py
 
-# 46 kills, two for every rule: half an hour.
+# 46 kills, two for every rule.
 test-faults: $(READY)
 	EXVO_KILLS=46 $(BIN)/pytest -p no:xdist tests/robustness/test_faults.py
 
