@@ -23,8 +23,8 @@ from exvo.scoring.bootstrap import BootstrapConfig
 from exvo.scoring.fusion import CrossFit, FusionConfig
 
 REPOSITORY = Path(__file__).parents[1]
-# Names that a careless page would run as code.
-COUNTRY = "<script>alert(1)</script>"
+# Names that a careless page would run as code, or a careless figure set as a formula.
+COUNTRY = r"<script>alert(1)</script> $\no{formula$"
 CLIP = '"><img src=x onerror=alert(1)>'
 BROKEN = "zz-broken"
 FOLDER = "/home/someone/secret"

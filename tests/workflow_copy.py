@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import yaml
@@ -38,7 +39,7 @@ class Workflow:
         # Options with several values would take the targets for more of them.
         command += ["--", *targets]
         run = subprocess.run(
-            command, cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1200
+            command, cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=3600
         )
         assert not check or run.returncode == 0, run.stdout
         return run.stdout
@@ -52,7 +53,8 @@ class Workflow:
         """Return a copy that keeps all modification times."""
         shutil.copytree(self.root, root, symlinks=True)
         copy = Workflow(root)
-        copy.config = yaml.safe_load(yaml.safe_dump(self.config))
+        # As it is, order included: the rows of tables and the systems of a fusion stand in the config's order.
+        copy.config = deepcopy(self.config)
         return copy
 
 

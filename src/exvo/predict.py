@@ -21,6 +21,7 @@ from exvo.features.logmel import LogmelConfig, logmel
 from exvo.features.store import FeatureRow, Utterances, write_sequences, write_utterances
 from exvo.models.mlp_storage import load_trained
 from exvo.models.system_mlp import predict_utterances
+from exvo.models.system_paths import with_folders
 from exvo.predictions import Predictions
 from exvo.systems import feature_kind, fine_tuned, stage_path
 
@@ -128,7 +129,7 @@ def _system(folder: Path) -> tuple[str, dict]:
         raise ValueError(
             f"{folder}: config.json does not say what the features came from; train the system again"
         )
-    return record["model"], record["system"]
+    return record["model"], with_folders(record["system"], folder)
 
 
 def _clips(paths: Sequence[Path], system: dict, n_threads: int) -> list[Clip]:

@@ -1,10 +1,11 @@
 """Runs that are killed, find the disk full or read-only, or meet another run: a rerun ends as an undisturbed run.
 
-EXVO_KILLS says how often a run is killed; `make test-faults` kills 30 times and more, each rule at least twice.
+EXVO_KILLS says how often a run is killed; `make test-faults` kills 52 times, each rule twice.
 """
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -15,15 +16,47 @@ from itertools import cycle, islice
 import psutil
 import pytest
 from small_run import SUBMISSION, results, small_workflow
+from workflow_copy import REPOSITORY
 
 from exvo.files import atomic_path
 
 pytestmark = pytest.mark.xdist_group("robustness")
 
 N_KILLS = int(os.environ.get("EXVO_KILLS", "3"))
-SYSTEMS = ("organisers-vad", "conformer-strf")
+SYSTEMS = ("organisers-vad", "conformer-strf", "burst-hubert-tiny")
+FINE_TUNED = {
+    "stage": "raw",
+    "feature": "hubert",
+    "encoder": "hubert",
+    "training": {"fine_tune": {}, "projection": 8, "max_batch_frames": 200},
+}
+JOINT = {
+    "joint": {"systems": list(SYSTEMS), "rule": "joint", "training": {"max_epochs": 4}},
+    "joint-features": {
+        "systems": list(SYSTEMS),
+        "rule": "joint",
+        "representation": "features",
+        "training": {"max_epochs": 4},
+    },
+}
+SMALL = {"d_model": 16, "n_heads": 2, "ffn": 16, "n_layers": 1, "positional_groups": 2}
+PRETRAIN = {
+    "clusters": {
+        "mfcc": {"of": "mfcc", "k": 8},
+        "hidden": {"of": "hidden", "model": "first", "layer": 1, "k": 6},
+    },
+    "models": {
+        "first": {"targets": ["mfcc"], "encoder": SMALL, "training": {"max_steps": 40, "report_every": 5}},
+        "second": {
+            "targets": ["hidden"],
+            "encoder": SMALL | {"frontend": "conv", "conv_channels": 8},
+            "training": {"max_steps": 10, "report_every": 2},
+        },
+    },
+}
+REPORT = "results/report/report.html"
 FIGURES = [f"results/figures/strf/conformer-strf_0_{kind}.png" for kind in ("kernels", "paths")]
-# A file of every rule, in the order in which a run comes to them.
+# A file of every rule, in the order in which a run comes to them; the last rule of a run writes the submission.
 RULES = {
     "convert_clips": "results/audio/raw/0001.parquet",
     "check_clips": "results/quality/check_raw.json",
@@ -34,29 +67,44 @@ RULES = {
     "extract_compare": "results/features/compare/vad/0000.parquet",
     "extract_logmel": "results/features/logmel/raw/0001.npy",
     "summarise_logmel": "results/features/logmel/raw/statistics.json",
+    "extract_hubert": "results/features/hubert/raw/0000.npy",
+    "extract_hubert_frontend": "results/features/hubert_frontend/raw/0001.npy",
+    "fit_clusters": "results/clusters/mfcc/clusters.safetensors",
+    "label_frames": "results/clusters/mfcc/0000.npy",
+    "pretrain_hubert": "results/pretrain/first/model.safetensors",
+    # Its files are removed once the encoder that reads them is there.
+    "unpack_waveforms": "results/pretrain/second/model.safetensors",
     "train_mlp": "results/models/organisers-vad/0/val.parquet",
     "train_conformer": "results/models/conformer-strf/0/val.parquet",
+    "train_hubert": "results/models/fine-tuned/0/val.parquet",
+    "pool_clips": "results/representations/pooled/organisers-vad/0.npy",
+    "summarise_clips": "results/representations/features/logmel/raw.npy",
+    "train_joint": "results/fusion/joint/0/val.parquet",
     "summarise_quality": "results/quality/clips.parquet",
     "plot_highpass": "results/figures/highpass.png",
     "plot_strf": FIGURES[0],
+    "write_report": REPORT,
     "fuse_systems": SUBMISSION,
 }
-TARGETS = [SUBMISSION, RULES["plot_highpass"], *FIGURES]
-ALL_RULES = 2 * len(RULES) <= N_KILLS
+# Rules that share the script of another.
+SCRIPTS = {"extract_hubert_frontend": "extract_hubert"}
+ALL_RULES = len(RULES) <= N_KILLS
 # A rule of each part of a run, for the few kills of every day.
 FEW = ("convert_clips", "extract_compare", "train_mlp")
+TARGETS = sorted({SUBMISSION, *FIGURES, *RULES.values()}) if ALL_RULES else [SUBMISSION]
 
 
 def planned_kills():
     """Return the rule, the victim and the moment (in seconds from the start of the rule's job) of every kill."""
     draw = random.Random(N_KILLS)
-    rules = [rule for rule in RULES if ALL_RULES or rule in FEW]
+    rules = list(RULES if ALL_RULES else FEW)
     victims = cycle(["job", "snakemake", "both"])
     kills = []
     while len(kills) < N_KILLS:
-        # 15 rules and 3 victims: one step more a round, or every rule would meet the same victim again.
+        # Every rule meets another victim in each round.
         kills += [(rule, next(victims), draw.uniform(0, 4)) for rule in islice(rules, N_KILLS - len(kills))]
-        next(victims)
+        if len(rules) % 3 == 0:
+            next(victims)
     return kills
 
 
@@ -69,14 +117,14 @@ def start(workflow, *flags):
         )
 
 
-def wait_for_job(run, rule, seconds=600):
+def wait_for_job(run, rule, seconds=3600):
     """Return the process of a rule's job once it is there; None where the run ends without one."""
     until = time.monotonic() + seconds
     while run.poll() is None:
         assert time.monotonic() < until, f"no job of {rule} came to run"
         try:
             for process in psutil.Process(run.pid).children(recursive=True):
-                if any(part.endswith(f".{rule}.py") for part in process.cmdline()):
+                if any(part.endswith(f".{SCRIPTS.get(rule, rule)}.py") for part in process.cmdline()):
                     return process
         except psutil.Error:  # a process that ended while it was looked at
             pass
@@ -102,10 +150,14 @@ def kill(run, job, victim):
 def undisturbed(tmp_path_factory):
     systems = SYSTEMS if ALL_RULES else SYSTEMS[:1]
     workflow = small_workflow(tmp_path_factory.mktemp("undisturbed") / "workflow", *systems)
-    if len(systems) == len(SYSTEMS):
+    if ALL_RULES:
         entry = workflow.config["systems"]["conformer-strf"]
         entry["training"] = {**entry["training"], "speed_perturbation": True}
-    workflow.run(*(TARGETS if len(systems) == len(SYSTEMS) else TARGETS[:1]))
+        workflow.config["encoders"]["hubert"] = {"max_epochs": 2}
+        workflow.config["systems"]["fine-tuned"] = FINE_TUNED
+        workflow.config["fusions"] |= JOINT
+        workflow.config["pretrain"] = PRETRAIN
+    workflow.run(*TARGETS)
     return workflow
 
 
@@ -128,7 +180,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(undistu
         while time.monotonic() < until and job.is_running() and job.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.02)
         n_killed += kill(run, job, victim)
-        run.wait(timeout=300)
+        run.wait(timeout=3600)
         if victim != "job":
             # Snakemake cannot know that the run which locked the folder is dead, and says what to do.
             if not n_unlocked:
@@ -136,9 +188,8 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(undistu
             fresh.run(flags=("--unlock",))
             n_unlocked += 1
     # Snakemake removes what it is about to make again. Where that is killed and all that was made from it is there
-    # from before, it makes it again only if asked for it.
-    killed = {RULES[rule] for rule, _, _ in planned_kills()}
-    targets = sorted({*(TARGETS if ALL_RULES else TARGETS[:1]), *killed})
+    # from before, it makes it again only if asked for it: so all targets are named.
+    targets = sorted({*TARGETS, *(RULES[rule] for rule, _, _ in planned_kills())})
     fresh.run(*targets)
     expected, found = results(undisturbed), results(fresh)
     assert sorted(found) == sorted(expected)
@@ -150,12 +201,17 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(undistu
     assert n_killed > 0.8 * N_KILLS
 
 
+def test_every_rule_is_killed():
+    text = "".join(file.read_text() for file in (REPOSITORY / "workflow/rules").glob("*.smk"))
+    assert {*re.findall(r"^(?:use rule \w+ as|rule) (\w+)", text, re.MULTILINE)} == {*RULES}
+
+
 def test_a_second_run_at_the_same_time_says_so_and_does_no_harm(undisturbed, fresh):
     first = start(fresh, "--", SUBMISSION)
     assert wait_for_job(first, "convert_clips") is not None
     printed = fresh.run(SUBMISSION, check=False)
     assert "cannot be locked" in printed and "no other Snakemake process" in printed
-    assert first.wait(timeout=600) == 0, (fresh.root / "printed.txt").read_text()
+    assert first.wait(timeout=3600) == 0, (fresh.root / "printed.txt").read_text()
     expected, found = results(undisturbed), results(fresh)
     assert SUBMISSION.removeprefix("results/") in found
     assert [path for path in found if found[path] != expected[path]] == []

@@ -1,5 +1,7 @@
 """A SLURM of one node on the loopback interface, from Debian's packages, as root and without systemd.
 
+Where slurmdbd and MariaDB are installed too, it has accounting, and sacct answers.
+
 By hand, ``python tests/slurm/one_node.py`` keeps one running until Ctrl-C; nothing of it stays behind.
 """
 
@@ -11,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -20,13 +22,15 @@ SETTINGS = Path("/etc/slurm/slurm.conf")
 DEVICES = Path("/etc/slurm/gres.conf")
 MARK = "# made and removed by tests/slurm/one_node.py of exvo"
 PACKAGES = {"munged": "munge", "slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-client"}
+ACCOUNTING = Path("/etc/slurm/slurmdbd.conf")
+ACCOUNTING_PACKAGES = {"slurmdbd": "slurmdbd", "mariadbd": "mariadb-server"}
 
 
 def obstacle() -> str | None:
     """Return why SLURM cannot be started here, or None."""
-    missing = [package for program, package in PACKAGES.items() if shutil.which(program) is None]
+    missing = _missing(PACKAGES)
     if missing:
-        return f"SLURM is not installed: apt-get install --no-install-recommends {' '.join(missing)}"
+        return f"SLURM is not installed: {missing}"
     if os.geteuid() != 0:
         return "SLURM's daemons are started as root, and this is another user"
     if SETTINGS.exists() and not SETTINGS.read_text().startswith(MARK):
@@ -34,6 +38,17 @@ def obstacle() -> str | None:
     if subprocess.run(["scontrol", "ping"], capture_output=True, check=False).returncode == 0:
         return "another run of these tests has its SLURM up"
     return None
+
+
+def no_accounting() -> str | None:
+    """Return why there is no accounting, or None."""
+    missing = _missing(ACCOUNTING_PACKAGES)
+    return f"SLURM's accounting is not installed: {missing}" if missing else None
+
+
+def _missing(packages: Mapping[str, str]) -> str:
+    missing = [package for program, package in packages.items() if shutil.which(program) is None]
+    return f"apt-get install --no-install-recommends {' '.join(missing)}" if missing else ""
 
 
 def settings(folder: Path) -> str:
@@ -71,10 +86,61 @@ def settings(folder: Path) -> str:
         "SlurmdParameters": "config_overrides",
         "GresTypes": "gpu",
     }
+    if not no_accounting():
+        entries |= {
+            "AccountingStorageType": "accounting_storage/slurmdbd",
+            "AccountingStorageHost": "127.0.0.1",
+            "AccountingStoragePort": 26819,
+            "AccountingStoragePass": f"{folder}/munge.socket",
+        }
     lines = [MARK, *(f"{key}={value}" for key, value in entries.items())]
     lines += [f"NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=8000 Gres=gpu:1"]
     lines += [f"PartitionName=main Nodes={host} Default=YES"]
     return "\n".join(lines) + "\n"
+
+
+def accounting_settings(folder: Path) -> str:
+    """Return slurmdbd.conf: the database is root's, on a socket that MYSQL_UNIX_PORT names."""
+    entries = {
+        "AuthType": "auth/munge",
+        "AuthInfo": f"socket={folder}/munge.socket",
+        "CommunicationParameters": "NoCtldInAddrAny,NoInAddrAny",
+        "DbdHost": "localhost",
+        "DbdAddr": "127.0.0.1",
+        "DbdPort": 26819,
+        "SlurmUser": "root",
+        "PidFile": folder / "slurmdbd.pid",
+        "StorageType": "accounting_storage/mysql",
+        "StorageHost": "localhost",
+        "StorageUser": "root",
+        "StorageLoc": "exvo",
+    }
+    return "\n".join([MARK, *(f"{key}={value}" for key, value in entries.items())]) + "\n"
+
+
+@contextmanager
+def accounting(folder: Path) -> Iterator[None]:
+    """Start MariaDB without network, and slurmdbd; munge must be up."""
+    socket_path, data = folder / "db.socket", folder / "db"
+    options = ["--no-defaults", "--user=root", f"--datadir={data}"]
+    subprocess.run(["mariadb-install-db", *options, "--skip-test-db"], check=True, capture_output=True)
+    server = [
+        "mariadbd",
+        *options,
+        f"--socket={socket_path}",
+        f"--pid-file={folder}/db.pid",
+        "--skip-networking",
+    ]
+    with ExitStack() as stack:
+        stack.enter_context(daemon(folder, [*server, "--innodb-buffer-pool-size=64M"]))
+        wait_for(socket_path.exists, folder, "mariadbd")
+        ACCOUNTING.touch(mode=0o600)
+        stack.callback(ACCOUNTING.unlink)
+        ACCOUNTING.write_text(accounting_settings(folder))
+        stack.enter_context(daemon(folder, ["slurmdbd", "-D"], MYSQL_UNIX_PORT=str(socket_path)))
+        wait_for(lambda: output("sacctmgr", "-n", "show", "cluster") is not None, folder, "slurmdbd")
+        subprocess.run(["sacctmgr", "--immediate", "--quiet", "add", "cluster", "exvo"], check=True)
+        yield
 
 
 @contextmanager
@@ -107,6 +173,8 @@ def one_node() -> Iterator[Path]:
             daemon(folder, ["munged", "--foreground", *(f"--{name}={path}" for name, path in files.items())])
         )
         wait_for(lambda: files["socket"].exists(), folder, "munged")
+        if not no_accounting():
+            stack.enter_context(accounting(folder))
         stack.enter_context(daemon(folder, ["slurmctld", "-D"]))
         stack.enter_context(daemon(folder, ["slurmd", "-D"]))
         wait_for(lambda: output("sinfo", "--noheader", "--format=%t") == "idle", folder, "the node")
@@ -115,11 +183,16 @@ def one_node() -> Iterator[Path]:
 
 
 @contextmanager
-def daemon(folder: Path, command: list[str]) -> Iterator[None]:
+def daemon(folder: Path, command: list[str], **environment: str) -> Iterator[None]:
     """Run a daemon in the foreground of a session of its own, where Ctrl-C does not reach it."""
     with (folder / f"{command[0]}.out").open("w") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=os.environ | environment,
         )
         try:
             yield

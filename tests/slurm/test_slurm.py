@@ -12,7 +12,7 @@ from textwrap import indent
 
 import pytest
 import yaml
-from one_node import obstacle, one_node, output
+from one_node import no_accounting, obstacle, one_node, output
 
 from exvo.corpus.demo import make_demo_corpus
 
@@ -35,9 +35,9 @@ CONFIG = {
         for table, rows in DEFAULT["tables"].items()
     },
 }
-# The node has no accounting, and is asked more often than one would ask a busy cluster.
-SLURM = ("--workflow-profile", "profiles/slurm", "--slurm-status-command", "squeue")
-SLURM += ("--slurm-init-seconds-before-status-checks", "1")
+# The node is asked more often than one would ask a busy cluster.
+SACCT = ("--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1")
+SLURM = (*SACCT, "--slurm-status-command", "squeue")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -179,6 +179,20 @@ def test_a_job_that_needs_more_memory_gets_it_at_its_second_attempt(workflow):
     assert field(second, "TimeLimit") == "02:00:00"
     # Why the first ended is on the terminal.
     assert "exceeded memory limit" in printed
+
+
+@pytest.mark.skipif(no_accounting() is not None, reason=str(no_accounting()))
+def test_the_state_of_jobs_is_known_by_accounting_too(workflow):
+    """No status command is named: the plugin asks sacct, of jobs that end well and of one that fails."""
+    code, printed = workflow.run(AUDIO, *SACCT)
+    assert code == 0, printed
+    (job,) = submitted(printed)
+    assert output("sacct", "--noheader", "--allocations", "--format=State", "--jobs", job) == "COMPLETED"
+    workflow.begin("filter_clips", "raise ValueError('no luck today')")
+    code, printed = workflow.run(AUDIO.replace("raw", "dc"), *SACCT, "--retries", "0")
+    assert code != 0 and "no luck today" in printed
+    (job,) = submitted(printed)
+    assert output("sacct", "--noheader", "--allocations", "--format=State", "--jobs", job) == "FAILED"
 
 
 @contextmanager

@@ -159,6 +159,11 @@ def test_a_recording_is_predicted_as_in_the_workflow(tmp_path):
     for answer, expected in zip(found, (val, test), strict=True):
         np.testing.assert_allclose(answer.age, expected.age[0], rtol=1e-4)
         np.testing.assert_allclose(list(answer.emotions.values()), expected.emotion[0], rtol=1e-3)
+    # Paths are kept from the folder on: they say nothing of where it is, and move with it.
+    assert tmp_path.name not in (folder / "config.json").read_text()
+    moved = tmp_path.rename(tmp_path.with_name("moved"))
+    assert predict_files([moved / "b.wav"], [moved / "system"])[0].age == found[0].age
+    moved.rename(tmp_path)
     # Other weights under the same name are not taken.
     save_file(build_hubert(size, seed=2).state_dict(), tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match="SHA-256"):

@@ -67,6 +67,23 @@ def test_a_clip_in_a_batch_is_as_by_itself_at_every_layer(model, clips):
         np.testing.assert_allclose(state, hidden_states(model, [clip])[0], atol=1e-4)
 
 
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_how_clips_are_packed_changes_no_bit(model, clips, one_thread):
+    """As a shard may end with one short clip; two of these have a single frame, and one has two."""
+    together = hidden_states(model, clips, max_frames=100_000)
+    for clip, state in zip(clips, together, strict=True):
+        np.testing.assert_array_equal(state, hidden_states(model, [clip])[0])
+    for clip, state in zip(clips[2:4], hidden_states(model, clips[2:4]), strict=True):
+        np.testing.assert_array_equal(state, hidden_states(model, [clip])[0])
+
+
 def test_chosen_layers_are_those_of_all(model, clips):
     some, every = hidden_states(model, clips[1:3], [2, 0]), hidden_states(model, clips[1:3])
     for a, b in zip(some, every, strict=True):

@@ -82,10 +82,12 @@ def test_same_seed_gives_the_same_bits_and_another_seed_does_not(data, trained):
     torch.set_num_threads(1)
 
 
-def test_predictions_do_not_depend_on_the_neighbours(data, trained):
-    whole, alone = predict_mlp(trained, data[2]), predict_mlp(trained, data[2][5:6])
-    for many, one in zip(whole, alone, strict=True):
-        np.testing.assert_allclose(many[5:6], one, rtol=1e-5)
+@pytest.mark.parametrize("n_together", [1, 2, 3, 7, 79])
+def test_predictions_do_not_depend_on_the_neighbours_in_a_single_bit(data, trained, n_together):
+    whole = predict_mlp(trained, data[2])
+    parts = [predict_mlp(trained, data[2][i : i + n_together]) for i in range(0, len(data[2]), n_together)]
+    for many, few in zip(whole, zip(*parts, strict=True), strict=True):
+        np.testing.assert_array_equal(many, np.concatenate(few))
     assert [len(part) for part in predict_mlp(trained, data[2][:0])] == [0, 0, 0]
 
 

@@ -21,6 +21,7 @@ def labelled(clusters):
 
 FIRST = labelled("mfcc") | {"Pre-training first"}
 SECOND = labelled("hidden") | {"Pre-training second"}
+UNPACKED = {f"Unpacking the samples of shard {shard} (raw)" for shard in SHARDS}
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +95,32 @@ def test_a_change_reruns_what_it_touches(workflow):
     assert planned(models("first", "training", {"max_steps": 4})) == {"Pre-training first"} | SECOND
     assert planned(lambda: pretrain["clusters"]["hidden"].update(k=5)) == SECOND
     assert planned(lambda: pretrain.update(clips=None)) == FIRST | SECOND
+    assert planned(lambda: pretrain.update(seed=1)) == FIRST | SECOND
+    waves = {"targets": ["mfcc"], "encoder": {**SMALL, "frontend": "conv"}}
+    with_waves = json.dumps(pretrain["models"] | {"waves": waves})
+    assert planned(lambda: pretrain.update(models=json.loads(with_waves))) == set()
+    pretrain["models"]["waves"] = waves
+    assert workflow.planned("results/pretrain/waves/model.safetensors") == UNPACKED | {"Pre-training waves"}
+    del pretrain["models"]["waves"]
     listed = workflow.root / "clips.txt"
     listed.write_text(listed.read_text())  # touched, not changed
     assert workflow.planned(target) == set()
     val = read_corpus(workflow.corpus).labels
     listed.write_text(f"{train[1]}\n{val.clip_id[val.split == 'Val'][0]}\n")
     assert "only clips of Train may be pre-trained on" in workflow.run(target, check=False)
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "expected"),
+    [
+        ("hubert_cluster_inputs.py", "import numpy as np", "import numpy as np\nEDITED = 1", FIRST | SECOND),
+        ("pretraining_loop.py", "import torch", "import torch\nEDITED = 1", {"Pre-training first"} | SECOND),
+        ("pretraining_loop.py", "import torch", "import torch  # edited", set()),
+    ],
+)
+def test_an_edited_module_reruns_what_it_implements(workflow, tmp_path, module, old, new, expected):
+    copy = workflow[0].copy(tmp_path / "copy")
+    path = copy.root / "src/exvo/models" / module
+    assert f"{old}\n" in path.read_text()
+    path.write_text(path.read_text().replace(f"{old}\n", f"{new}\n", 1))
+    assert copy.planned("results/pretrain/second/model.safetensors") == expected

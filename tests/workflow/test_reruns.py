@@ -373,6 +373,27 @@ def test_a_variant_of_a_feature_is_extracted_beside_it(workflow):
     assert workflow.planned() == expected | {"Training control, seed 0"} | FUSE
 
 
+def test_fine_tuning_adds_the_front_end_of_its_stage(workflow):
+    entry = {"stage": "vad", "feature": "hubert", "encoder": "hubert", "training": {"fine_tune": {}}}
+    workflow.config["systems"] = {"fine-tuned": entry}
+    expected = {f"Extracting hubert front-end frames of shard {s} (vad)" for s in SHARDS}
+    expected |= {"Training fine-tuned, seed 0"}
+    assert workflow.planned("results/models/fine-tuned/0/val.parquet") == expected
+    # It is in no fusion and no table.
+    assert workflow.planned() == set()
+    workflow.config["fusions"] = {"both": {"systems": ["organisers-vad", "fine-tuned"]}}
+    assert workflow.planned() == expected | FUSE
+
+
+def test_the_figure_of_the_filter_is_drawn_anew_with_the_filter(workflow):
+    figure = "results/figures/highpass.png"
+    workflow.run(figure)
+    workflow.config["audio"] = {"vad": {"threshold": 0.2}}
+    assert workflow.planned(figure) == set()
+    workflow.config["audio"] = {"highpass": {"peak_dbfs": -2}}
+    assert workflow.planned(figure) == {"Plotting the response of the high-pass filter"}
+
+
 def test_fewer_clips_by_limit_runs_all_stages_again(workflow):
     workflow.config["corpus"]["limit"] = 8
     assert workflow.planned() == EVERYTHING

@@ -3,6 +3,9 @@
 The frames of all clips stand one after the other: projections and feed-forward modules, which do most of the work,
 read them as one matrix. Attention and the positional convolution see one clip at a time. A clip's result is therefore
 what it is alone, and no work is spent on padding.
+
+Products of few rows are added in another order than those of many, so that a short clip would differ in its last bits
+with the clips beside it, and these with the shards. A pack of few frames is therefore filled up with a clip of zeros.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.models import Wav2Vec2Model
+
+# Seen: from 4 rows on, a row's product is the same to the bit whatever is beside it.
+_LEAST_FRAMES = 64
 
 
 def packed_layer_outputs(model: Wav2Vec2Model, clips: Sequence[Tensor], deepest: int) -> list[Tensor]:
@@ -30,6 +36,9 @@ def packed_layer_outputs(model: Wav2Vec2Model, clips: Sequence[Tensor], deepest:
     list of Tensor [shape=(sum of n_frames, d_model)]
         What enters the first layer, then the output of each layer, as torchaudio's ``extract_features``.
     """
+    n_frames = sum(map(len, clips))
+    if n_frames < _LEAST_FRAMES:
+        clips = [*clips, clips[0].new_zeros(_LEAST_FRAMES - n_frames, clips[0].shape[1])]
     lengths = [len(clip) for clip in clips]
     transformer = model.encoder.transformer
     x = model.encoder.feature_projection(torch.cat(list(clips)))
@@ -37,7 +46,7 @@ def packed_layer_outputs(model: Wav2Vec2Model, clips: Sequence[Tensor], deepest:
     if transformer.layer_norm_first:
         x = transformer.layer_norm(x)
     outputs: list[Tensor] = [x]
-    biases: list[Tensor | None] = [None] * len(clips)
+    biases: list[Tensor | None] = [None] * len(lengths)
     for layer in transformer.layers[:deepest]:
         if layer.layer_norm_first:
             x = x + _attention(layer.attention, layer.layer_norm(x), lengths, biases)
@@ -46,7 +55,7 @@ def packed_layer_outputs(model: Wav2Vec2Model, clips: Sequence[Tensor], deepest:
             x = layer.layer_norm(x + _attention(layer.attention, x, lengths, biases))
             x = layer.final_layer_norm(x + layer.feed_forward(x))
         outputs.append(x)
-    return outputs
+    return [output[:n_frames] for output in outputs]
 
 
 def packs(lengths: Sequence[int], max_frames: int) -> Iterator[range]:

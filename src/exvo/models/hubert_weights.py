@@ -96,17 +96,14 @@ def load_hubert(options: Mapping[str, object]) -> HubertWeights:
 
 
 def exact_source(options: Mapping[str, object]) -> dict[str, object]:
-    """Return ``features.hubert`` with the SHA-256 of its weights and the whole path of its checkpoint.
+    """Return ``features.hubert`` with the SHA-256 of its weights.
 
     Raises
     ------
     ValueError
         As `load_hubert`.
     """
-    exact = {**options, "sha256": file_sha256(_weights_file(options))}
-    if options["source"] == "checkpoint":
-        exact["checkpoint"] = str(Path(str(options["checkpoint"])).expanduser().resolve())
-    return exact
+    return {**options, "sha256": file_sha256(_weights_file(options))}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from exvo.corpus.labels import Country
 from exvo.files import atomic_path, write_text
 from exvo.models.answers import map_numbers
 from exvo.models.standardise import Standardisation
+from exvo.models.system_paths import without_folders
 from exvo.models.trained_mlp import MlpConfig, TrainedMlp
 
 
@@ -32,7 +33,8 @@ def save_trained(folder: str | Path, trained: TrainedMlp, system: Mapping[str, o
     folder : str or Path
     trained : TrainedMlp
     system : mapping, optional
-        The stage, the feature and the settings of both that the features came from, kept for prediction.
+        The stage, the feature and the settings of both that the features came from, kept for prediction; paths
+        in it are made to lead from the folder.
     """
     folder = Path(folder)
     moments = trained.standardisation
@@ -49,7 +51,7 @@ def save_trained(folder: str | Path, trained: TrainedMlp, system: Mapping[str, o
         writer.writerows(trained.history)
     record = {
         "model": "organisers",
-        "system": None if system is None else dict(system),
+        "system": None if system is None else without_folders(system, folder),
         "config": asdict(trained.config),
         "seed": trained.seed,
         "best_epoch": trained.best_epoch,

@@ -24,6 +24,7 @@ from exvo.corpus.labels import Country
 from exvo.files import atomic_path, write_text
 from exvo.models.answers import map_numbers
 from exvo.models.sequence_network import SequenceConfig
+from exvo.models.system_paths import without_folders
 from exvo.models.trained_sequence import NetworkConfig, TrainedSequence, TrainingConfig
 
 STRF_HISTORY = "strf_history.parquet"
@@ -39,7 +40,8 @@ def save_sequence(
     folder : str or Path
     trained : TrainedSequence
     system : mapping, optional
-        The stage, the feature and the settings of both that the sequences came from, kept for prediction.
+        The stage, the feature and the settings of both that the sequences came from, kept for prediction; paths
+        in it are made to lead from the folder.
     """
     folder = Path(folder)
     with atomic_path(folder / "model.safetensors") as path:
@@ -55,7 +57,7 @@ def save_sequence(
         _write_strf_history(folder / STRF_HISTORY, trained.strf_history)
     record = {
         "model": "sequence",
-        "system": None if system is None else dict(system),
+        "system": None if system is None else without_folders(system, folder),
         "kind": trained.network_config.kind,
         "network": asdict(trained.network_config),
         "training": asdict(trained.training_config),

@@ -15,6 +15,9 @@ from exvo.models.organisers import OrganisersNetwork
 from exvo.models.standardise import Standardisation, names_digest
 
 _PREDICT_ROWS = 1024
+# Clips are predicted in blocks of this size, the last filled up with zeros: products of another size may be added in
+# another order, and a clip's answer would depend, in its last bits, on which clips are in its shard.
+_BLOCK_ROWS = 128
 _PRODUCT_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -166,9 +169,12 @@ def predict_mlp(
     network.to(device)
     parts = []
     with torch_threads(n_threads):
-        for start in range(0, max(len(features), 1), _PREDICT_ROWS):
-            inputs = trained.standardisation.apply(features[start : start + _PREDICT_ROWS])
-            outputs = network_outputs(network, torch.from_numpy(inputs).to(device))
+        for start in range(0, max(len(features), 1), _BLOCK_ROWS):
+            inputs = trained.standardisation.apply(features[start : start + _BLOCK_ROWS])
+            block = torch.zeros(_BLOCK_ROWS, inputs.shape[1])
+            block[: len(inputs)] = torch.from_numpy(inputs)
+            outputs = network_outputs(network, block.to(device))
+            outputs = {task: values[: len(inputs)] for task, values in outputs.items()}
             parts.append(answers(outputs, len(inputs), n_countries, trained.untrained))
     return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
 

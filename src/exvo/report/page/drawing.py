@@ -28,6 +28,8 @@ _STYLE = {
     "svg.hashsalt": "exvo",
     # Letters as paths: every reader sees the same picture, whatever fonts are there.
     "svg.fonttype": "path",
+    # Dollar signs in names are dollar signs, not the ends of a formula.
+    "text.parse_math": False,
     # The page's own letters stand above and below.
     "font.family": "DejaVu Sans",
     "font.size": 9,
