@@ -155,7 +155,7 @@ def undisturbed(tmp_path_factory):
         entry["training"] = {**entry["training"], "speed_perturbation": True}
         workflow.config["encoders"]["hubert"] = {"max_epochs": 2}
         workflow.config["systems"]["fine-tuned"] = FINE_TUNED
-        workflow.config["fusions"] |= JOINT
+        workflow.config["fusions"] = JOINT
         workflow.config["pretrain"] = PRETRAIN
     workflow.run(*TARGETS)
     return workflow
