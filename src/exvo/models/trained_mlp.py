@@ -1,6 +1,6 @@
 """The organisers' network once trained: its config, what it holds, its predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -169,14 +169,23 @@ def predict_mlp(
     network.to(device)
     parts = []
     with torch_threads(n_threads):
-        for start in range(0, max(len(features), 1), _BLOCK_ROWS):
-            inputs = trained.standardisation.apply(features[start : start + _BLOCK_ROWS])
-            block = torch.zeros(_BLOCK_ROWS, inputs.shape[1])
-            block[: len(inputs)] = torch.from_numpy(inputs)
+        for block, n_clips in standardised_blocks(trained, features):
             outputs = network_outputs(network, block.to(device))
-            outputs = {task: values[: len(inputs)] for task, values in outputs.items()}
-            parts.append(answers(outputs, len(inputs), n_countries, trained.untrained))
+            outputs = {task: values[:n_clips] for task, values in outputs.items()}
+            parts.append(answers(outputs, n_clips, n_countries, trained.untrained))
     return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+
+def standardised_blocks(trained: TrainedMlp, features: np.ndarray) -> Iterator[tuple[Tensor, int]]:
+    """Yield the features of clips as a network reads them, in blocks of one size, and how many clips are in each.
+
+    At least one block, be it of no clip.
+    """
+    for start in range(0, max(len(features), 1), _BLOCK_ROWS):
+        inputs = trained.standardisation.apply(features[start : start + _BLOCK_ROWS])
+        block = torch.zeros(_BLOCK_ROWS, inputs.shape[1])
+        block[: len(inputs)] = torch.from_numpy(inputs)
+        yield block, len(inputs)
 
 
 def placement(config: MlpConfig) -> tuple[torch.device, torch.dtype]:

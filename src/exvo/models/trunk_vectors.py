@@ -12,7 +12,7 @@ from exvo.features.vectors import Shard
 from exvo.models.mlp_storage import load_trained
 from exvo.models.organisers import OrganisersNetwork
 from exvo.models.standardise import names_digest
-from exvo.models.trained_mlp import TrainedMlp, make_network
+from exvo.models.trained_mlp import TrainedMlp, make_network, standardised_blocks
 
 
 def trunk_vectors_by(model: str | Path) -> Callable[[Shard, Sequence[str]], np.ndarray]:
@@ -43,4 +43,5 @@ def _vectors(
     (features,) = read_utterances(shard, [clip_ids])
     if trained.features_digest not in (None, names_digest(features.names)):
         raise ValueError(f"{shard[0]}: not the features that the model was trained on")
-    return network.trunk(torch.from_numpy(trained.standardisation.apply(features.values))).numpy()
+    blocks = standardised_blocks(trained, features.values)
+    return torch.cat([network.trunk(block)[:n_clips] for block, n_clips in blocks]).numpy()
