@@ -5,6 +5,7 @@ makes the demo corpus in a temporary folder. It writes ``results/bench/<stage>.j
 """
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -16,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -90,7 +92,8 @@ def read_clips(corpus: Path | None, n_clips: int, *, min_seconds: float = 0.0) -
     min_seconds : float
         Shorter clips are left out; some peers cannot take them.
     """
-    from exvo.audio.convert import ConvertConfig, decode_file, ffmpeg_binary
+    from exvo.audio.convert import ffmpeg_binary
+    from exvo.audio.decode import ConvertConfig, decode_file
 
     config = ConvertConfig()
     binary = ffmpeg_binary(config.ffmpeg)
@@ -99,6 +102,23 @@ def read_clips(corpus: Path | None, n_clips: int, *, min_seconds: float = 0.0) -
             lambda path: decode_file(path, config, binary)[0].copy(), clip_files(folder, n_clips)
         )
         return [clip for clip in clips if len(clip) >= max(1, min_seconds * SAMPLE_RATE)]
+
+
+def peer_module(name: str) -> ModuleType:
+    """Import a peer that only benchmarks need; where it is not installed, end with what to do.
+
+    Parameters
+    ----------
+    name : str
+        Of the module.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        sys.exit(
+            f"{error}: this benchmark races the package {name}, which only benchmarks need."
+            " Run `make bench`, or: pip install -r benchmarks/requirements.lock"
+        )
 
 
 def one_thread() -> None:
