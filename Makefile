@@ -70,7 +70,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
 
-bench: $(READY)
+bench: $(VENV)/.ready-bench
 	$(BIN)/python benchmarks/run_all.py
 
 # The environment is whole or is made again: the marker is written last.
@@ -81,11 +81,17 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# Versions for requirements.lock are found anew only on purpose.
+# The packages that only benchmarks race, beside what they share with the workflow.
+$(VENV)/.ready-bench: $(READY) benchmarks/requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.lock
+	@touch $@
+
+# Versions for requirements.lock are found anew only on purpose; those of benchmarks/ agree with them.
 lock:
 	$(PYTHON) -m venv .lock-venv
 	.lock-venv/bin/pip install --quiet uv
-	.lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --output-file requirements.lock pyproject.toml
+	.lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra slurm --output-file requirements.lock pyproject.toml
+	.lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --extra bench --constraint requirements.lock --output-file benchmarks/requirements.lock pyproject.toml
 	rm -rf .lock-venv
 
 clean:

@@ -1,21 +1,24 @@
 """Decoding a shard against one ffmpeg process per clip that writes a WAV file, as scripts do.
 
-The peer runs one clip after another, as such scripts do, and for fairness two at a time, as ours does. Ours
-writes one Parquet file of 24-bit FLAC and measures each clip besides; the peer writes 16-bit files. PyAV is not
-raced: it is not among the dependencies.
+The peer runs one clip after another, as such scripts do, and for fairness two at a time, as ours does. PyAV, which
+decodes without a process, is the second peer, its samples written to WAV files; it is raced one clip after another
+with ours on one thread, and two at a time with ours on two. Ours writes one Parquet file of 24-bit FLAC and measures
+each clip besides; the peers write 16-bit files.
 
 Run: ``python benchmarks/bench_convert.py [--corpus PATH] [--clips N]``; without a corpus, on demo clips.
 """
 
 import subprocess
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
 import soundfile
-from common import SAMPLE_RATE, clip_files, corpus_folder, parse_arguments, race, write_records
+from common import SAMPLE_RATE, clip_files, corpus_folder, parse_arguments, peer_module, race, write_records
 
 from exvo.audio.convert import ConvertConfig, convert_shard
 from exvo.audio.store import read_shard
@@ -49,6 +52,7 @@ def main() -> None:
     """Compare the samples, run the races and write the records."""
     arguments = parse_arguments(__doc__, n_clips=200)
     ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    av = peer_module("av")
     with (
         corpus_folder(arguments.corpus, arguments.clips) as corpus,
         tempfile.TemporaryDirectory() as temporary,
@@ -57,37 +61,47 @@ def main() -> None:
         paths = clip_files(corpus, arguments.clips)
         files = {path.stem: path.name for path in paths}
 
-        def ours() -> None:
-            convert_shard(corpus / "raw", files, target, ConvertConfig(), bits=BITS, n_threads=N_THREADS)
+        def ours(n_threads: int) -> None:
+            convert_shard(corpus / "raw", files, target, ConvertConfig(), bits=BITS, n_threads=n_threads)
 
-        def convert_file(path: Path) -> None:
+        def by_process(path: Path) -> None:
             output = str(folder / f"{path.stem}.wav")
             command = [ffmpeg, "-y", "-nostdin", "-loglevel", "error", "-i", str(path)]
             subprocess.run([*command, "-ac", "1", "-ar", str(SAMPLE_RATE), output], check=True)
 
-        def one_by_one() -> None:
-            for path in paths:
-                convert_file(path)
+        def by_pyav(path: Path) -> None:
+            resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+            with av.open(str(path)) as container:
+                blocks = [
+                    block.to_ndarray()[0]
+                    for frame in [*container.decode(audio=0), None]
+                    for block in resampler.resample(frame)
+                ]
+            soundfile.write(folder / f"{path.stem}.wav", np.concatenate(blocks), SAMPLE_RATE)
 
-        def two_at_a_time() -> None:
-            with ThreadPoolExecutor(N_THREADS) as pool:
-                list(pool.map(convert_file, paths))
+        def each(convert: Callable[[Path], None], n_threads: int) -> None:
+            with ThreadPoolExecutor(n_threads) as pool:
+                list(pool.map(convert, paths))
 
-        ours()
-        two_at_a_time()
-        alike = share_alike(target, folder)
-        records = [
-            race(
-                "convert",
-                f"one ffmpeg process per clip, {words}",
-                ours,
-                theirs,
-                n_clips=len(paths),
-                outputs_match=alike,
-                unit=f"clips/s, ours on {N_THREADS} threads",
-            )
-            for words, theirs in (("one after another", one_by_one), ("two at a time", two_at_a_time))
-        ]
+        records = []
+        for name, convert in (("one ffmpeg process per clip", by_process), ("PyAV in process", by_pyav)):
+            ours(N_THREADS)
+            each(convert, N_THREADS)
+            alike = share_alike(target, folder)
+            for words, n_theirs in (("one after another", 1), ("two at a time", N_THREADS)):
+                # Scripts run one process after another, whatever the machine has; beside PyAV, threads are equal.
+                n_ours = n_theirs if convert is by_pyav else N_THREADS
+                records.append(
+                    race(
+                        "convert",
+                        f"{name}, {words}",
+                        partial(ours, n_ours),
+                        partial(each, convert, n_theirs),
+                        n_clips=len(paths),
+                        outputs_match=alike,
+                        unit=f"clips/s, ours on {n_ours} thread{'s' * (n_ours > 1)}",
+                    )
+                )
     write_records(records)
 
 

@@ -1,10 +1,11 @@
-"""Race the denoise stage against the ``logmmse`` package, one core each, on the same clips.
+"""Race the denoise stage against the packages ``logmmse`` and ``noisereduce``, one core each, on the same clips.
 
 Run: ``python benchmarks/bench_denoise.py [--corpus PATH] [--clips N]``; without a corpus, on demo clips. What
-the two gain in SNR is compared in ``tests/unit/test_denoise.py``.
+ours and logmmse gain in SNR is compared in ``tests/unit/test_denoise.py``. ``noisereduce`` is a spectral gate, run as
+it comes: it follows the noise over time (``stationary=False``) and, in its other form, does not.
 """
 
-from common import one_thread, parse_arguments, race, read_clips, write_records
+from common import one_thread, parse_arguments, peer_module, race, read_clips, write_records
 
 one_thread()
 
@@ -27,15 +28,30 @@ def main() -> None:
     clips = read_clips(arguments.corpus, arguments.clips, min_seconds=MIN_SECONDS)
     config = DenoiseConfig()
     denoise_clips(clips[:2], SAMPLE_RATE, config)
-    record = race(
-        "denoise",
-        "logmmse",
-        lambda: denoise_clips(clips, SAMPLE_RATE, config),
-        lambda: [logmmse(clip.copy(), SAMPLE_RATE) for clip in clips],
-        n_clips=len(clips),
-        outputs_match="other estimators; SNR gains compared in tests/unit/test_denoise.py",
-    )
-    write_records([record])
+    noisereduce = peer_module("noisereduce")
+    peers = {
+        "logmmse 1.5": lambda clip: logmmse(clip, SAMPLE_RATE),
+        "noisereduce 3.0.3": lambda clip: noisereduce.reduce_noise(y=clip, sr=SAMPLE_RATE),
+        "noisereduce 3.0.3, stationary": lambda clip: noisereduce.reduce_noise(
+            y=clip, sr=SAMPLE_RATE, stationary=True
+        ),
+    }
+    for reduce in peers.values():
+        reduce(clips[0].copy())
+    records = [
+        race(
+            "denoise",
+            peer,
+            lambda: denoise_clips(clips, SAMPLE_RATE, config),
+            lambda reduce=reduce: [reduce(clip.copy()) for clip in clips],
+            n_clips=len(clips),
+            outputs_match="other estimators; SNR gains compared in tests/unit/test_denoise.py"
+            if peer.startswith("logmmse")
+            else "no: a spectral gate",
+        )
+        for peer, reduce in peers.items()
+    ]
+    write_records(records)
 
 
 if __name__ == "__main__":

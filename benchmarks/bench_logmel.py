@@ -1,12 +1,12 @@
-"""Log-mel spectrograms against ``torchaudio.transforms.MelSpectrogram``, clip by clip, one thread each.
+"""Log-mel spectrograms against those of ``torchaudio`` and ``librosa``, clip by clip, one thread each.
 
-The peer has the same window, hop, filters and floor. ``librosa`` is not raced: it is not among the
-dependencies.
+The peers are ``torchaudio.transforms.MelSpectrogram`` and ``librosa.feature.melspectrogram`` with the same window,
+hop, filters and floor.
 
 Run: ``python benchmarks/bench_logmel.py [--corpus PATH] [--clips N]``; without a corpus, on demo clips.
 """
 
-from common import SAMPLE_RATE, one_thread, parse_arguments, race, read_clips, write_records
+from common import SAMPLE_RATE, one_thread, parse_arguments, peer_module, race, read_clips, write_records
 
 one_thread()
 
@@ -24,6 +24,7 @@ def main() -> None:
     arguments = parse_arguments(__doc__, n_clips=200)
     torch.set_num_threads(1)
     clips = read_clips(arguments.corpus, arguments.clips)
+    librosa = peer_module("librosa")
     config = LogmelConfig()
     window, hop = (round(ms * SAMPLE_RATE / 1000) for ms in (config.window_ms, config.hop_ms))
     spectrogram = torchaudio.transforms.MelSpectrogram(
@@ -40,24 +41,46 @@ def main() -> None:
     def ours() -> list[np.ndarray]:
         return [logmel(clip, config) for clip in clips]
 
-    def theirs() -> list[torch.Tensor]:
-        return [spectrogram(torch.from_numpy(clip)).clamp_min(config.log_floor).log() for clip in clips]
+    def by_torchaudio() -> list[np.ndarray]:
+        mels = [spectrogram(torch.from_numpy(clip)) for clip in clips]
+        return [mel.clamp_min(config.log_floor).log().numpy().T for mel in mels]
 
-    furthest = max(
-        float(np.abs(found - expected.numpy().T).max())
-        for found, expected in zip(ours(), theirs(), strict=True)
-    )
-    record = race(
-        "logmel",
-        "torchaudio.transforms.MelSpectrogram",
-        ours,
-        theirs,
-        n_clips=len(clips),
-        outputs_match=furthest < TOLERANCE or f"log powers differ by up to {furthest:.1e}",
-        repeats=5,
-    )
-    write_records([record])
-    print(f"furthest from torchaudio: {furthest:.1e} in the logarithm")
+    def by_librosa() -> list[np.ndarray]:
+        mels = [
+            librosa.feature.melspectrogram(
+                y=clip,
+                sr=SAMPLE_RATE,
+                n_fft=config.n_fft,
+                win_length=window,
+                hop_length=hop,
+                n_mels=config.n_mels,
+                norm=None,
+            )
+            for clip in clips
+        ]
+        return [np.log(np.maximum(mel, config.log_floor)).T for mel in mels]
+
+    records = []
+    for peer, theirs in (
+        ("torchaudio.transforms.MelSpectrogram", by_torchaudio),
+        ("librosa.feature.melspectrogram 0.11", by_librosa),
+    ):
+        furthest = max(
+            float(np.abs(found - expected).max()) for found, expected in zip(ours(), theirs(), strict=True)
+        )
+        records.append(
+            race(
+                "logmel",
+                peer,
+                ours,
+                theirs,
+                n_clips=len(clips),
+                outputs_match=furthest < TOLERANCE or f"log powers differ by up to {furthest:.1e}",
+                repeats=5,
+            )
+        )
+        print(f"furthest from {peer}: {furthest:.1e} in the logarithm")
+    write_records(records)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ makes the demo corpus in a temporary folder. It writes ``results/bench/<stage>.j
 """
 
 import argparse
+import importlib
 import json
 import os
+import resource
 import statistics
 import sys
 import tempfile
@@ -16,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,6 +41,10 @@ class Record:
     unit : str
     outputs_match : bool or str
         Whether both gave the same, or in words how far and why not.
+    cpu_ratio : float or None
+        The ratio of CPU times, child processes included, which other programs on the machine disturb less.
+    ours_per_core, theirs_per_core : float or None
+        Clips per second of CPU time.
     """
 
     stage: str
@@ -47,6 +54,9 @@ class Record:
     theirs: float
     unit: str
     outputs_match: bool | str
+    cpu_ratio: float | None = None
+    ours_per_core: float | None = None
+    theirs_per_core: float | None = None
 
 
 def parse_arguments(description: str, *, n_clips: int) -> argparse.Namespace:
@@ -90,7 +100,8 @@ def read_clips(corpus: Path | None, n_clips: int, *, min_seconds: float = 0.0) -
     min_seconds : float
         Shorter clips are left out; some peers cannot take them.
     """
-    from exvo.audio.convert import ConvertConfig, decode_file, ffmpeg_binary
+    from exvo.audio.convert import ffmpeg_binary
+    from exvo.audio.decode import ConvertConfig, decode_file
 
     config = ConvertConfig()
     binary = ffmpeg_binary(config.ffmpeg)
@@ -99,6 +110,23 @@ def read_clips(corpus: Path | None, n_clips: int, *, min_seconds: float = 0.0) -
             lambda path: decode_file(path, config, binary)[0].copy(), clip_files(folder, n_clips)
         )
         return [clip for clip in clips if len(clip) >= max(1, min_seconds * SAMPLE_RATE)]
+
+
+def peer_module(name: str) -> ModuleType:
+    """Import a peer that only benchmarks need; where it is not installed, end with what to do.
+
+    Parameters
+    ----------
+    name : str
+        Of the module.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        sys.exit(
+            f"{error}: this benchmark races the package {name}, which only benchmarks need."
+            " Run `make bench`, or: pip install -r benchmarks/requirements.lock"
+        )
 
 
 def one_thread() -> None:
@@ -119,15 +147,25 @@ def race(
     unit: str = "clips/s",
 ) -> Record:
     """Run the two in turn, ``repeats`` times, and compare pair by pair; rates are medians."""
-    ours_s, theirs_s = [], []
+    wall, cpu = ([], []), ([], [])
     for _ in range(repeats):
-        for function, seconds in ((ours, ours_s), (theirs, theirs_s)):
-            start = time.perf_counter()
+        for side, function in enumerate((ours, theirs)):
+            start, cpu_start = time.perf_counter(), cpu_seconds()
             function()
-            seconds.append(time.perf_counter() - start)
-    ratio = statistics.median(t / o for o, t in zip(ours_s, theirs_s, strict=True))
-    rates = (n_clips / statistics.median(ours_s), n_clips / statistics.median(theirs_s))
-    return Record(stage, peer, round(ratio, 2), round(rates[0], 2), round(rates[1], 2), unit, outputs_match)
+            cpu[side].append(cpu_seconds() - cpu_start)
+            wall[side].append(time.perf_counter() - start)
+
+    def ratio(times: tuple[list[float], list[float]]) -> float:
+        return round(statistics.median(theirs / ours for ours, theirs in zip(*times, strict=True)), 2)
+
+    rates = [round(n_clips / statistics.median(seconds), 2) for seconds in (*wall, *cpu)]
+    return Record(stage, peer, ratio(wall), *rates[:2], unit, outputs_match, ratio(cpu), *rates[2:])
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time that this process and its ended children have taken, in seconds."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def against_budget(
@@ -143,7 +181,9 @@ def write_records(records: list[Record], folder: Path = Path("results/bench")) -
     path = folder / f"{records[0].stage}.json"
     path.write_text(json.dumps([asdict(record) for record in records], indent=2) + "\n")
     for r in records:
+        cpu = "" if r.cpu_ratio is None else f"; by CPU time {r.cpu_ratio} x"
         print(
-            f"{r.stage} against {r.peer}: {r.ratio} x ({r.ours} and {r.theirs} {r.unit}), equal: {r.outputs_match}"
+            f"{r.stage} against {r.peer}: {r.ratio} x ({r.ours} and {r.theirs} {r.unit}){cpu};"
+            f" equal: {r.outputs_match}"
         )
     sys.stdout.flush()

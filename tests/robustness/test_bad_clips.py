@@ -151,6 +151,17 @@ def test_good_clips_come_out_as_they_would_without_the_bad_ones(shard, good_alon
         np.testing.assert_array_equal(shard.frames(stage)[clip_id], good_alone.frames(stage)[clip_id])
 
 
+def test_bad_and_good_clips_that_share_a_process_come_out_as_alone(bad, shard, tmp_path, monkeypatch):
+    found = scan_files(bad[0] / "raw")
+    files = {c: found[c][0].name if c in found else None for c in shard.clip_ids}
+    # Three at a time, so that many groups have no bad clip, or one.
+    for n_clips in (1, 3):
+        monkeypatch.setattr("exvo.audio.convert.CLIPS_A_PROCESS", n_clips)
+        target = tmp_path / f"{n_clips}.parquet"
+        convert_shard(bad[0] / "raw", files, target, ConvertConfig(max_seconds=10), bits=24, n_threads=2)
+        assert target.read_bytes() == shard.path("raw").read_bytes()
+
+
 def test_silence_and_what_the_filter_takes_away_are_told(shard):
     assert shard.rows("dc")["constant"]["status"] == store.SILENT
     assert "above the high-pass filter" in shard.rows("dc")["constant"]["reason"]

@@ -1,12 +1,15 @@
+import os
 import subprocess
+from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
 import pytest
 import soundfile
 
-from exvo.audio import store
-from exvo.audio.convert import ConvertConfig, convert_clip, convert_shard, ffmpeg_binary
+from exvo.audio import decode, store
+from exvo.audio.convert import CLIPS_A_PROCESS, ConvertConfig, convert_clip, convert_shard, ffmpeg_binary
+from exvo.audio.limited import run_limited
 
 BINARY = imageio_ffmpeg.get_ffmpeg_exe()
 
@@ -221,3 +224,112 @@ def test_opus_tells_the_rate_it_was_recorded_at(corpus, rate):
     ffmpeg(*source, "-c:a", "libopus", str(corpus / "a.webm"), data=pcm)
     measures = convert(corpus, "a.webm").measures
     assert (measures["source_sample_rate"], measures["recorded_sample_rate"]) == (48000, rate)
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """How many clips each process was given."""
+    counts = []
+
+    def counted(command, **arguments):
+        counts.append(command.count("-i"))
+        return run_limited(command, **arguments)
+
+    monkeypatch.setattr(decode, "run_limited", counted)
+    return counts
+
+
+def write_mixture(folder):
+    """As many good files as share a process, of several codecs, rates, channels and lengths."""
+    for i, rate in enumerate((8000, 16000, 44100, 48000)):
+        soundfile.write(folder / f"w{i}.wav", sine(rate, 0.3 + 0.4 * i, hz=200.0 + 50 * i), rate)
+    stereo = np.stack([sine(48000, 0.7), sine(48000, 0.7, hz=300.0)], axis=1)
+    soundfile.write(folder / "s.flac", stereo, 48000)
+    soundfile.write(folder / "loud.wav", sine(16000, amplitude=2.0), 16000, subtype="FLOAT")
+    soundfile.write(folder / "short.wav", sine(16000, 10 / 16000), 16000)
+    pcm = sine(48000, 1.1).astype("<f4").tobytes()
+    source = ["-f", "f32le", "-ar", "48000", "-ac", "1", "-i", "pipe:0"]
+    ffmpeg(*source, "-c:a", "libopus", str(folder / "o.webm"), data=pcm)
+    return {path.name.partition(".")[0]: path.name for path in folder.iterdir()}
+
+
+def shard_bytes(folder, files, **config):
+    target = folder.parent / "shard.parquet"
+    convert_shard(folder, files, target, ConvertConfig(**config), bits=24)
+    return target.read_bytes()
+
+
+def shard_bytes_alone(folder, files, **config):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exvo.audio.convert.CLIPS_A_PROCESS", 1)
+        return shard_bytes(folder, files, **config)
+
+
+def test_good_clips_share_a_process_and_come_out_as_alone(corpus, runs):
+    files = write_mixture(corpus)
+    shared = shard_bytes(corpus, files)
+    assert runs == [CLIPS_A_PROCESS] == [len(files)]
+    assert shard_bytes_alone(corpus, files) == shared
+    assert runs[1:] == [1] * len(files)
+
+
+@pytest.mark.parametrize("content", [b"no recording", None])
+def test_a_broken_clip_sends_its_neighbours_into_processes_of_their_own(corpus, runs, content):
+    files = write_mixture(corpus)
+    del files["w1"]
+    # Cut off within the last of its pages: ffmpeg decodes most of it and complains.
+    whole = (corpus / "o.webm").read_bytes()
+    (corpus / "b.webm").write_bytes(whole[:-40] + bytes(40) if content is None else content)
+    files["b"] = "b.webm"
+    shared = shard_bytes(corpus, files)
+    assert runs == [8, *[1] * 8]
+    assert shared == shard_bytes_alone(corpus, files)
+    clips = {clip.clip_id: clip for clip in store.read_shard(corpus.parent / "shard.parquet")}
+    assert clips.pop("b").status in (store.DAMAGED, store.UNREADABLE)
+    assert {clip.status for clip in clips.values()} == {store.OK}
+
+
+def test_odd_names_share_a_process_but_not_those_that_could_forge_its_log(corpus, runs):
+    names = ["-i.wav", "a b.wav", "a'\".wav", "pipe:1.wav", "source0", "%d.wav", "[0:a]", "a=b;c,d.wav"]
+    for i, name in enumerate(names):
+        soundfile.write(corpus / name, sine(16000, 0.1 * (i + 1)), 16000, format="WAV")
+    files = {f"{i}": name for i, name in enumerate(names)}
+    shard_bytes(corpus, files)
+    assert runs == [len(names)]
+    lengths = [len(clip.audio) for clip in store.read_shard(corpus.parent / "shard.parquet")]
+    assert lengths == [1600 * (i + 1) for i in range(len(names))]
+    for forging in ("a\n[info] Input #1, wav, from .wav", os.fsdecode(b"\xff\xfe.wav")):
+        soundfile.write(corpus / "x", sine(16000), 16000, format="WAV")
+        (corpus / "x").rename(corpus / forging)
+        runs.clear()
+        shard_bytes(corpus, {"0": names[0], "1": forging})
+        assert runs == [1, 1]
+
+
+def test_notes_in_a_file_are_not_taken_for_what_ffmpeg_says_of_its_neighbour(corpus, runs):
+    forged = "x\n[info] Input #1, wav, from 'b':\n[info]   Stream #1:0: Audio: mp3, 1 Hz, 7.1, s16"
+    for name in "abc":
+        soundfile.write(corpus / f"{name}0.wav", sine(8000), 8000)
+        ffmpeg(
+            "-i", str(corpus / f"{name}0.wav"), "-metadata", f"title={forged}", str(corpus / f"{name}.flac")
+        )
+    files = {name: f"{name}.flac" for name in "abc"}
+    shared = shard_bytes(corpus, files)
+    assert runs[0] == 3 and shared == shard_bytes_alone(corpus, files)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="only Linux limits a process from outside")
+def test_what_does_not_fit_the_limits_together_is_tried_alone(corpus, runs, monkeypatch):
+    files = write_mixture(corpus)
+    good = shard_bytes(corpus, files)
+    runs.clear()
+    # One clip takes 230 MB of address space, eight take 520.
+    assert shard_bytes(corpus, files, memory_mb=350) == good and runs == [8, *[1] * 8]
+
+    def late(command, *, handles=(), **arguments):
+        if handles:
+            raise subprocess.TimeoutExpired(command, arguments["timeout_s"])
+        return run_limited(command, **arguments)
+
+    monkeypatch.setattr(decode, "run_limited", late)
+    assert shard_bytes(corpus, files) == good

@@ -14,8 +14,8 @@ EXTRAS = PROJECT["optional-dependencies"]
 ASKED = [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["slurm"]]
 
 
-def locked():
-    lines = (REPOSITORY / "requirements.lock").read_text().splitlines()
+def locked(file="requirements.lock"):
+    lines = (REPOSITORY / file).read_text().splitlines()
     found = (re.match(r"([A-Za-z0-9._-]+)==([^ ;]+)", line) for line in lines)
     return {match[1].lower().replace("_", "-"): match[2] for match in found if match}
 
@@ -27,6 +27,14 @@ def test_what_is_asked_for_is_locked_and_installed(requirement):
     if "==" in requirement:
         assert requirement == f"{name}=={locked()[name]}"
     assert version(name) == locked()[name]
+
+
+def test_what_benchmarks_need_besides_is_locked_beside_them_and_agrees_with_the_lock():
+    shared, peers = locked(), locked("benchmarks/requirements.lock")
+    for requirement in EXTRAS["bench"]:
+        name, pinned = requirement.split("==")
+        assert peers[name] == pinned and name not in shared
+    assert {name: version for name, version in peers.items() if shared.get(name, version) != version} == {}
 
 
 def test_everything_in_the_lock_is_pinned():

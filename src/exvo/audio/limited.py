@@ -1,5 +1,6 @@
 """Run a decoder over a file that nobody vouches for: its time, its memory and what it prints are limited."""
 
+import os
 import resource
 import subprocess
 from collections.abc import Sequence
@@ -11,7 +12,9 @@ from typing import BinaryIO
 LOG_BYTES = 64 * 1024
 
 
-def run_limited(command: Sequence[str], *, timeout_s: float, memory_mb: float) -> tuple[bytes, str, int]:
+def run_limited(
+    command: Sequence[str], *, timeout_s: float, memory_mb: float, handles: Sequence[int] = ()
+) -> tuple[bytes, str, int]:
     """Run a program without input.
 
     Parameters
@@ -24,6 +27,8 @@ def run_limited(command: Sequence[str], *, timeout_s: float, memory_mb: float) -
     memory_mb : float
         Address space that it may have, in MB; what it asks for beyond that is refused. Linux alone can limit a
         process from outside; elsewhere this limit does not hold.
+    handles : sequence of int
+        Open files that the program may use besides, under the same numbers.
 
     Returns
     -------
@@ -40,8 +45,16 @@ def run_limited(command: Sequence[str], *, timeout_s: float, memory_mb: float) -
         Where the program cannot be started.
     """
     late = Event()
+    # Else glibc reserves 64 MB or 128 MB of address space for a thread, or does not, as threads happen to meet: what
+    # fits into the limit would be chance.
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=handles,
+        env=environment,
     ) as process:
 
         def give_up() -> None:

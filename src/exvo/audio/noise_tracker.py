@@ -20,6 +20,7 @@ Everything here sees one clip at a time: nothing can leak from one clip of a bat
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import rank_filter, uniform_filter1d
 
 BAND_EDGES_HZ = (0.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0)  # a pause must be quiet in each of these bands
 N_AVERAGED = 3  # frames averaged before the minimum over time is taken
@@ -151,24 +152,26 @@ def _valley(power: np.ndarray, config: NoiseConfig, bin_hz: float, n_out: int | 
     every = (n_bins - 1) // (n_out - 1)
     n_averaged = min(N_AVERAGED, n_frames)
     n_means = n_frames // n_averaged
-    means = power[: n_means * n_averaged].reshape(n_means, n_averaged, n_bins).mean(axis=1)
+    used = power[: n_means * n_averaged]
+    means = sum(used[i::n_averaged] for i in range(n_averaged)) / power.dtype.type(n_averaged)
     n_low = max(1, round(config.valley_fraction * n_means))
-    low = np.log(np.sort(means, axis=0)[:n_low].mean(axis=0))
+    if n_low == 1:
+        low = np.log(means.min(axis=0))
+    else:
+        lowest = np.partition(means, n_low - 1, axis=0)[:n_low]
+        lowest.sort(axis=0)  # sums do not depend on the order that the partition happens to leave
+        low = np.log(lowest.mean(axis=0))
 
     # Coloured noise slopes within the neighbourhood, steeply at low frequencies: take the slope out first.
     octave = np.log2(np.maximum(np.arange(n_bins), 1))
     octave = octave - octave.mean()
     slope = (octave * low).sum() / (octave * octave).sum() * octave
     half = max(1, int(config.valley_width_hz / bin_hz / 2))
-    neighbours = _neighbourhoods(low - slope, half * every)[::every]
-    rank = int(config.valley_percentile / 100 * 2 * half * every)
-    gaps = np.partition(neighbours, rank, axis=1)[:, rank]
-    return np.exp(slope[::every] + _neighbourhoods(gaps, half).mean(axis=1)).astype(power.dtype)
-
-
-def _neighbourhoods(values: np.ndarray, half: int) -> np.ndarray:
-    padded = np.concatenate([np.full(half, values[0]), values, np.full(half, values[-1])])
-    return np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
+    width = 2 * half * every + 1
+    rank = int(config.valley_percentile / 100 * (width - 1))
+    gaps = rank_filter(low - slope, rank, size=width, mode="nearest")[::every]
+    smooth = uniform_filter1d(gaps, 2 * half + 1, mode="nearest")
+    return np.exp(slope[::every] + smooth).astype(power.dtype)
 
 
 def _is_pause(power: np.ndarray, noise: np.ndarray, config: NoiseConfig, bin_hz: float) -> np.ndarray:
@@ -186,19 +189,12 @@ def _is_pause(power: np.ndarray, noise: np.ndarray, config: NoiseConfig, bin_hz:
 def _follow_pauses(
     power: np.ndarray, pauses: np.ndarray, noise: np.ndarray, config: NoiseConfig, frames_per_block: int
 ) -> np.ndarray:
-    starts = np.arange(0, len(power), frames_per_block)
-    sums = np.add.reduceat(power * pauses[:, None], starts, axis=0).astype(np.float64)
-    counts = np.add.reduceat(pauses.astype(np.float64), starts)
-    decay = np.exp(-config.block_ms / config.follow_ms)
-    # Two recursions, from the past and from the future, weigh block j by decay ** |i - j| for block i.
-    total, weight = sums.copy(), counts.copy()
-    for order in (range(1, len(starts)), range(len(starts) - 2, -1, -1)):
-        step = 1 if order.step > 0 else -1
-        past, past_weight = np.zeros_like(noise, np.float64), 0.0
-        for i in order:
-            past = decay * (past + sums[i - step])
-            past_weight = decay * (past_weight + counts[i - step])
-            total[i] += past
-            weight[i] += past_weight
+    rows = np.flatnonzero(pauses)
+    blocks, firsts, n_pauses = np.unique(rows // frames_per_block, return_index=True, return_counts=True)
+    n_blocks = -(-len(power) // frames_per_block)
+    distance = np.abs(np.arange(n_blocks)[:, None] - blocks)
+    nearness = np.exp(-config.block_ms / config.follow_ms) ** distance
+    total = nearness @ np.add.reduceat(power[rows], firsts, axis=0).astype(np.float64)
+    weight = nearness @ n_pauses.astype(np.float64)
     prior = config.prior_frames
     return (total + prior * noise) / (weight + prior)[:, None]
