@@ -207,7 +207,14 @@ def held(workflow: Workflow, rule: str, target: str, *flags: str):
     )
     with (workflow.root / "held.txt").open("w") as printed:
         command = workflow.command(target, *SLURM, *flags)
-        run = subprocess.Popen(command, cwd=workflow.root, stdout=printed, stderr=subprocess.STDOUT)
+        run = subprocess.Popen(
+            command,
+            cwd=workflow.root,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C is not heard by what a shell started in the background, as these tests may have been.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         try:
             end = time.monotonic() + 600
             while not (started.exists() and started.read_text()):
@@ -217,4 +224,4 @@ def held(workflow: Workflow, rule: str, target: str, *flags: str):
         finally:
             run.kill()
             run.wait()
-    go.touch()
+            go.touch()
