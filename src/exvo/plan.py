@@ -319,7 +319,9 @@ class Plan:
             if not self._files[folder].keys().isdisjoint(self.corpus.labels.clip_id):
                 possible.append(stage)
             else:
-                self.notices.append(f"stage {stage} is left out: no clip of the corpus has a file in {folder}/")
+                self.notices.append(
+                    f"stage {stage} is left out: no clip of the corpus has a file in {folder}/"
+                )
         if not possible:
             raise CorpusError(
                 f"{self.corpus.root}: no clip of {TABLE} has a file in raw/ or wav/, so there is no audio to read;"

@@ -303,11 +303,11 @@ def test_the_schema_has_the_defaults_of_the_statistics():
 
 def test_a_corpus_without_recordings_is_refused(config, tmp_path):
     (tmp_path / "raw").rename(tmp_path / "recordings")
-    with pytest.raises(CorpusError, match="no clip of data_info.csv has a file in raw/ or wav/"):
+    with pytest.raises(CorpusError, match=r"no clip of data_info\.csv has a file in raw/ or wav/"):
         Plan(config)
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "of-no-clip.webm").write_bytes(b"x")
-    with pytest.raises(CorpusError, match="no clip of data_info.csv has a file in raw/ or wav/"):
+    with pytest.raises(CorpusError, match=r"no clip of data_info\.csv has a file in raw/ or wav/"):
         Plan(config)
 
 

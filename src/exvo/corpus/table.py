@@ -346,9 +346,7 @@ def _known_speaker_problems(labels: Labels, clip_ids: np.ndarray, speakers: np.n
     """Find speakers of Test clips, as the table of Test labels names them, that Train or Val has too."""
     in_test = labels.split == "Test"
     test, others = set(labels.clip_id[in_test]), set(labels.speaker[~in_test]) - {""}
-    crossing = [
-        clip_id in test and name in others for clip_id, name in zip(clip_ids, speakers, strict=True)
-    ]
+    crossing = [clip_id in test and name in others for clip_id, name in zip(clip_ids, speakers, strict=True)]
     return _row_problem(
         speakers,
         np.array(crossing),
