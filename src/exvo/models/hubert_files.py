@@ -66,7 +66,7 @@ def weights_files(options: Mapping[str, object], where: str = "features.hubert")
     if options["checkpoint"] is None:
         raise ValueError(f"config: {where}.source is checkpoint, but {where}.checkpoint is null. {_HOW}")
     path = Path(str(options["checkpoint"])).expanduser()
-    weights = next((path / name for name in WEIGHTS if (path / name).is_file()), path)
+    weights = weights_of(path)
     if not weights.is_file():
         lacks = f"has no {' and no '.join(WEIGHTS)}" if path.is_dir() else "is not there"
         raise ValueError(f"config: {where}.checkpoint: {path} {lacks}. {_HOW}")
@@ -94,6 +94,11 @@ def weights_digest(options: Mapping[str, object], where: str = "features.hubert"
         elif options["sha256"] is None:
             parts += [path.name, str(stat.st_size), str(stat.st_mtime_ns)]
     return digest(parts)
+
+
+def weights_of(path: Path) -> Path:
+    """Return the weights in a folder of `transformers`; of any other path, the path."""
+    return next((path / name for name in WEIGHTS if (path / name).is_file()), path)
 
 
 def file_sha256(path: Path) -> str:
