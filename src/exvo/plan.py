@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from exvo.corpus.errors import CorpusError, reading
 from exvo.corpus.labels import SPLITS
 from exvo.corpus.shards import ClipFile, clips_digest, scan_files, shard_clips
-from exvo.corpus.table import TABLE, TEST_TABLE, Corpus, CorpusError, read_corpus
+from exvo.corpus.table import TABLE, TEST_TABLE, Corpus, read_corpus, read_test_labels
 from exvo.digest import canonical_json, code_digest, digest
 from exvo.fusion_plan import BEST, possible_fusions, possible_tables
 from exvo.metrics import labelled
@@ -76,6 +77,19 @@ class Plan:
         self.fusions, left_out = possible_fusions(config, self.systems)
         self.notices += left_out
         self._check_report()
+
+    def check_sources(self) -> None:
+        """Read what of the corpus jobs read later: the folders of recordings and ``test_labels.csv``.
+
+        Once per call is enough, so it is no part of making a plan: every job makes one.
+
+        Raises
+        ------
+        CorpusError
+            Where something cannot be read, or the table is wrong.
+        """
+        _ = self._files
+        read_test_labels(self.corpus)
 
     def shard_names(self) -> list[str]:
         """Return the names of the shards that have clips."""
@@ -316,7 +330,9 @@ class Plan:
         possible = []
         for stage in STAGES:
             folder = self.corpus.root / SOURCE_FOLDER[stage_path(stage)[0]]
-            if folder.is_dir():
+            with reading(folder):
+                there = folder.is_dir()
+            if there:
                 possible.append(stage)
             else:
                 self.notices.append(f"stage {stage} is left out: the corpus has no {folder.name}/ folder")
