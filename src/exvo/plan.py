@@ -27,6 +27,7 @@ from exvo.systems import (
     SequenceFiles,
     System,
     configured_systems,
+    feature_key,
     feature_kind,
     feature_settings,
     fine_tuned,
@@ -114,7 +115,7 @@ class Plan:
         """Return the text that `spec` gives for a feature, which may be a variant."""
         settings = feature_settings(self.config, feature)
         return canonical_json(
-            {"config": settings, "section": f"features.{feature}", "code": code_digest(*modules)}
+            {"config": settings, "section": feature_key(feature), "code": code_digest(*modules)}
         )
 
     def feature_names(self, kind: str) -> list[str]:
@@ -151,7 +152,7 @@ class Plan:
         all embeddings anew.
         """
         options = feature_settings(self.config, feature)
-        files = weights_files(options, f"features.{feature}")
+        files = weights_files(options, feature_key(feature))
         return [] if options["source"] in ("bundled", "random") else [str(path) for path in files]
 
     def clips(self, stage: str, shard: str) -> str:

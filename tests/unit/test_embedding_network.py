@@ -80,7 +80,7 @@ def test_a_system_trains_on_embeddings_and_answers_every_clip(tmp_path):
     shards, labels = write_corpus(tmp_path)
     training = {"max_epochs": 30, "batch_size": 8, "learning_rate": 1e-2, "head": 16, "projection": 8}
     training |= {"spec_augment": {"time_masks": 1, "max_channels": 2}}
-    system = {"encoder": "hubert", "tasks": ["age"], "training": training}
+    system = {"encoder": "hubert", "feature": "hubert", "tasks": ["age"], "training": training}
     # Of the encoder that the embeddings are of, only its digest is read.
     (tmp_path / "encoder.pt").write_bytes(b"weights")
     feature = EmbeddingConfig(source="checkpoint", checkpoint=str(tmp_path / "encoder.pt"), layers=(0, 4))

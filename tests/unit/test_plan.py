@@ -31,6 +31,7 @@ from exvo.models.trained_sequence import LossGrid, TrainingConfig
 from exvo.plan import Plan
 from exvo.scoring.bootstrap import BootstrapConfig
 from exvo.scoring.fusion import CrossFit, FusionConfig
+from exvo.systems import feature_settings
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
@@ -351,6 +352,36 @@ def test_a_variant_is_its_feature_with_some_keys_changed(config):
     assert plan.feature_names("hubert") == ["hubert", "hubert-random"]
     assert plan.feature_names("logmel") == ["logmel"]
     assert plan.sequences("control").frames[0].startswith("results/features/hubert-random/raw/")
+
+
+@pytest.mark.parametrize(
+    ("variant", "checkpoint", "sha256"),
+    [
+        ({"layers": [2]}, "a.pt", "0" * 64),
+        ({"source": "checkpoint", "checkpoint": "a.pt"}, "a.pt", "0" * 64),
+        ({"checkpoint": "b.pt"}, "b.pt", None),
+        ({"checkpoint": "b.pt", "sha256": "1" * 64}, "b.pt", "1" * 64),
+        ({"source": "bundled"}, None, None),
+        ({"source": "bundle", "sha256": "1" * 64}, None, "1" * 64),
+        ({"bundle": "HUBERT_LARGE"}, "a.pt", None),
+    ],
+)
+def test_a_variant_with_other_weights_has_not_the_checksum_of_the_first(config, variant, checkpoint, sha256):
+    config["features"]["hubert"] |= {"source": "checkpoint", "checkpoint": "a.pt", "sha256": "0" * 64}
+    config["features"]["variants"] = {"hubert-x": variant}
+    found = feature_settings(config, "hubert-x")
+    assert (found["checkpoint"], found["sha256"]) == (checkpoint, sha256)
+    assert found | variant == found
+
+
+def test_messages_name_the_variant_they_are_of(config, tmp_path):
+    config["features"]["variants"] = {"hubert-x": {"source": "checkpoint", "checkpoint": "no.pt"}}
+    plan = Plan(config)
+    for ask in (plan.hubert_files, plan.hubert_spec):
+        with pytest.raises(
+            ValueError, match=r"config: features\.variants\.hubert-x\.checkpoint: no\.pt is not there"
+        ):
+            ask("hubert-x")
 
 
 @pytest.mark.parametrize(
