@@ -57,14 +57,26 @@ def predict(
         list[Path], typer.Option(help="Folder of a trained system; given more than once, the mean is taken.")
     ],
     output: Annotated[Path | None, typer.Option(help="Write a CSV instead of printing.")] = None,
+    ffmpeg: Annotated[
+        str | None,
+        typer.Option(help="bundled, system or a path; by default what each model says, bundled or system."),
+    ] = None,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="HuBERT weights of a model that does not find them; checked. May be given more than once."
+        ),
+    ] = None,
 ) -> None:
     """Say what trained systems hear in single recordings, without a corpus or a workflow."""
     import os
 
+    from exvo.models.system_files import LocalFiles
     from exvo.predict import answer_table, predict_files
 
+    local = LocalFiles(ffmpeg, tuple(checkpoint or ()))
     try:
-        answers = predict_files(recordings, model, n_threads=os.cpu_count() or 1)
+        answers = predict_files(recordings, model, n_threads=os.cpu_count() or 1, local=local)
     except (ValueError, OSError) as error:
         _fail(str(error))
     if output is not None:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from exvo.corpus.errors import CorpusError
 from exvo.corpus.labels import SPLITS
 from exvo.corpus.shards import ClipFile, clips_digest, scan_files, shard_clips
-from exvo.corpus.table import TABLE, TEST_TABLE, Corpus, CorpusError, read_corpus
+from exvo.corpus.table import TABLE, TEST_TABLE, Corpus, read_corpus, read_test_labels
 from exvo.digest import canonical_json, code_digest, digest
 from exvo.fusion_plan import BEST, possible_fusions, possible_tables
 from exvo.metrics import labelled
@@ -26,6 +27,7 @@ from exvo.systems import (
     SequenceFiles,
     System,
     configured_systems,
+    feature_key,
     feature_kind,
     feature_settings,
     fine_tuned,
@@ -77,6 +79,19 @@ class Plan:
         self.notices += left_out
         self._check_report()
 
+    def check_sources(self) -> None:
+        """Read what of the corpus jobs read later: the folders of recordings and ``test_labels.csv``.
+
+        Once per call is enough, so it is no part of making a plan: every job makes one.
+
+        Raises
+        ------
+        CorpusError
+            Where something cannot be read, or the table is wrong.
+        """
+        _ = self._files
+        read_test_labels(self.corpus)
+
     def shard_names(self) -> list[str]:
         """Return the names of the shards that have clips."""
         return list(self.shards)
@@ -100,7 +115,7 @@ class Plan:
         """Return the text that `spec` gives for a feature, which may be a variant."""
         settings = feature_settings(self.config, feature)
         return canonical_json(
-            {"config": settings, "section": f"features.{feature}", "code": code_digest(*modules)}
+            {"config": settings, "section": feature_key(feature), "code": code_digest(*modules)}
         )
 
     def feature_names(self, kind: str) -> list[str]:
@@ -137,7 +152,7 @@ class Plan:
         all embeddings anew.
         """
         options = feature_settings(self.config, feature)
-        files = weights_files(options, f"features.{feature}")
+        files = weights_files(options, feature_key(feature))
         return [] if options["source"] in ("bundled", "random") else [str(path) for path in files]
 
     def clips(self, stage: str, shard: str) -> str:

@@ -20,10 +20,12 @@ from exvo.features.compare import CompareConfig, compare_functionals
 from exvo.features.logmel import LogmelConfig, logmel
 from exvo.features.store import FeatureRow, Utterances, write_sequences, write_utterances
 from exvo.models.mlp_storage import load_trained
+from exvo.models.system_files import LocalFiles, with_files
 from exvo.models.system_mlp import predict_utterances
-from exvo.models.system_paths import with_folders
 from exvo.predictions import Predictions
 from exvo.systems import feature_kind, fine_tuned, stage_path
+
+NOTHING_NAMED = LocalFiles()
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ class Answer:
     emotions: dict[str, float]
 
 
-def predict_files(paths: Sequence[Path], models: Sequence[Path], *, n_threads: int = 1) -> list[Answer]:
+def predict_files(
+    paths: Sequence[Path], models: Sequence[Path], *, n_threads: int = 1, local: LocalFiles = NOTHING_NAMED
+) -> list[Answer]:
     """Predict recordings by the mean of trained systems.
 
     Parameters
@@ -63,6 +67,8 @@ def predict_files(paths: Sequence[Path], models: Sequence[Path], *, n_threads: i
         (``results/fusion/<fusion>/<seed>``, with the systems that they read where the workflow puts them), of the same
         countries.
     n_threads : int
+    local : LocalFiles
+        An ffmpeg and checkpoints for models that do not bring their own, or may not.
 
     Returns
     -------
@@ -72,17 +78,18 @@ def predict_files(paths: Sequence[Path], models: Sequence[Path], *, n_threads: i
     Raises
     ------
     ValueError
-        Where a model folder does not say what its features came from, a joint model's systems are not there, or models
-        differ in their countries.
+        Where a model folder does not say what its features came from, a model's ffmpeg or checkpoint has to be named,
+        a joint model's systems are not there, or models differ in their countries.
     """
     answers, countries, clips = [], None, []
     for folder in models:
-        kind, system = _system(folder)
-        if "systems" in system:
-            clips, answer, found = _by_joint(folder, paths, system, n_threads)
+        record = _record(folder)
+        if "systems" in record["system"]:
+            clips, answer, found = _by_joint(folder, paths, record["system"], n_threads, local)
         else:
+            system = with_files(record["system"], folder, local)
             clips = _clips(paths, system, n_threads)
-            answer, found = PREDICTORS[kind](folder, clips, system, n_threads)
+            answer, found = PREDICTORS[record["model"]](folder, clips, system, n_threads)
         if countries not in (None, found):
             raise ValueError(f"{folder}: of other countries than {models[0]}; predict with one of them")
         countries = found
@@ -117,8 +124,8 @@ def answer_table(answers: Sequence[Answer]) -> str:
     return text.getvalue()
 
 
-def _system(folder: Path) -> tuple[str, dict]:
-    """Return what kind of model a folder holds and what its features came from."""
+def _record(folder: Path) -> dict:
+    """Return what a folder says of its ``model`` and, as ``system``, of what the features came from."""
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(
@@ -129,7 +136,7 @@ def _system(folder: Path) -> tuple[str, dict]:
         raise ValueError(
             f"{folder}: config.json does not say what the features came from; train the system again"
         )
-    return record["model"], with_folders(record["system"], folder)
+    return record
 
 
 def _clips(paths: Sequence[Path], system: dict, n_threads: int) -> list[Clip]:
@@ -209,7 +216,7 @@ def _write_sequences(
 
 
 def _by_joint(
-    folder: Path, paths: Sequence[Path], joint: dict, n_threads: int
+    folder: Path, paths: Sequence[Path], joint: dict, n_threads: int, local: LocalFiles
 ) -> tuple[Sequence[Clip], Predictions, tuple[Country, ...]]:
     """Predict by a joint model: as `_by_sequences`, of vectors by the systems that it was trained on."""
     from exvo.features.vectors import feature_vectors, write_vectors
@@ -226,7 +233,7 @@ def _by_joint(
                 raise ValueError(
                     f"{folder}: a joint model, which is predicted with the systems it reads, but {part} is not there"
                 )
-            _, system = _system(part)
+            system = with_files(_record(part)["system"], part, local)
             clips = _clips(paths, system, n_threads)
             if all(clip.audio is None for clip in clips):
                 nobody = np.zeros(len(clips), dtype=bool)
@@ -263,8 +270,7 @@ def _vectors_by(folder: Path) -> Callable[[tuple[Path, ...], Sequence[str]], np.
     from exvo.models.pooled_vectors import pooled_vectors_by
     from exvo.models.trunk_vectors import trunk_vectors_by
 
-    kind, _ = _system(folder)
-    return trunk_vectors_by(folder) if kind == "organisers" else pooled_vectors_by(folder)
+    return trunk_vectors_by(folder) if _record(folder)["model"] == "organisers" else pooled_vectors_by(folder)
 
 
 def _logmel_rows(clips: Sequence[Clip], system: dict, n_threads: int) -> list[FeatureRow]:
@@ -284,7 +290,7 @@ def _hubert_rows(clips: Sequence[Clip], system: dict, n_threads: int) -> list[Fe
     if fine_tuned(system):
         config = replace(config, layers="frontend")
     with torch_threads(n_threads):
-        return Embedder(config).rows(clips)
+        return Embedder(config, "the model's feature_config").rows(clips)
 
 
 SEQUENCES = {"logmel": _logmel_rows, "hubert": _hubert_rows}

@@ -8,6 +8,9 @@ from exvo.corpus.table import Corpus, CorpusError
 from exvo.digest import canonical_json, code_digest, digest
 from exvo.plan import Plan
 
+# The log-mel of an encoder, which computes it from the waveform when it is used (`exvo.models.hubert_frontend`; a test
+# compares them, for importing it takes seconds). What it is pre-trained on has to be the same.
+ENCODER_LOGMEL = {"window_ms": 25, "hop_ms": 10, "n_fft": 512, "log_floor": 1e-6}
 # What each kind of clusters needs beside log-mel.
 _NEEDS = {"mfcc": (), "hidden": ("model", "layer"), "teacher": ("folder",)}
 
@@ -150,10 +153,19 @@ class PretrainPlan:
             raise CorpusError(f"{where}.start: {entry['start']} is not one of pretrain.models")
         if self.stage not in self.plan.stages:
             raise CorpusError(f"config: pretrain.stage: the corpus cannot have the stage {self.stage}")
-        logmel = self.plan.config["features"]["logmel"]
-        if logmel["hop_ms"] != 10:
-            raise CorpusError(f"{where}: features.logmel.hop_ms is {logmel['hop_ms']}, but encoders need 10")
-        if entry["encoder"]["frontend"] == "logmel" and entry["encoder"]["n_mels"] != logmel["n_mels"]:
+        logmel, reads_logmel = (
+            self.plan.config["features"]["logmel"],
+            entry["encoder"]["frontend"] == "logmel",
+        )
+        # One with convolutions needs the hop alone, in which labels are counted.
+        for key in ENCODER_LOGMEL if reads_logmel else ("hop_ms",):
+            if logmel[key] != ENCODER_LOGMEL[key]:
+                raise CorpusError(
+                    f"{where}: features.logmel.{key} is {logmel[key]:g}, but encoders that are pre-trained need "
+                    f"{ENCODER_LOGMEL[key]:g}, with which they read recordings later; for other systems, set {key} in "
+                    "a variant of logmel (features.variants)"
+                )
+        if reads_logmel and entry["encoder"]["n_mels"] != logmel["n_mels"]:
             raise CorpusError(
                 f"{where}.encoder.n_mels: {entry['encoder']['n_mels']}, but features.logmel.n_mels is "
                 f"{logmel['n_mels']}"

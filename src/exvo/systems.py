@@ -11,6 +11,8 @@ MADE_FROM = {"dc": "raw", "denoised": "dc", "vad": "denoised"}
 STAGES = ("baseline", "raw", "dc", "denoised", "vad")
 # What each encoder reads: a feature of this kind.
 READS = {"mlp": "compare", "conformer": "logmel", "hubert": "hubert"}
+# What says where the weights of a feature come from, where it has any.
+_WEIGHTS = ("source", "checkpoint", "bundle")
 # Speeds at which Train is played again for systems with `speed_perturbation`.
 SPEEDS = (0.9, 1.1)
 # The section of the config, under `audio`, that sets a stage.
@@ -78,8 +80,15 @@ def feature_kind(feature: str) -> str:
     return feature.partition("-")[0]
 
 
+def feature_key(feature: str) -> str:
+    """Return the place of a feature in the config: ``features.hubert``, ``features.variants.hubert-base``."""
+    return f"features.{feature}" if feature == feature_kind(feature) else f"features.variants.{feature}"
+
+
 def feature_settings(config: Mapping, feature: str) -> dict[str, object]:
     """Return the settings of a feature: those of its kind, with what a variant changes.
+
+    Weights from elsewhere come without the ``checkpoint`` and ``sha256`` of those of its kind.
 
     Raises
     ------
@@ -93,7 +102,13 @@ def feature_settings(config: Mapping, feature: str) -> dict[str, object]:
     if changes is None:
         known = ", ".join([*READS.values(), *(name for name, entry in features["variants"].items() if entry)])
         raise CorpusError(f"config: there is no feature {feature}; the features are: {known}")
-    return merged(features[kind], changes, f"features.variants.{feature}")
+    settings = merged(features[kind], changes, feature_key(feature))
+    other = [key for key in _WEIGHTS if settings.get(key) != features[kind].get(key)]
+    if "source" in other and "checkpoint" not in changes:
+        settings["checkpoint"] = None
+    if other and "sha256" not in changes:
+        settings["sha256"] = None
+    return settings
 
 
 def stage_path(stage: str) -> list[str]:

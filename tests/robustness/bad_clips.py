@@ -255,6 +255,17 @@ def places(outside: Path) -> list[BadClip]:
         (folder / "of-no-clip.webm").write_bytes(encoded("libopus", "webm", 0.5))
         (folder / "link-inside.webm").symlink_to("of-no-clip.webm")
 
+    def stored(folder: Path) -> None:
+        # As git-annex lays a corpus out.
+        store = folder.parent / ".git/annex/objects"
+        store.mkdir(parents=True)
+        (store / "MD5E-s1").write_bytes(encoded("libopus", "webm", 0.5))
+        (folder / "link-stored.webm").symlink_to("../.git/annex/objects/MD5E-s1")
+
+    def relayed(folder: Path) -> None:
+        (folder.parent / "relay.webm").symlink_to(secret)
+        (folder / "link-relayed.webm").symlink_to("../relay.webm")
+
     def concat(folder: Path) -> None:
         (folder / "of-no-clip.wav").symlink_to(secret)
         (folder / "playlist.webm").write_text("ffconcat version 1.0\nfile of-no-clip.wav\n")
@@ -268,6 +279,8 @@ def places(outside: Path) -> list[BadClip]:
         link("link-loop", "link-loop.webm", UNREADABLE, "leads back to itself"),
         link("link-nothing", "nothing.webm", MISSING, "link to nothing"),
         BadClip("link-inside", inward, OK),
+        BadClip("link-stored", stored, OK),
+        BadClip("link-relayed", relayed, UNREADABLE, outward),
         BadClip("folder", lambda folder: (folder / "folder.webm").mkdir(), UNREADABLE, "not a regular file"),
         BadClip("fifo", lambda folder: os.mkfifo(folder / "fifo.webm"), UNREADABLE, "not a regular file"),
         BadClip("playlist", concat, UNREADABLE, "a list of other files"),

@@ -44,8 +44,8 @@ def mixed(good, tmp_path_factory):
     root = tmp_path_factory.mktemp("mixed")
     workflow = good.copy(root / "workflow")
     shutil.rmtree(workflow.root / "results")
-    (workflow.corpus / "outside").mkdir()
-    bad = all_bad_clips(workflow.corpus / "outside")
+    (workflow.root / "outside").mkdir()
+    bad = all_bad_clips(workflow.root / "outside")
     rows = read_table(workflow)
     age = {"Country": "0", "Country_string": "China", "Age": "30"}
     for number, clip in enumerate(bad):
@@ -118,8 +118,8 @@ def test_the_submission_has_a_row_for_every_test_clip_and_says_which_had_no_audi
 def test_nothing_of_a_name_was_run_or_written_elsewhere(mixed):
     workflow, _ = mixed
     assert not list(workflow.root.rglob("here")) and not (workflow.root / "x").exists()
-    assert {path.name for path in workflow.corpus.iterdir()} >= {"data_info.csv", "raw", "outside"}
-    assert [path.name for path in (workflow.corpus / "outside").iterdir()] == ["secret.wav"]
+    assert {path.name for path in workflow.corpus.iterdir()} >= {"data_info.csv", "raw"}
+    assert [path.name for path in (workflow.root / "outside").iterdir()] == ["secret.wav"]
 
 
 def test_too_many_broken_clips_stop_the_run_before_training(good, tmp_path):
@@ -174,3 +174,12 @@ def test_a_table_of_one_row_runs(good, tmp_path):
     write_table(workflow, [next(row for row in read_table(workflow) if row["Split"] == "Train")])
     workflow.run(SUBMISSION)
     assert (workflow.root / SUBMISSION).read_text().count("\n") == 1
+
+
+def test_broken_test_labels_stop_the_run_before_any_job(tmp_path):
+    workflow = small_workflow(tmp_path / "workflow")
+    labels = workflow.corpus / "test_labels.csv"
+    labels.write_text(labels.read_text().replace(",", ";"))
+    printed = workflow.run(SUBMISSION, flags=("--dry-run",), check=False)
+    assert "test_labels.csv: columns are separated by semicolons; save it with commas" in printed
+    assert "Traceback" not in printed and "Decoding shard" not in printed

@@ -122,13 +122,47 @@ def test_a_video_without_sound_says_so(corpus):
     assert clip.status == store.UNREADABLE and "no audio stream" in clip.reason
 
 
-def test_a_folder_and_a_link_out_of_the_corpus_are_not_read(corpus):
+def test_a_folder_is_no_recording(corpus):
     (corpus / "a.webm").mkdir()
     assert "not a regular file" in convert(corpus, "a.webm").reason
-    soundfile.write(corpus.parent / "secret.wav", sine(16000), 16000)
-    (corpus / "b.wav").symlink_to(corpus.parent / "secret.wav")
-    clip = convert(corpus, "b.wav")
-    assert clip.audio is None and "leads out of the corpus" in clip.reason
+
+
+def test_links_are_followed_within_the_corpus_and_no_further(tmp_path):
+    raw, outside = tmp_path / "corpora/one/raw", tmp_path / "corpora/one-more"
+    store_of_it = tmp_path / "corpora/one/.git/annex"
+    for folder in (raw, outside, store_of_it):
+        folder.mkdir(parents=True)
+    for place in (store_of_it / "key", outside / "secret"):
+        soundfile.write(place, sine(16000), 16000, format="WAV")
+    (raw / "a.wav").symlink_to("../.git/annex/key")
+    (store_of_it / "relay").symlink_to(outside / "secret")
+    (raw / "b.wav").symlink_to("../.git/annex/relay")
+    (raw / "c.wav").symlink_to("../../one-more/secret")
+    (raw / "d.wav").symlink_to("../.git/annex/gone")
+    assert convert(raw, "a.wav").status == store.OK
+    for name in ("b.wav", "c.wav"):
+        clip = convert(raw, name)
+        assert (
+            clip.status == store.UNREADABLE
+            and clip.reason == f"raw/{name}: a link that leads out of the corpus"
+        )
+    # The content was not fetched.
+    clip = convert(raw, "d.wav")
+    assert clip.status == store.MISSING and "link to nothing" in clip.reason
+
+
+def test_the_folder_of_recordings_may_be_a_link_itself(tmp_path):
+    disk = tmp_path / "disk/recordings"
+    disk.mkdir(parents=True)
+    soundfile.write(disk / "a.wav", sine(16000), 16000)
+    soundfile.write(disk.parent / "secret.wav", sine(16000), 16000)
+    (disk / "b.wav").symlink_to("a.wav")
+    (disk / "c.wav").symlink_to("../secret.wav")
+    (tmp_path / "corpus").mkdir()
+    raw = tmp_path / "corpus/raw"
+    raw.symlink_to(disk)
+    statuses = [convert(raw, name).status for name in ("a.wav", "b.wav", "c.wav")]
+    assert statuses == [store.OK, store.OK, store.UNREADABLE]
 
 
 def test_a_playlist_cannot_reach_other_files(corpus):

@@ -1,27 +1,20 @@
-"""Systems on embeddings: the sum over layers, training, storage, and prediction of single recordings."""
+"""Systems on embeddings: the sum over layers, training, storage."""
 
 import json
 from dataclasses import asdict
 
 import numpy as np
 import pytest
-import soundfile
 import torch
-from safetensors.torch import save_file
 
-from exvo.audio.convert import ConvertConfig
-from exvo.audio.store import SAMPLE_RATE, Clip, write_shard
 from exvo.corpus.labels import Country, Labels
 from exvo.corpus.table import Corpus
 from exvo.features.store import FeatureRow, write_sequences
 from exvo.models.embedding_network import EmbeddingNetwork, EmbeddingNetworkConfig, LayerSum
-from exvo.models.hubert import HubertConfig, build_hubert
-from exvo.models.hubert_features import EmbeddingConfig, embed_shard
-from exvo.models.hubert_weights import exact_source
+from exvo.models.hubert_features import EmbeddingConfig
 from exvo.models.sequence_data import FrameStore
 from exvo.models.system_hubert import load_hubert_system, train_hubert_system
 from exvo.models.system_sequence import predict_clips, train_sequence_system
-from exvo.predict import predict_files
 from exvo.predictions import read_predictions
 
 D = 12
@@ -87,7 +80,7 @@ def test_a_system_trains_on_embeddings_and_answers_every_clip(tmp_path):
     shards, labels = write_corpus(tmp_path)
     training = {"max_epochs": 30, "batch_size": 8, "learning_rate": 1e-2, "head": 16, "projection": 8}
     training |= {"spec_augment": {"time_masks": 1, "max_channels": 2}}
-    system = {"encoder": "hubert", "tasks": ["age"], "training": training}
+    system = {"encoder": "hubert", "feature": "hubert", "tasks": ["age"], "training": training}
     # Of the encoder that the embeddings are of, only its digest is read.
     (tmp_path / "encoder.pt").write_bytes(b"weights")
     feature = EmbeddingConfig(source="checkpoint", checkpoint=str(tmp_path / "encoder.pt"), layers=(0, 4))
@@ -116,55 +109,3 @@ def test_a_network_on_logmel_needs_its_statistics(tmp_path):
         train_sequence_system(
             shards, None, Corpus(tmp_path, labels.clip_id, labels), system, 0, tmp_path / "s"
         )
-
-
-def test_a_recording_is_predicted_as_in_the_workflow(tmp_path):
-    size = HubertConfig(frontend="logmel", d_model=16, n_heads=2, ffn=16, n_layers=2, positional_kernel=8)
-    save_file(build_hubert(size, seed=1).state_dict(), tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps(asdict(size)))
-    feature = asdict(EmbeddingConfig(source="checkpoint", checkpoint=str(tmp_path), layers=(0, 2)))
-    feature = exact_source(feature | {"layers": [0, 2], "device": "cpu"})
-    assert len(feature["sha256"]) == 64
-    rng = np.random.default_rng(0)
-    signals = [(0.1 * rng.standard_normal(n)).astype(np.float32) for n in (9000, 20000, 300)]
-    signals = [np.round(signal * 2**15) / np.float32(2**15) for signal in signals]
-    ids = np.array(["a", "b", "c"], dtype=object)
-    write_shard(tmp_path / "audio.parquet", [Clip(*c) for c in zip(ids, signals, strict=True)], {}, bits=24)
-    shard = tmp_path / "frames.npy", tmp_path / "index.parquet"
-    embed_shard(tmp_path / "audio.parquet", *shard, EmbeddingConfig.from_dict(feature))
-    labels = Labels(
-        ids,
-        np.array(["Train", "Val", "Test"]),
-        np.full(3, ""),
-        np.array([20.0, 30.0, 40.0]),
-        np.array([0, 1, 1]),
-        rng.random((3, 10)),
-        (Country(0, "Here"), Country(3, "There")),
-    )
-    system = {
-        "stage": "raw",
-        "feature": "hubert",
-        "encoder": "hubert",
-        "tasks": ["emotion", "age", "country"],
-        "training": {"max_epochs": 1},
-        "feature_config": feature,
-        "audio": {"convert": asdict(ConvertConfig())},
-    }
-    folder = tmp_path / "system"
-    train_hubert_system([shard], Corpus(tmp_path, ids, labels), system, 0, folder)
-    for name, signal in zip(ids, signals, strict=True):
-        soundfile.write(tmp_path / f"{name}.wav", signal, SAMPLE_RATE, subtype="PCM_16")
-    val, test = (read_predictions(folder / f"{split}.parquet") for split in ("val", "test"))
-    found = predict_files([tmp_path / "b.wav", tmp_path / "c.wav"], [folder])
-    for answer, expected in zip(found, (val, test), strict=True):
-        np.testing.assert_allclose(answer.age, expected.age[0], rtol=1e-4)
-        np.testing.assert_allclose(list(answer.emotions.values()), expected.emotion[0], rtol=1e-3)
-    # Paths are kept from the folder on: they say nothing of where it is, and move with it.
-    assert tmp_path.name not in (folder / "config.json").read_text()
-    moved = tmp_path.rename(tmp_path.with_name("moved"))
-    assert predict_files([moved / "b.wav"], [moved / "system"])[0].age == found[0].age
-    moved.rename(tmp_path)
-    # Other weights under the same name are not taken.
-    save_file(build_hubert(size, seed=2).state_dict(), tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match="SHA-256"):
-        predict_files([tmp_path / "b.wav"], [folder])

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from exvo.models import sequence_training
 from exvo.models.fine_tuned_network import FineTune, FineTunedConfig, FineTunedNetwork
 from exvo.models.hubert import HubertConfig, build_hubert, frontend_frames, hidden_states
 from exvo.models.hubert_features import EmbeddingConfig, embed_shard
+from exvo.models.system_files import LocalFiles
 from exvo.models.system_hubert import load_hubert_system, train_hubert_system
 from exvo.predict import predict_files
 from exvo.predictions import read_predictions
@@ -157,7 +159,8 @@ def test_a_recording_is_predicted_as_in_the_workflow(data, tmp_path):
     train_hubert_system([shard], corpus, system(feature), 0, tmp_path / "system")
     test = read_predictions(tmp_path / "system/test.parquet")
     soundfile.write(tmp_path / "last.wav", signals()[0][-1], SAMPLE_RATE, subtype="PCM_16")
-    (answer,) = predict_files([tmp_path / "last.wav"], [tmp_path / "system"])
+    local = LocalFiles(checkpoints=(Path(feature["checkpoint"]),))
+    (answer,) = predict_files([tmp_path / "last.wav"], [tmp_path / "system"], local=local)
     np.testing.assert_allclose(answer.age, test.age[-1], rtol=1e-4)
     assert np.isnan(list(answer.emotions.values())).all()
 

@@ -12,6 +12,7 @@ from exvo.features.mfcc import deltas, mfcc
 from exvo.features.store import FeatureRow, read_sequences, write_sequences
 from exvo.features.waveform import waveform_shard
 from exvo.models.hubert import HubertConfig, build_hubert, hidden_states
+from exvo.models.hubert_batches import MaskConfig, MaskedClips, encoder_frames
 from exvo.models.hubert_cluster_inputs import HiddenInputs, MfccInputs, TeacherInputs
 from exvo.models.hubert_clusters import (
     ClusterConfig,
@@ -185,8 +186,40 @@ def test_hidden_layer_is_that_of_the_encoder_itself(tmp_path, frontend):
         )
         assert not store.has_audio(["gone"])[0]
     found = dict(HiddenInputs(encoder, store, 2).frames(audio))
-    for clip_id, expected in zip(audio, hidden_states(encoder, list(audio.values()), [2]), strict=True):
-        np.testing.assert_allclose(found[clip_id], expected[0], atol=2e-3 if frontend == "conv" else 1e-4)
+    for clip_id, (expected,) in zip(audio, hidden_states(encoder, list(audio.values()), [2]), strict=True):
+        assert len(found[clip_id]) == len(logmel(audio[clip_id], LogmelConfig())) // 2
+        # A frame that convolutions lack is that before it.
+        np.testing.assert_array_equal(found[clip_id][len(expected) :], found[clip_id][len(expected) - 1 : -1])
+        found[clip_id] = found[clip_id][: len(expected)]
+        np.testing.assert_allclose(found[clip_id], expected, atol=2e-3 if frontend == "conv" else 1e-4)
     assert encoder.training
     with pytest.raises(ValueError, match="layer: 3 is not one of 0 to 2"):
         HiddenInputs(encoder, store, 3)
+
+
+def test_clusters_of_an_encoder_with_convolutions_label_every_frame_of_one_on_log_mel(tmp_path):
+    lengths = [160, 399, 400, 479, 480, 719, 720, 799, 800, 1039, 1040, 3999, 4000, 9999, 16_000]
+    rng = np.random.default_rng(5)
+    audio = {f"c{n:05d}": rng.uniform(-0.5, 0.5, n).astype(np.float32) for n in lengths}
+    write_shard(tmp_path / "a.parquet", [Clip(*clip) for clip in audio.items()], {}, bits=24)
+    waves, labels = ((tmp_path / f"{name}.npy", tmp_path / f"{name}.parquet") for name in ("waves", "labels"))
+    waveform_shard(tmp_path / "a.parquet", *waves)
+    inputs = HiddenInputs(
+        build_hubert(HubertConfig(frontend="conv", conv_channels=8, **SMALL)), FrameStore([waves]), 2
+    )
+    clusters = fit_clusters(inputs, list(audio), ClusterConfig(k=4), seed=0)
+    label_shard(clusters, inputs, audio, *labels)
+    logmels = store_of(tmp_path, {c: logmel(a, LogmelConfig()) for c, a in audio.items()}, "logmel")
+    n_frames = {kind: encoder_frames(store, list(audio), kind) for kind, store in
+                (("logmel", logmels), ("conv", FrameStore([waves])))}  # fmt: skip
+    n_labels = FrameStore([labels]).n_frames
+    np.testing.assert_array_equal(n_labels, n_frames["logmel"])
+    lacking = n_frames["logmel"] - n_frames["conv"]
+    assert set(lacking.tolist()) == {0, 1} and (n_labels >= n_frames["conv"]).all()
+    long = [clip for clip, n in zip(audio, n_frames["logmel"], strict=True) if n >= 2]
+    options = {"mask": MaskConfig(), "seed": 0, "max_batch_frames": 100}
+    assert (
+        len(MaskedClips(logmels, [FrameStore([labels])], long, frontend="logmel", **options))
+        == len(long)
+        == 11
+    )

@@ -83,6 +83,8 @@ def test_a_shard_without_audio_has_no_frames(tmp_path, checkpoint):
 
 def test_the_bundled_encoder_is_found_by_its_name(tmp_path, audio, checkpoint, monkeypatch):
     monkeypatch.setattr(hubert_files, "BUNDLED", checkpoint)
+    pin = hubert_files.file_sha256(checkpoint / "model.safetensors")
+    monkeypatch.setattr(hubert_files, "BUNDLED_SHA256", pin)
     paths = tmp_path / "bundled.npy", tmp_path / "bundled.parquet"
     embed_shard(audio, *paths, EmbeddingConfig(device="cpu"))
     found, _ = embedded(tmp_path, audio, checkpoint)

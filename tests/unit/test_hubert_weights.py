@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections import OrderedDict
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from torchaudio.models.wav2vec2.utils import import_huggingface_model
 
 from exvo.models import hubert_files
 from exvo.models.hubert import HubertConfig, build_hubert, hidden_states
-from exvo.models.hubert_files import weights_digest, weights_files
+from exvo.models.hubert_files import BUNDLED, BUNDLED_SHA256, file_sha256, weights_digest, weights_files
 from exvo.models.hubert_names import BASE, BUNDLES, LARGE, WAVLM
 from exvo.models.hubert_weights import load_hubert
 
@@ -139,11 +140,34 @@ def test_old_names_of_weight_norm_are_read_in_both_layouts(tmp_path):
         assert all(torch.equal(found[name], value) for name, value in model.state_dict().items())
 
 
-def test_published_shapes_are_recognised_without_a_config(tmp_path):
-    # One true-shape model; the others by shapes alone.
-    torch.save(build_hubert(BASE, seed=1).half().state_dict(), tmp_path / "hubert_fairseq_base_ls960.pth")
-    model = load_hubert(options(checkpoint=str(tmp_path / "hubert_fairseq_base_ls960.pth"))).model
-    assert model.config == BASE and next(model.parameters()).dtype == torch.float32
+def test_hubert_base_at_its_true_size_is_the_same_by_both_roads(tmp_path):
+    """95 million weights, as published but for their values; one copy at a time, for they take 380 MB."""
+    torch.manual_seed(4)
+    theirs = transformers.HubertModel(transformers.HubertConfig()).eval()
+    assert sum(weight.numel() for weight in theirs.parameters()) > 94e6
+    sound = clip()[:4800]
+    reference = peer_states(theirs, BASE, sound)
+    folder, file = tmp_path / "hubert-base-ls960", tmp_path / "hubert_fairseq_base_ls960.pth"
+    theirs.save_pretrained(folder)
+    # Without a config.json beside it, as torchaudio publishes it.
+    torch.save(import_huggingface_model(theirs).state_dict(), file)
+    del theirs
+    found = []
+    for checkpoint in (folder, file):
+        model = load_hubert(options(checkpoint=str(checkpoint))).model
+        # Of training alone, and another in each layout.
+        assert replace(model.config, layer_drop=BASE.layer_drop) == BASE
+        found.append(hidden_states(model, [sound])[0])
+        del model
+    # Nobody keeps them.
+    shutil.rmtree(folder)
+    file.unlink()
+    assert found[0].shape == (13, 14, 768)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+    same_as_peer(found[1], reference, BASE)
+
+
+def test_weights_of_unknown_shapes_need_a_config(tmp_path):
     small = build_hubert(replace(BASE, **SMALL))
     torch.save(small.state_dict(), tmp_path / "small.pt")
     with pytest.raises(ValueError, match=r"config\.json beside it"):
@@ -177,6 +201,47 @@ def test_sha256_is_checked(tmp_path):
         load_hubert(options(checkpoint=str(tmp_path), sha256="0" * 64))
     with pytest.raises(ValueError, match="64 digits"):
         load_hubert(options(checkpoint=str(tmp_path), sha256="abc"))
+
+
+def test_the_encoder_of_this_repository_its_card_and_its_pin_agree():
+    path = BUNDLED / "model.safetensors"
+    assert file_sha256(path) == BUNDLED_SHA256
+    assert f"SHA-256 `{BUNDLED_SHA256}`" in (BUNDLED / "README.md").read_text()
+    assert path.stat().st_size <= 12e6
+    assert load_hubert(options(source="bundled")).sha256 == BUNDLED_SHA256
+
+
+def warnings_of(caplog, **changes):
+    """Load weights twice, and return what was warned of."""
+    caplog.clear()
+    for _ in range(2):
+        load_hubert(options(**changes), "features.variants.hubert-x")
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize("source", ["checkpoint", "bundle"])
+def test_weights_without_a_sha256_are_warned_of_once(tmp_path, caplog, monkeypatch, source):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setitem(BUNDLES, "HUBERT_BASE", ("base.pth", replace(BASE, **SMALL)))
+    path = tmp_path / "checkpoints/base.pth"
+    path.parent.mkdir()
+    (path.parent / "config.json").write_text(json.dumps(asdict(replace(BASE, **SMALL))))
+    torch.save(build_hubert(replace(BASE, **SMALL)).state_dict(), path)
+    right = file_sha256(path)
+    (warning,) = warnings_of(caplog, source=source, checkpoint=str(path))
+    assert f"if {right} is right, set features.variants.hubert-x.sha256 to it" in warning
+    assert warnings_of(caplog, source=source, checkpoint=str(path), sha256=right) == []
+    with pytest.raises(ValueError, match=rf"is {right}, but features\.variants\.hubert-x\.sha256 is 0000"):
+        warnings_of(caplog, source=source, checkpoint=str(path), sha256="0" * 64)
+    assert warnings_of(caplog, source="bundled") == []
+
+
+def test_small_files_are_checked_before_any_job(tmp_path):
+    path = tmp_path / "model.pt"
+    path.write_bytes(b"one")
+    weights_digest(options(checkpoint=str(path), sha256=file_sha256(path)))
+    with pytest.raises(ValueError, match=r"features\.variants\.hubert-x\.sha256 is 0000"):
+        weights_digest(options(checkpoint=str(path), sha256="0" * 64), "features.variants.hubert-x")
 
 
 @pytest.mark.parametrize("change", ["missing", "more"])
@@ -239,6 +304,14 @@ def test_the_control_has_other_weights_and_the_same_moments(tmp_path, monkeypatc
     model.feature_extractor.set_moments(np.arange(20.0), np.arange(1.0, 21.0))
     save_file({k: v.half() for k, v in model.state_dict().items()}, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(asdict(config)))
+    for source in ("bundled", "random"):
+        with pytest.raises(ValueError, match=r"that of the encoder that comes with this version is 60bfeaf6"):
+            load_hubert(options(source=source))
+        with pytest.raises(
+            ValueError, match=r"another one with features\.variants\.hubert-x\.source: checkpoint"
+        ):
+            weights_digest(options(source=source), "features.variants.hubert-x")
+    monkeypatch.setattr(hubert_files, "BUNDLED_SHA256", file_sha256(tmp_path / "model.safetensors"))
     own, control = (load_hubert(options(source=source)).model for source in ("bundled", "random"))
     assert torch.equal(own.feature_extractor.mean, torch.arange(20.0))
     for name, value in control.state_dict().items():

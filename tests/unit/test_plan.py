@@ -1,4 +1,7 @@
 import json
+import os
+import shutil
+import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -28,6 +31,7 @@ from exvo.models.trained_sequence import LossGrid, TrainingConfig
 from exvo.plan import Plan
 from exvo.scoring.bootstrap import BootstrapConfig
 from exvo.scoring.fusion import CrossFit, FusionConfig
+from exvo.systems import feature_settings
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
@@ -364,6 +368,36 @@ def test_a_variant_is_its_feature_with_some_keys_changed(config):
 
 
 @pytest.mark.parametrize(
+    ("variant", "checkpoint", "sha256"),
+    [
+        ({"layers": [2]}, "a.pt", "0" * 64),
+        ({"source": "checkpoint", "checkpoint": "a.pt"}, "a.pt", "0" * 64),
+        ({"checkpoint": "b.pt"}, "b.pt", None),
+        ({"checkpoint": "b.pt", "sha256": "1" * 64}, "b.pt", "1" * 64),
+        ({"source": "bundled"}, None, None),
+        ({"source": "bundle", "sha256": "1" * 64}, None, "1" * 64),
+        ({"bundle": "HUBERT_LARGE"}, "a.pt", None),
+    ],
+)
+def test_a_variant_with_other_weights_has_not_the_checksum_of_the_first(config, variant, checkpoint, sha256):
+    config["features"]["hubert"] |= {"source": "checkpoint", "checkpoint": "a.pt", "sha256": "0" * 64}
+    config["features"]["variants"] = {"hubert-x": variant}
+    found = feature_settings(config, "hubert-x")
+    assert (found["checkpoint"], found["sha256"]) == (checkpoint, sha256)
+    assert found | variant == found
+
+
+def test_messages_name_the_variant_they_are_of(config, tmp_path):
+    config["features"]["variants"] = {"hubert-x": {"source": "checkpoint", "checkpoint": "no.pt"}}
+    plan = Plan(config)
+    for ask in (plan.hubert_files, plan.hubert_spec):
+        with pytest.raises(
+            ValueError, match=r"config: features\.variants\.hubert-x\.checkpoint: no\.pt is not there"
+        ):
+            ask("hubert-x")
+
+
+@pytest.mark.parametrize(
     ("feature", "variant", "message"),
     [
         ("hubert-base", None, "there is no feature hubert-base; the features are: compare, logmel, hubert"),
@@ -429,3 +463,62 @@ def test_the_check_of_a_system_is_of_the_recordings_it_comes_from(config, tmp_pa
     plan = Plan(config)
     assert plan.check("organisers-vad") == plan.check("organisers-raw") == "results/quality/check_raw.json"
     assert plan.check("organisers-baseline") == "results/quality/check_baseline.json"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("File_ID;Split;Age\n[09];Test;30\n", r"test_labels\.csv: columns are separated by semicolons"),
+        (
+            "File_ID,Split,Age\n[9],Test,30\n",
+            r"test_labels\.csv: none of its 1 clips is a Test clip of data_info",
+        ),
+        ("File_ID,Split,Age\n[09],Test,thirty\n", r"Age must be a number or empty \(line 2: 'thirty'\)"),
+        ("File_ID,Split,Country\n[09],Test,7\n", r"Country must be one of those in data_info\.csv"),
+        ("File_ID,Split,Age\n[09],Test,30\n[09],Test,30\n", "stands more than once"),
+    ],
+)
+def test_test_labels_are_checked_before_any_job(config, tmp_path, text, message):
+    (tmp_path / "test_labels.csv").write_text(text)
+    with pytest.raises(CorpusError, match=message):
+        Plan(config).check_sources()
+
+
+def test_test_labels_of_a_part_of_the_clips_will_do(config, tmp_path):
+    labels = tmp_path / "test_labels.csv"
+    labels.write_text("File_ID,Split,Age\n[09],Test,30\n[77],Test,30\n[00],Train,30\n")
+    Plan(config).check_sources()
+    # Of a corpus that is cut short, none need be left.
+    labels.write_text("File_ID,Split,Age\n[77],Test,30\n")
+    config["corpus"]["limit"] = 3
+    Plan(config).check_sources()
+    labels.unlink()
+    Plan(config).check_sources()
+
+
+@pytest.mark.parametrize("named", ["", "raw", "data_info.csv", "test_labels.csv"])
+@pytest.mark.parametrize("mode", [0, 0o444])
+def test_what_may_not_be_read_is_named_with_what_to_do(config, tmp_path, named, mode):
+    if mode and named.endswith("csv"):
+        pytest.skip("a file that may be read")
+    # Not under tmp_path, which nobody but its owner may enter.
+    root, user = Path(tempfile.mkdtemp()), os.geteuid()
+    try:
+        shutil.copytree(tmp_path, root, dirs_exist_ok=True)
+        (root / "test_labels.csv").write_text("File_ID,Split,Age\n[09],Test,30\n")
+        config["corpus"]["root"] = str(root)
+        for path in (root, root / "raw"):
+            path.chmod(0o755)
+        (root / named).chmod(mode)
+        if user == 0:  # root may read everything, so for a moment the test is somebody else
+            os.seteuid(65534)
+        with pytest.raises(
+            CorpusError, match=r"cannot be read \(Permission denied\).*right to read"
+        ) as raised:
+            Plan(config).check_sources()
+    finally:
+        os.seteuid(user)
+        root.chmod(0o755)
+        (root / "raw").chmod(0o755)
+        shutil.rmtree(root)
+    assert str(raised.value).startswith(str(root / named))

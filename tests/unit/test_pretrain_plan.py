@@ -11,11 +11,12 @@ import yaml
 from exvo.config import complete
 from exvo.corpus.demo import make_demo_corpus
 from exvo.corpus.table import CorpusError
+from exvo.models import hubert_frontend
 from exvo.models.hubert import HubertConfig
 from exvo.models.hubert_clusters import ClusterConfig
 from exvo.models.pretraining_loop import PretrainConfig
 from exvo.plan import Plan
-from exvo.pretrain_plan import PretrainPlan, pretraining_clips
+from exvo.pretrain_plan import ENCODER_LOGMEL, PretrainPlan, pretraining_clips
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
@@ -99,6 +100,42 @@ def test_each_job_gets_the_files_that_it_needs(corpus):
 def test_entries_that_cannot_be_are_refused(corpus, kind, name, entry, message):
     with pytest.raises(CorpusError, match=message):
         plan_of(corpus, TWO | {kind: {**TWO[kind], name: entry}})
+
+
+@pytest.mark.parametrize(
+    ("setting", "who"),
+    [
+        ({"window_ms": 20}, "first"),
+        ({"n_fft": 1024}, "first"),
+        ({"log_floor": 1e-5}, "first"),
+        ({"hop_ms": 5}, "first"),
+        ({"hop_ms": 5}, "waves"),
+    ],
+)
+def test_log_mel_that_an_encoder_does_not_compute_later_is_refused(corpus, setting, who):
+    """Else it would be trained on one spectrogram and used on another."""
+    only = {"clusters": {"mfcc": {"of": "mfcc"}}, "models": {who: TWO["models"][who]}}
+    (key,) = setting
+    with pytest.raises(CorpusError, match=rf"models\.{who}: features\.logmel\.{key} is .* need "):
+        features_plan(corpus, only, setting)
+
+
+def test_what_the_encoder_does_not_look_at_may_be_set(corpus):
+    waves = {"clusters": {"mfcc": {"of": "mfcc"}}, "models": {"waves": TWO["models"]["waves"]}}
+    assert features_plan(corpus, waves, {"window_ms": 20, "n_fft": 1024, "log_floor": 1e-5}).models
+    assert features_plan(corpus, TWO, {"dtype": "float32"}).models
+    assert not features_plan(corpus, {}, {"window_ms": 20}).models
+
+
+def features_plan(corpus, pretrain, logmel):
+    return plan_of(corpus, pretrain, features={"logmel": logmel})
+
+
+def test_the_plan_knows_the_log_mel_of_the_encoders():
+    expected = asdict(hubert_frontend._LOGMEL)
+    # Of these, the number of channels is the encoder's own, and the type that of storage.
+    assert {key: expected.pop(key) for key in ("n_mels", "dtype")}
+    assert expected == ENCODER_LOGMEL
 
 
 def test_only_train_is_pretrained_on(corpus, tmp_path):

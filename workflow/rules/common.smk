@@ -12,7 +12,7 @@ SOURCE = Path(workflow.basedir, "src")
 sys.path.insert(0, str(SOURCE))
 
 from exvo.config import complete
-from exvo.corpus.table import CorpusError
+from exvo.corpus.errors import CorpusError
 from exvo.digest import canonical_json
 from exvo.jobs import lend_to_scripts
 from exvo.plan import Plan
@@ -25,6 +25,8 @@ config = complete(config, yaml.safe_load(SCHEMA.read_text()))
 validate(config, str(SCHEMA), set_default=False)
 try:
     PLAN = Plan(config)
+    if workflow.is_main_process:
+        PLAN.check_sources()
 except CorpusError as error:
     raise WorkflowError(str(error))
 

@@ -10,12 +10,13 @@ def main(snakemake: Any) -> None:
     """Map the job to `exvo.models.hubert_features.embed_shard`."""
     from exvo.models.hubert_features import EmbeddingConfig, embed_shard
 
-    config = EmbeddingConfig.from_dict(json.loads(snakemake.params.spec)["config"])
+    spec = json.loads(snakemake.params.spec)
     embed_shard(
         snakemake.input.audio,
         snakemake.output.frames,
         snakemake.output.index,
-        config,
+        EmbeddingConfig.from_dict(spec["config"]),
+        where=spec["section"],
         n_threads=snakemake.threads,
     )
 

@@ -148,7 +148,9 @@ def _readable(clip_id: str, folder: Path, files: Mapping[str, str | None]) -> Pa
     where = _where(path)
     try:
         resolved = path.resolve()
-        if not resolved.is_relative_to(folder.resolve()):
+        # Data managers (git-annex, DataLad) keep content elsewhere in the corpus, and link to it. The folder itself
+        # may be a link, made by whoever laid out the corpus.
+        if not any(resolved.is_relative_to(inside) for inside in (folder.parent.resolve(), folder.resolve())):
             return Clip(clip_id, None, store.UNREADABLE, f"{where}: a link that leads out of the corpus")
         if not resolved.exists():
             return Clip(clip_id, None, store.MISSING, f"{where}: the file is gone, or a link to nothing")

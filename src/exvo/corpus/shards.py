@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from exvo.corpus.errors import reading
 from exvo.digest import digest
 
 
@@ -61,18 +62,24 @@ def scan_files(folder: Path) -> dict[str, list[ClipFile]]:
     dict of str to list of ClipFile
         Clip id (the file's name without its last ending) to the files of that name, in order of their names.
         Files that belong to no clip are listed too; they matter to no shard.
+
+    Raises
+    ------
+    CorpusError
+        Where the folder may not be read.
     """
     files: dict[str, list[ClipFile]] = {}
-    if not folder.is_dir():
-        return files
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            try:
-                status = entry.stat()
-            except OSError:  # a dangling link: the file is there by name, and converting it will say so
-                status = entry.stat(follow_symlinks=False)
-            clip_id = os.path.splitext(entry.name)[0]  # noqa: PTH122 - a Path for each of 59,201 names costs 0.1 s
-            files.setdefault(clip_id, []).append(ClipFile(entry.name, status.st_size, status.st_mtime_ns))
+    with reading(folder):
+        if not folder.is_dir():
+            return files
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    status = entry.stat()
+                except OSError:  # a dangling link: the file is there by name, and converting it will say so
+                    status = entry.stat(follow_symlinks=False)
+                clip_id = os.path.splitext(entry.name)[0]  # noqa: PTH122 - a Path for each of 59,201 names costs 0.1 s
+                files.setdefault(clip_id, []).append(ClipFile(entry.name, status.st_size, status.st_mtime_ns))
     for candidates in files.values():
         candidates.sort(key=lambda file: file.name)
     return files

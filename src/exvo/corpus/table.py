@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import yaml
 
+from exvo.corpus.errors import CorpusError, reading
 from exvo.corpus.labels import EMOTIONS, SPLITS, Country, Labels
 from exvo.corpus.shards import stable_hash
 
@@ -29,10 +30,6 @@ TEST_TABLE = "test_labels.csv"
 CHALLENGE_COUNTRIES = ("China", "South Africa", "United States", "Venezuela")
 MAX_ROWS_NAMED = 3
 MAX_COUNTRY_CODE = 9999
-
-
-class CorpusError(ValueError):
-    """A corpus that cannot be used as it is: what is wrong, in which rows, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +45,15 @@ class Corpus:
         Of ``n`` clips.
     notices : tuple of str
         What a user should know of the table and need not change.
+    limited : bool
+        Whether it is only a part of the table's clips.
     """
 
     root: Path
     file_ids: np.ndarray
     labels: Labels
     notices: tuple[str, ...] = ()
+    limited: bool = False
 
 
 def read_corpus(root: str | Path, limit: int | None = None) -> Corpus:
@@ -114,12 +114,13 @@ def read_test_labels(corpus: Corpus) -> Labels | None:
     Raises
     ------
     CorpusError
-        As `read_corpus` does, and where a country is not one of ``data_info.csv``, or a speaker of a Test clip is one
-        of Train or Val: in the challenge, Test's speakers are named here only.
+        As `read_corpus` does, and where no row is of a Test clip, a country is not one of ``data_info.csv``, or a
+        speaker of a Test clip is one of Train or Val: in the challenge, Test's speakers are named here only.
     """
     path = corpus.root / TEST_TABLE
-    if not path.is_file():
-        return None
+    with reading(path):
+        if not path.is_file():
+            return None
     table = _read_columns(path)
     problems = _schema_problems(table) + _swallowed_rows(table)
     clip_ids, id_problems = _clip_ids(_text(table, "File_ID"))
@@ -133,6 +134,11 @@ def read_test_labels(corpus: Corpus) -> Labels | None:
     row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
     rows = np.array([row_of.get(clip_id, -1) for clip_id in test.clip_id], dtype=np.int64)
     found = rows >= 0
+    if len(test) and not found.any() and not corpus.limited:
+        raise CorpusError(
+            f"{path}: none of its {len(clip_ids)} clips is a Test clip of {TABLE} (line 2: {clip_ids[0]!r}; a Test "
+            f"clip there: {test.clip_id[0]!r}). File_ID must be as in {TABLE}; without this file, Test is blind"
+        )
 
     def place(values: np.ndarray, unknown: object) -> np.ndarray:
         placed = np.full((len(test), *values.shape[1:]), unknown, dtype=values.dtype)
@@ -181,7 +187,7 @@ def limit_corpus(corpus: Corpus, limit: int) -> Corpus:
                 f"corpus.limit is {limit}, but no speaker of {split} has so few clips: set it to at least {smallest}"
             )
     rows = np.flatnonzero(keep)
-    return Corpus(corpus.root, corpus.file_ids[rows], labels.take(rows), corpus.notices)
+    return Corpus(corpus.root, corpus.file_ids[rows], labels.take(rows), corpus.notices, limited=True)
 
 
 @cache
@@ -192,12 +198,14 @@ def schema() -> dict:
 
 def _read_columns(path: Path) -> pa.Table:
     """Read a CSV file as columns of stripped text, null where empty."""
-    if not path.is_file():
+    with reading(path):
+        there = path.is_file()
+    if not there:
         raise CorpusError(
             f"{path}: no such file. A corpus is a folder with {TABLE} and raw/: set corpus.root to it"
             " (`exvo demo DIR` makes one to try)"
         )
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+    with reading(path), path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         try:
             header = next(csv.reader(file), [])
         except csv.Error as error:

@@ -13,7 +13,7 @@ from exvo.models.hubert_clusters import (
     save_clusters,
 )
 from exvo.models.hubert_positions import use_fourier_positions
-from exvo.models.hubert_weights import load_hubert
+from exvo.models.hubert_weights import exact_source, load_hubert
 from exvo.models.sequence_data import FrameStore
 
 ShardPaths = Sequence[tuple[str | Path, str | Path]]
@@ -84,7 +84,9 @@ def cluster_inputs(
         return MfccInputs(store)
     if entry["of"] == "teacher":
         return TeacherInputs(FrameStore(others), store, entry["frame_ms"], entry["first_ms"])
-    encoder = load_hubert({"source": "checkpoint", "checkpoint": str(model), "sha256": None}).model
+    # Of the workflow's own making: whatever is there is what is meant.
+    source = exact_source({"source": "checkpoint", "checkpoint": str(model), "sha256": None})
+    encoder = load_hubert(source).model
     use_fourier_positions(encoder)
     inputs = store if encoder.config.frontend == "logmel" else FrameStore(others)
     return HiddenInputs(encoder, inputs, entry["layer"])

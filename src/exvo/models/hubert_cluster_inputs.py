@@ -12,7 +12,7 @@ import torch
 from torch.nn.utils import parametrize
 
 from exvo.features.mfcc import STACK, mfcc
-from exvo.models.hubert import Hubert
+from exvo.models.hubert import HOP, Hubert
 from exvo.models.sequence_data import FrameStore
 
 FRAME_MS = 20.0
@@ -51,6 +51,9 @@ class MfccInputs:
 class HiddenInputs:
     """The output of a layer of an encoder that was pre-trained before: iteration 2.
 
+    Convolutions make no frame of a clip's last stretch where it is shorter than what they see (25 ms), and log-mel
+    does. Its place is taken by the frame before, the nearest one, so that the labels do for encoders of both kinds.
+
     Parameters
     ----------
     encoder : Hubert
@@ -70,7 +73,7 @@ class HiddenInputs:
 
     @torch.inference_mode()
     def frames(self, clip_ids: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield each clip with the layer's output, in evaluation mode."""
+        """Yield each clip with the layer's output, in evaluation mode, as many frames as of log-mel."""
         device = next(self.encoder.parameters()).device
         training = self.encoder.training
         self.encoder.eval()
@@ -82,9 +85,15 @@ class HiddenInputs:
                     frames = encoder_inputs(self.encoder, [clip])
                     lengths = torch.tensor([frames.shape[1]], device=device)
                     outputs = self.encoder.layer_outputs(frames, lengths, self.layer)
-                    yield clip_id, outputs[self.layer][0].float().cpu().numpy()
+                    yield clip_id, self._whole(outputs[self.layer][0].float().cpu().numpy(), len(clip))
         finally:
             self.encoder.train(training)
+
+    def _whole(self, frames: np.ndarray, n_inputs: int) -> np.ndarray:
+        if self.encoder.config.frontend == "logmel":
+            return frames
+        n_frames = (1 + n_inputs // (HOP // STACK)) // STACK
+        return np.concatenate([frames, np.repeat(frames[-1:], max(n_frames - len(frames), 0), axis=0)])
 
 
 class TeacherInputs:

@@ -74,16 +74,18 @@ class Embedder:
     Parameters
     ----------
     config : EmbeddingConfig
+    where : str
+        Its place in the config file, for messages.
 
     Attributes
     ----------
     model : Hubert
     """
 
-    def __init__(self, config: EmbeddingConfig) -> None:
+    def __init__(self, config: EmbeddingConfig, where: str = "features.hubert") -> None:
         device = device_name(config.device)
         self.config = config
-        self.model: Hubert = load_hubert(asdict(config)).model.to(device)
+        self.model: Hubert = load_hubert(asdict(config), where).model.to(device)
 
     @property
     def n_channels(self) -> int:
@@ -118,6 +120,7 @@ def embed_shard(
     index: str | Path,
     config: EmbeddingConfig,
     *,
+    where: str = "features.hubert",
     n_threads: int = 1,
 ) -> None:
     """Compute the embeddings of every clip of an audio shard and store them.
@@ -129,6 +132,8 @@ def embed_shard(
     frames, index : str or Path
         As `exvo.features.store.write_sequences` writes them; a frame's channels are layer after layer.
     config : EmbeddingConfig
+    where : str
+        Its place in the config file, for messages.
     n_threads : int
         Threads of PyTorch during the call.
 
@@ -138,7 +143,7 @@ def embed_shard(
         As `exvo.models.hubert_weights.load_hubert`, or where the model lacks a layer.
     """
     with torch_threads(n_threads):
-        embedder = Embedder(config)
+        embedder = Embedder(config, where)
         rows = embedder.rows(list(read_shard(source)))
     write_sequences(frames, index, rows, embedder.n_channels, config.dtype)
 

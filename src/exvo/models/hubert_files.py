@@ -12,6 +12,7 @@ from exvo.digest import digest
 
 # Of our own making, pre-trained on vocal bursts: in the repository, not in the installed package.
 BUNDLED = Path(__file__).resolve().parents[3] / "resources" / "burst-hubert-tiny"
+BUNDLED_SHA256 = "60bfeaf6a6a08a81b657291dbebdbf82618577d54a9dba97aeb653a844363b22"
 CONFIG = "config.json"
 # In a folder, the first of these that is there holds the weights.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -66,7 +67,7 @@ def weights_files(options: Mapping[str, object], where: str = "features.hubert")
     if options["checkpoint"] is None:
         raise ValueError(f"config: {where}.source is checkpoint, but {where}.checkpoint is null. {_HOW}")
     path = Path(str(options["checkpoint"])).expanduser()
-    weights = next((path / name for name in WEIGHTS if (path / name).is_file()), path)
+    weights = weights_of(path)
     if not weights.is_file():
         lacks = f"has no {' and no '.join(WEIGHTS)}" if path.is_dir() else "is not there"
         raise ValueError(f"config: {where}.checkpoint: {path} {lacks}. {_HOW}")
@@ -84,16 +85,53 @@ def weights_digest(options: Mapping[str, object], where: str = "features.hubert"
     Raises
     ------
     ValueError
-        As `weights_files`.
+        As `weights_files`, and as `check_sha256` for files that are read.
     """
     parts = [str(options[name]) for name in ("source", "bundle", "sha256")]
-    for path in weights_files(options, where):
+    for place, path in enumerate(weights_files(options, where)):
         stat = path.stat()
         if stat.st_size <= _READ_BYTES:
-            parts.append(hashlib.sha256(path.read_bytes()).hexdigest())
+            sha256 = file_sha256(path)
+            if place == 0:
+                check_sha256(path, sha256, options, where)
+            parts.append(sha256)
         elif options["sha256"] is None:
             parts += [path.name, str(stat.st_size), str(stat.st_mtime_ns)]
     return digest(parts)
+
+
+def check_sha256(path: Path, sha256: str, options: Mapping[str, object], where: str) -> None:
+    """Refuse weights that are not those that the config, or for our own encoder this version, states.
+
+    Parameters
+    ----------
+    path : Path
+    sha256 : str
+        Of the file.
+    options, where
+        As for `weights_files`.
+
+    Raises
+    ------
+    ValueError
+        Where the SHA-256 is another.
+    """
+    if options["source"] in ("bundled", "random") and sha256 != BUNDLED_SHA256:
+        raise ValueError(
+            f"{path}: its SHA-256 is {sha256}, but that of the encoder that comes with this version is "
+            f"{BUNDLED_SHA256}; take the file from the repository again, or name another one with {where}.source: "
+            "checkpoint"
+        )
+    if options["sha256"] not in (None, sha256):
+        raise ValueError(
+            f"{path}: its SHA-256 is {sha256}, but {where}.sha256 is {options['sha256']}; fetch the file again, or "
+            "correct that key if this file is the one you mean"
+        )
+
+
+def weights_of(path: Path) -> Path:
+    """Return the weights in a folder of `transformers`; of any other path, the path."""
+    return next((path / name for name in WEIGHTS if (path / name).is_file()), path)
 
 
 def file_sha256(path: Path) -> str:

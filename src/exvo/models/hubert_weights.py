@@ -5,6 +5,7 @@ import logging
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from exvo.models.hubert import Hubert, HubertConfig, build_hubert
-from exvo.models.hubert_files import CONFIG, file_sha256, weights_files
+from exvo.models.hubert_files import CONFIG, check_sha256, file_sha256, weights_files
 from exvo.models.hubert_names import (
     BUNDLES,
     config_from_json,
@@ -45,7 +46,7 @@ class HubertWeights:
     sha256: str
 
 
-def load_hubert(options: Mapping[str, object]) -> HubertWeights:
+def load_hubert(options: Mapping[str, object], where: str = "features.hubert") -> HubertWeights:
     """Return the encoder that the config names.
 
     Parameters
@@ -59,8 +60,11 @@ def load_hubert(options: Mapping[str, object]) -> HubertWeights:
           fetched.
         - ``checkpoint``: a state dict of torchaudio (``.pt``, ``.pth``, ``.safetensors``) or a folder of
           `transformers`; a ``config.json`` beside the weights says what encoder they are of, else their shapes do.
-        - ``sha256``: of the weights' file; None checks nothing.
+        - ``sha256``: of the weights' file; None checks nothing, and a warning is logged once. Our own encoder is
+          always checked.
         - ``bundle``: a key of `exvo.models.hubert_names.BUNDLES`.
+    where : str
+        Place of the options in the config, for messages.
 
     Raises
     ------
@@ -69,18 +73,16 @@ def load_hubert(options: Mapping[str, object]) -> HubertWeights:
     ValueError
         Where a file has another SHA-256, holds more than tensors, or does not fit the encoder.
     """
-    path = _weights_file(options)
+    path = _weights_file(options, where)
     record, known = None, None
     if options["source"] == "bundle":
         known = BUNDLES[str(options["bundle"])][1]
     elif path.with_name(CONFIG).is_file():
         record = json.loads(path.with_name(CONFIG).read_text(encoding="utf-8"))
     sha256 = file_sha256(path)
-    if options["sha256"] not in (None, sha256):
-        raise ValueError(
-            f"{path}: its SHA-256 is {sha256}, but features.hubert.sha256 is {options['sha256']}; fetch the file "
-            "again, or correct the config if this file is the one you mean"
-        )
+    check_sha256(path, sha256, options, where)
+    if options["sha256"] is None and options["source"] in ("checkpoint", "bundle"):
+        _warn_unchecked(path, sha256, where)
     try:
         model = _model(read_tensors(path), record, known)
     except ValueError as error:
@@ -95,15 +97,22 @@ def load_hubert(options: Mapping[str, object]) -> HubertWeights:
     return HubertWeights(model.eval(), path, sha256)
 
 
-def exact_source(options: Mapping[str, object]) -> dict[str, object]:
-    """Return ``features.hubert`` with the SHA-256 of its weights.
+@cache  # once for each file
+def _warn_unchecked(path: Path, sha256: str, where: str) -> None:
+    logger.warning(
+        "%s: nobody says what its SHA-256 should be; if %s is right, set %s.sha256 to it", path, sha256, where
+    )
+
+
+def exact_source(options: Mapping[str, object], where: str = "features.hubert") -> dict[str, object]:
+    """Return ``features.hubert`` with the SHA-256 of its weights; the parameters are those of `load_hubert`.
 
     Raises
     ------
     ValueError
         As `load_hubert`.
     """
-    return {**options, "sha256": file_sha256(_weights_file(options))}
+    return {**options, "sha256": file_sha256(_weights_file(options, where))}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -156,16 +165,15 @@ def _model(
     return model
 
 
-def _weights_file(options: Mapping[str, object]) -> Path:
-    return (
-        _bundle_file(str(options["bundle"])) if options["source"] == "bundle" else weights_files(options)[0]
-    )
+def _weights_file(options: Mapping[str, object], where: str) -> Path:
+    files = weights_files(options, where)
+    return _bundle_file(str(options["bundle"]), where) if options["source"] == "bundle" else files[0]
 
 
-def _bundle_file(name: str) -> Path:
+def _bundle_file(name: str, where: str) -> Path:
     """Return the file of a named bundle in torch's cache; fetch it if it is not there."""
     if name not in BUNDLES:
-        raise ValueError(f"features.hubert.bundle: {name!r} is not one of {', '.join(BUNDLES)}")
+        raise ValueError(f"config: {where}.bundle: {name!r} is not one of {', '.join(BUNDLES)}")
     file = BUNDLES[name][0]
     path = Path(torch.hub.get_dir(), "checkpoints", file)
     if not path.is_file():
@@ -175,8 +183,8 @@ def _bundle_file(name: str) -> Path:
             torch.hub.download_url_to_file(_URL + file, str(path), progress=False)
         except OSError as error:
             raise ValueError(
-                f"features.hubert.bundle: {name} is not in torch's cache and cannot be fetched ({error}). Fetch "
-                f"{_URL}{file} where there is a network and put it at {path}; or set features.hubert.source to "
-                "checkpoint and features.hubert.checkpoint to the file"
+                f"config: {where}.bundle: {name} is not in torch's cache and cannot be fetched ({error}). Fetch "
+                f"{_URL}{file} where there is a network and put it at {path}; or set {where}.source to checkpoint "
+                f"and {where}.checkpoint to the file"
             ) from None
     return path

@@ -33,8 +33,8 @@ def save_trained(folder: str | Path, trained: TrainedMlp, system: Mapping[str, o
     folder : str or Path
     trained : TrainedMlp
     system : mapping, optional
-        The stage, the feature and the settings of both that the features came from, kept for prediction; paths
-        in it are made to lead from the folder.
+        The stage, the feature and the settings of both that the features came from, kept for prediction, but for
+        folders and programs: see `exvo.models.system_paths`.
     """
     folder = Path(folder)
     moments = trained.standardisation

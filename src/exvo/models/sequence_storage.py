@@ -40,8 +40,8 @@ def save_sequence(
     folder : str or Path
     trained : TrainedSequence
     system : mapping, optional
-        The stage, the feature and the settings of both that the sequences came from, kept for prediction; paths
-        in it are made to lead from the folder.
+        The stage, the feature and the settings of both that the sequences came from, kept for prediction, but for
+        folders and programs: see `exvo.models.system_paths`.
     """
     folder = Path(folder)
     with atomic_path(folder / "model.safetensors") as path:

@@ -12,7 +12,7 @@ from exvo.models.hubert_weights import exact_source, load_hubert
 from exvo.models.sequence_storage import load_sequence
 from exvo.models.system_sequence import ShardPaths, sequence_configs, train_sequence_system
 from exvo.models.trained_sequence import TrainedSequence
-from exvo.systems import fine_tuned
+from exvo.systems import feature_key, fine_tuned
 
 
 def train_hubert_system(
@@ -42,11 +42,12 @@ def train_hubert_system(
     ValueError
         As `train_sequence_system` and `exvo.models.hubert_weights.load_hubert`.
     """
-    feature = exact_source(system["feature_config"])
+    where = feature_key(system["feature"])
+    feature = exact_source(system["feature_config"], where)
     system = {**system, "feature_config": feature}
     prepare = None
     if fine_tuned(system):
-        weights = load_hubert(feature)
+        weights = load_hubert(feature, where)
         size = weights.model.config
         given = {
             "hubert": asdict(size),

@@ -1,18 +1,23 @@
-"""Paths in the settings of a trained system: kept relative to its folder, so that no file tells where a run stood.
+"""What a trained system writes down of the files and programs in its settings: nothing that tells where a run stood.
 
-A folder of results can be passed on with the folders that it names, and says nothing of whose they were.
+A folder of results can be passed on with the files that it names, and says nothing of whose they were. It names no
+program either: what is started on a machine is for its user to say. `exvo.models.system_files` is the way back.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-# Settings, by section of a system, that may name a file, and the values that are words and no paths.
-_PATHS = {("audio", "convert", "ffmpeg"): ("bundled", "system"), ("feature_config", "checkpoint"): ()}
+# Words for an ffmpeg that name no file, and what stands in the place of anything else.
+FFMPEGS = ("bundled", "system")
+CUSTOM = "custom"
 
 
 def without_folders(system: Mapping[str, object], folder: str | Path) -> dict[str, object]:
-    """Return a system, as `exvo.systems.System.spec` gives it, with paths that lead from its folder.
+    """Return a system, as `exvo.systems.System.spec` gives it, as its folder keeps it.
+
+    A checkpoint in the working directory is named by the path that leads to it from the folder, one elsewhere by its
+    last name alone. An ffmpeg of the user's own becomes ``custom``.
 
     Parameters
     ----------
@@ -21,31 +26,28 @@ def without_folders(system: Mapping[str, object], folder: str | Path) -> dict[st
     folder : str or Path
         Of the trained system.
     """
-    folder = Path(folder).resolve()
-
-    def relative(path: str) -> str:
-        # Where the folder is may be a link; what the file itself is called stays.
-        place = Path(path).expanduser()
-        return os.path.relpath(place.parent.resolve() / place.name, folder)
-
-    return _changed(system, relative)
-
-
-def with_folders(system: Mapping[str, object], folder: str | Path) -> dict[str, object]:
-    """Return what `without_folders` was given, with whole paths."""
-    folder = Path(folder).resolve()
-    return _changed(system, lambda path: os.path.normpath(folder / path))
+    kept = dict(system)
+    if "audio" in kept:
+        convert = kept["audio"]["convert"]
+        ffmpeg = convert["ffmpeg"] if convert["ffmpeg"] in FFMPEGS else CUSTOM
+        kept["audio"] = {**kept["audio"], "convert": {**convert, "ffmpeg": ffmpeg}}
+    feature = kept.get("feature_config", {})
+    if feature.get("checkpoint") is not None:
+        kept["feature_config"] = {**feature, "checkpoint": _bare(feature["checkpoint"], Path(folder))}
+    return kept
 
 
-def _changed(system: Mapping[str, object], change: Callable[[str], str]) -> dict[str, object]:
-    return {section: _part(value, (section,), change) for section, value in system.items()}
+def _bare(checkpoint: str, folder: Path) -> str:
+    """Return the path from the folder to a checkpoint, or its name where the path would leave the working directory."""
+    home, start = Path.cwd(), _tidy(folder)
+    place = Path(checkpoint).expanduser()
+    # Where the checkpoint is may be a link, and so may what leads to the working directory; what it is called stays.
+    for path in (_tidy(place), place.parent.resolve() / place.name):
+        if path.is_relative_to(home) and start.is_relative_to(home):
+            return os.path.relpath(path, start)
+    return place.name
 
 
-def _part(value: object, place: tuple[str, ...], change: Callable[[str], str]) -> object:
-    if isinstance(value, Mapping):
-        return {name: _part(part, (*place, name), change) for name, part in value.items()}
-    # A bare name is a program on PATH.
-    is_path = place in _PATHS and isinstance(value, str) and value not in _PATHS[place]
-    if is_path and (place[-1] != "ffmpeg" or os.sep in value):
-        return change(value)
-    return value
+def _tidy(path: Path) -> Path:
+    """Return an absolute path without ``..``, its links as they are."""
+    return Path(os.path.normpath(path.absolute()))
