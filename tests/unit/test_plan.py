@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from snakemake.utils import update_config, validate
+from snakemake.utils import validate
 
 from exvo.audio.convert import ConvertConfig
 from exvo.audio.denoise import DenoiseConfig
@@ -125,14 +125,6 @@ def test_every_key_is_described_in_the_schema_and_in_the_manual():
             walk(value, path)
 
     walk(yaml.safe_load(SCHEMA.read_text()), "")
-
-
-@pytest.mark.parametrize("name", ["config.yaml", "paper.yaml"])
-def test_the_configs_of_the_repository_are_valid(name):
-    default = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
-    update_config(default, yaml.safe_load((REPOSITORY / "config" / name).read_text()))
-    config = completed(default)
-    assert config["systems"]["organisers-raw"]["tasks"] == ["emotion", "age", "country"]
 
 
 def test_a_key_that_is_not_known_is_refused():
