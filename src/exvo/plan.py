@@ -315,13 +315,18 @@ class Plan:
     def _possible_stages(self) -> tuple[str, ...]:
         possible = []
         for stage in STAGES:
-            folder = self.corpus.root / SOURCE_FOLDER[stage_path(stage)[0]]
-            if folder.is_dir():
+            folder = SOURCE_FOLDER[stage_path(stage)[0]]
+            if not self._files[folder].keys().isdisjoint(self.corpus.labels.clip_id):
                 possible.append(stage)
             else:
-                self.notices.append(f"stage {stage} is left out: the corpus has no {folder.name}/ folder")
+                self.notices.append(
+                    f"stage {stage} is left out: no clip of the corpus has a file in {folder}/"
+                )
         if not possible:
-            raise CorpusError(f"{self.corpus.root}: no raw/ and no wav/ folder, so there is no audio to read")
+            raise CorpusError(
+                f"{self.corpus.root}: no clip of {TABLE} has a file in raw/ or wav/, so there is no audio to read;"
+                " files are called <clip id>.<any ending>"
+            )
         return tuple(possible)
 
     def _possible_systems(self) -> dict[str, System]:

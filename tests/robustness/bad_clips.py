@@ -160,6 +160,7 @@ def contents() -> list[BadClip]:
 def signals() -> list[BadClip]:
     """Recordings that can be read and hold what no voice sounds like, or more or less than a clip should."""
     sound = tone(1.0, 16_000).astype(np.float32)
+    hiss = np.random.default_rng(0).standard_normal(len(sound))
     some_nan, some_inf = sound.copy(), sound.copy()
     some_nan[100:120], some_inf[[50, 60]] = np.nan, np.inf
     samples = (sound * 32767).astype("<i2").tobytes()
@@ -190,6 +191,8 @@ def signals() -> list[BadClip]:
         _wav("silence", np.zeros(16_000), SILENT, "digital silence"),
         _wav("constant", np.full(16_000, 0.5), OK),
         _wav("clipped", np.clip(4 * sound, -1, 1), OK),
+        # Without its noise such a clip is louder than full scale.
+        _wav("clipped-noise", np.clip(15 * (sound + 0.3 * hiss), -1, 1), OK),
         _bytes("length-none", wav_header(-1, riff_size=-1) + samples, OK, ending="wav"),
         _bytes("length-too-long", wav_header(10 * len(samples)) + samples, f"{OK}|{DAMAGED}", ending="wav"),
         _bytes("length-too-short", wav_header(len(samples) // 2) + samples, OK, ending="wav"),

@@ -68,3 +68,13 @@ def test_a_sample_is_the_same_at_every_call(corpus):
     first, _ = check_corpus(corpus, n_sample=2)
     second, _ = check_corpus(corpus, n_sample=2)
     assert first == second and any("2 of them decoded" in line for line in first)
+
+
+@pytest.mark.parametrize("emptied", [True, False])
+def test_a_corpus_without_recordings_is_wrong(corpus, emptied):
+    for path in (corpus / "raw").iterdir():
+        path.unlink()
+    if not emptied:
+        (corpus / "raw").rmdir()
+    code, text = run(corpus)
+    assert code == 1 and "no recordings, neither in raw/ nor in wav/" in text

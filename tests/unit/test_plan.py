@@ -295,8 +295,21 @@ def test_the_schema_has_the_defaults_of_the_statistics():
 
 def test_a_corpus_without_recordings_is_refused(config, tmp_path):
     (tmp_path / "raw").rename(tmp_path / "recordings")
-    with pytest.raises(CorpusError, match="no raw/"):
+    with pytest.raises(CorpusError, match=r"no clip of data_info\.csv has a file in raw/ or wav/"):
         Plan(config)
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "of-no-clip.webm").write_bytes(b"x")
+    with pytest.raises(CorpusError, match=r"no clip of data_info\.csv has a file in raw/ or wav/"):
+        Plan(config)
+
+
+def test_a_folder_without_recordings_of_clips_makes_no_stage(config, tmp_path):
+    (tmp_path / "wav").mkdir()
+    plan = Plan(config)
+    assert "baseline" not in plan.stages
+    assert "stage baseline is left out: no clip of the corpus has a file in wav/" in plan.notices
+    (tmp_path / "wav" / "00.wav").write_bytes(b"x")
+    assert "baseline" in Plan(config).stages
 
 
 def test_a_spec_is_of_its_own_section_only(config):
@@ -404,6 +417,7 @@ def test_emotion_of_the_papers_fusion_comes_from_a_system_that_predicts_it(confi
 
 def test_the_check_of_a_system_is_of_the_recordings_it_comes_from(config, tmp_path):
     (tmp_path / "wav").mkdir()
+    (tmp_path / "wav" / "00.wav").write_bytes(b"x")
     plan = Plan(config)
     assert plan.check("organisers-vad") == plan.check("organisers-raw") == "results/quality/check_raw.json"
     assert plan.check("organisers-baseline") == "results/quality/check_baseline.json"

@@ -294,3 +294,16 @@ def test_a_test_country_that_the_table_lacks_is_an_error(write):
     write([{"File_ID": "1", "Split": "Test", "Country": "9"}], name="test_labels.csv")
     with pytest.raises(CorpusError, match="Country must be one of those"):
         read_test_labels(read_corpus(root))
+
+
+def test_a_speaker_of_train_that_test_labels_names_is_refused(write):
+    """In the challenge, Test's speakers stand in the table of Test labels alone."""
+    root = write([*ROWS, {"File_ID": "[9]", "Split": "Test"}])
+    other = {"File_ID": "[77]", "Split": "Test", "Subject_ID": "a"}  # of no clip: it is not looked at
+    write([{"File_ID": "[9]", "Split": "Test", "Subject_ID": "a"}, other], name="test_labels.csv")
+    with pytest.raises(
+        CorpusError, match=r"test_labels.csv has 1 problem.*\n.*one of Train or Val.*line 2: 'a'\)"
+    ):
+        read_test_labels(read_corpus(root))
+    write([{"File_ID": "[9]", "Split": "Test", "Subject_ID": "new"}, other], name="test_labels.csv")
+    assert list(read_test_labels(read_corpus(root)).speaker[-1:]) == ["new"]

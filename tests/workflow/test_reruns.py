@@ -275,6 +275,22 @@ def test_a_new_clip_runs_its_shard(workflow):
     assert workflow.planned() == after_audio(*STAGES, shards=[shard_of("90000")])
 
 
+def test_a_removed_clip_runs_its_shard(workflow):
+    gone = []
+
+    def remove(rows):
+        gone.append(rows.pop(next(i for i, row in enumerate(rows) if row["Split"] == "Train"))["File_ID"])
+
+    edit_table(workflow, remove)
+    assert workflow.planned() == after_audio(*STAGES, shards=[shard_of(gone[0].strip("[]"))])
+
+
+def test_another_number_of_shards_makes_all_anew(workflow):
+    workflow.config["corpus"]["shards"] = 1
+    jobs = after_audio(*STAGES, shards=["0000"])
+    assert workflow.planned() == jobs
+
+
 def test_a_changed_recording_runs_its_shard_of_the_stages_made_from_it(workflow):
     (workflow.corpus / "raw" / "00003.webm").write_bytes(
         (workflow.corpus / "raw" / "00004.webm").read_bytes()
@@ -293,8 +309,8 @@ def test_a_file_of_no_clip_changes_nothing(workflow):
         ("audio/vad.py", "STATE_SIZE = 128", "STATE_SIZE = 64 * 2", after_audio("vad")),
         (
             "audio/stage_denoised.py",
-            "asdict(measured)",
-            "dict(asdict(measured))",
+            "**asdict(measures)",
+            "**dict(asdict(measures))",
             after_audio("denoised", "vad"),
         ),
         (

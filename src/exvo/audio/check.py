@@ -47,8 +47,8 @@ def check_corpus(
     test_labels = read_test_labels(corpus)
     report = list(_label_lines(corpus, test_labels))
     problems: list[str] = []
-    for name in ("raw", "wav"):
-        files = scan_files(root / name)
+    recordings = {name: scan_files(root / name) for name in ("raw", "wav")}
+    for name, files in recordings.items():
         if not files:
             report.append(f"{name}/  no such folder, or nothing in it")
             continue
@@ -58,6 +58,8 @@ def check_corpus(
         clips = _decode(root / name, sample, files, n_threads or os.cpu_count() or 1)
         report += _recording_lines(name, len(present), clips)
         problems += [f"{clip.status}: {clip.reason}" for clip in clips if clip.status != OK]
+    if not any(recordings.values()):
+        problems.append(f"{root}: no recordings, neither in raw/ nor in wav/, so there is nothing to run on")
     return report + [f"notice: {notice}" for notice in corpus.notices], problems
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from exvo.audio import store
 from exvo.audio.decode import ConvertConfig, Decoded, decode_file, decode_files
+from exvo.audio.full_scale import within_full_scale
 from exvo.audio.store import SAMPLE_RATE, Clip
 
 # A sample this close to full scale counts as clipped.
@@ -194,15 +195,10 @@ def _checked_clip(
     peak = float(np.abs(audio).max())
     if peak == 0.0:
         notes.append((store.SILENT, f"{where}: digital silence"))
+    clipping_rate = float(np.mean(np.abs(audio) >= CLIPPED))
     # A decoder overshoots full scale where the recording is loud: scaled down, it is not clipped a second time.
-    gain = 1.0 / peak if peak > 1.0 else 1.0
-    measures = {
-        **measures,
-        "peak": peak,
-        "gain_db": 20 * float(np.log10(gain)),
-        "clipping_rate": float(np.mean(np.abs(audio) >= CLIPPED)),
-    }
-    audio = audio if gain == 1.0 else (audio * gain).astype(np.float32)
+    audio, gain_db = within_full_scale(audio)
+    measures = {**measures, "peak": peak, "gain_db": gain_db, "clipping_rate": clipping_rate}
     clip = Clip(clip_id, audio, measures=measures)
     for status, reason in notes:
         clip = clip.flagged(status, reason)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.signal import firwin, resample_poly
 
+from exvo.audio.full_scale import within_full_scale
 from exvo.audio.store import Clip, read_shard, write_shard
 
 MEASURES = {"factor": pa.float64(), "gain_db": pa.float64()}
@@ -81,9 +82,6 @@ def _low_pass(rate: int) -> np.ndarray:
 def _perturbed(clip: Clip, factor: float) -> Clip:
     if clip.audio is None:
         return clip
-    audio = change_speed(clip.audio, factor)
-    # Between the samples a signal can be higher than at them: scaled down, it is not clipped.
-    peak = float(np.abs(audio).max(initial=0.0))
-    gain = 1.0 / peak if peak > 1.0 else 1.0
-    measures = {"factor": factor, "gain_db": 20 * float(np.log10(gain))}
-    return replace(clip, audio=audio if gain == 1.0 else (audio * gain).astype(np.float32), measures=measures)
+    # Between the samples a signal can be higher than at them.
+    audio, gain_db = within_full_scale(change_speed(clip.audio, factor))
+    return replace(clip, audio=audio, measures={"factor": factor, "gain_db": gain_db})

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from exvo.audio.denoise import DenoiseConfig, DenoiseMeasures, denoise_clips
+from exvo.audio.full_scale import within_full_scale
 from exvo.audio.store import SAMPLE_RATE, Clip, transform_shard
 
 __all__ = ["DenoiseConfig", "denoised_clips", "denoised_shard"]
 
-MEASURES = {field.name: pa.float64() for field in fields(DenoiseMeasures)}
+MEASURES = {field.name: pa.float64() for field in fields(DenoiseMeasures)} | {"gain_db": pa.float64()}
 
 
 def denoised_shard(source: str | Path, target: str | Path, config: DenoiseConfig) -> None:
@@ -22,7 +24,10 @@ def denoised_shard(source: str | Path, target: str | Path, config: DenoiseConfig
 def denoised_clips(clips: Sequence[Clip], config: DenoiseConfig) -> list[Clip]:
     """Denoise clips, all of which have audio."""
     signals, measures = denoise_clips([clip.audio for clip in clips], SAMPLE_RATE, config)
-    return [
-        replace(clip, audio=audio, measures=asdict(measured))
-        for clip, audio, measured in zip(clips, signals, measures, strict=True)
-    ]
+    return [_after(*parts) for parts in zip(clips, signals, measures, strict=True)]
+
+
+def _after(clip: Clip, audio: np.ndarray, measures: DenoiseMeasures) -> Clip:
+    # Where noise had opposed a peak, the peak is higher without it: noisy clips that were cut off at full scale.
+    audio, gain_db = within_full_scale(audio)
+    return replace(clip, audio=audio, measures={**asdict(measures), "gain_db": gain_db})

@@ -114,7 +114,8 @@ def read_test_labels(corpus: Corpus) -> Labels | None:
     Raises
     ------
     CorpusError
-        As `read_corpus` does, and where a country is not one of ``data_info.csv``.
+        As `read_corpus` does, and where a country is not one of ``data_info.csv``, or a speaker of a Test clip is one
+        of Train or Val: in the challenge, Test's speakers are named here only.
     """
     path = corpus.root / TEST_TABLE
     if not path.is_file():
@@ -122,7 +123,7 @@ def read_test_labels(corpus: Corpus) -> Labels | None:
     table = _read_columns(path)
     problems = _schema_problems(table) + _swallowed_rows(table)
     clip_ids, id_problems = _clip_ids(_text(table, "File_ID"))
-    problems += id_problems
+    problems += id_problems + _known_speaker_problems(corpus.labels, clip_ids, _text(table, "Subject_ID"))
     if problems:
         raise CorpusError(_problem_list(path, problems))
     _, country, _, problems = _countries(table, known=corpus.labels.countries)
@@ -338,6 +339,18 @@ def _speaker_problems(splits: np.ndarray, speakers: np.ndarray) -> list[str]:
         speakers,
         crossing,
         "a speaker (Subject_ID) stands in more than one split; put all clips of a speaker in one",
+    )
+
+
+def _known_speaker_problems(labels: Labels, clip_ids: np.ndarray, speakers: np.ndarray) -> list[str]:
+    """Find speakers of Test clips, as the table of Test labels names them, that Train or Val has too."""
+    in_test = labels.split == "Test"
+    test, others = set(labels.clip_id[in_test]), set(labels.speaker[~in_test]) - {""}
+    crossing = [clip_id in test and name in others for clip_id, name in zip(clip_ids, speakers, strict=True)]
+    return _row_problem(
+        speakers,
+        np.array(crossing),
+        f"a speaker (Subject_ID) of Test is one of Train or Val in {TABLE}; put all clips of a speaker in one split",
     )
 
 
