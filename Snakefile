@@ -28,6 +28,6 @@ rule figures:
         rules.plot_highpass.output.figure,
         expand(
             rules.plot_strf.output,
-            system=PLAN.strf_systems(),
+            system=DRAWN_SYSTEMS,
             seed=PLAN.seeds()[0],
         ),

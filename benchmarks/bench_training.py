@@ -6,8 +6,9 @@ of the same steps on batches that are in memory already: forward, loss, backward
 passes of validation. So the ratio is the share of an epoch that is spent inside the network. Set-up is not part of
 it: each side is timed with 1 and with 1 + N epochs, and the difference counts. The losses of both sides must agree.
 
-Time is CPU time of the process, one thread on each side: other programs on the machine do not disturb it. What it
-leaves out, waiting for the disk, is the writing of a checkpoint of less than a megabyte an epoch.
+One thread on each side. Wall time is what an epoch takes, and what waits for the disk is in it (a checkpoint of less
+than a megabyte an epoch); CPU time of the process stands beside it, for other programs on the machine disturb that
+less.
 
 Run: ``python benchmarks/bench_training.py [--clips N] [--epochs N] [--repeats N]``; frames of random log-mel
 as long as bursts.
@@ -19,6 +20,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from common import Record, one_thread, write_records
 
@@ -52,6 +54,22 @@ TRAINING = TrainingConfig(
 )
 
 
+class Seconds(NamedTuple):
+    """Wall time and CPU time of the process."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> "Seconds":
+        """Return both clocks."""
+        return cls(time.perf_counter(), time.process_time())
+
+    def since(self, start: "Seconds") -> "Seconds":
+        """Return what has passed."""
+        return Seconds(self.wall - start.wall, self.cpu - start.cpu)
+
+
 def write_corpus(folder: Path, n_clips: int) -> tuple[FrameStore, Labels, Labels, dict]:
     """Write random frames in shards; return them with labels of Train (two thirds) and Val, and their moments."""
     rng = np.random.default_rng(SEED)
@@ -79,7 +97,7 @@ def write_corpus(folder: Path, n_clips: int) -> tuple[FrameStore, Labels, Labels
 
 def bare_loop(
     config: SequenceConfig, store: FrameStore, train: Labels, val: Labels, moments: dict, n_epochs: int
-) -> tuple[float, list[float]]:
+) -> tuple[Seconds, list[float]]:
     """Train on batches in memory; return the seconds and the mean loss of each epoch."""
     mean, std = (np.asarray(moments[name], np.float32) for name in ("mean", "std"))
     network = SequenceNetwork(
@@ -109,7 +127,7 @@ def bare_loop(
     epochs = [list(made.epoch(number)) for number in range(1, n_epochs + 1)]
     val_batches = list(prediction_batches(store, val.clip_id, val))
     losses = []
-    start = time.process_time()
+    start = Seconds.now()
     for number, batches in enumerate(epochs, start=1):
         torch.manual_seed(int(np.random.SeedSequence([SEED, number]).generate_state(1, np.uint64)[0]))
         network.train()
@@ -129,19 +147,27 @@ def bare_loop(
         with torch.no_grad():
             for batch in val_batches:
                 network(batch.frames, batch.lengths)
-    return time.process_time() - start, losses
+    return Seconds.now().since(start), losses
 
 
 def whole(
     config: SequenceConfig, store: FrameStore, train: Labels, val: Labels, moments: dict, n_epochs: int
-) -> tuple[float, list[float]]:
+) -> tuple[Seconds, list[float]]:
     """Train as the workflow does; return the seconds and the mean loss of each epoch."""
     with tempfile.TemporaryDirectory(prefix="exvo_bench_") as folder:
-        start = time.process_time()
+        start = Seconds.now()
         trained = train_sequence(
             store, train, val, config, replace(TRAINING, max_epochs=n_epochs), moments, SEED, folder
         )
-        return time.process_time() - start, [record["loss"] for record in trained.history]
+        return Seconds.now().since(start), [record["loss"] for record in trained.history]
+
+
+def rates(pairs: list[list[float]], arguments: argparse.Namespace) -> tuple[float, float, float]:
+    """Return the median share of an epoch that the network takes, and clips per second of both sides."""
+    n_clips = arguments.epochs * arguments.clips
+    columns = zip(*pairs, strict=True)
+    share = statistics.median(theirs / ours for ours, theirs in pairs)
+    return share, *(n_clips / statistics.median(column) for column in columns)
 
 
 def main() -> None:
@@ -166,12 +192,14 @@ def main() -> None:
                         seconds[name, "losses"] = losses
                 same &= np.allclose(seconds["ours", "losses"], seconds["theirs", "losses"], rtol=1e-5)
                 pairs.append(
-                    [seconds[name, 1 + arguments.epochs] - seconds[name, 1] for name in ("ours", "theirs")]
+                    [
+                        seconds[name, 1 + arguments.epochs].since(seconds[name, 1])
+                        for name in ("ours", "theirs")
+                    ]
                 )
-            share = statistics.median(theirs / ours for ours, theirs in pairs)
-            ours, theirs = (
-                arguments.epochs * arguments.clips / statistics.median(column)
-                for column in zip(*pairs, strict=True)
+            (share, ours, theirs), (cpu_share, ours_cpu, theirs_cpu) = (
+                rates([[getattr(side, clock) for side in pair] for pair in pairs], arguments)
+                for clock in Seconds._fields
             )
             records.append(
                 Record(
@@ -182,6 +210,9 @@ def main() -> None:
                     round(theirs, 2),
                     "clips/s",
                     bool(same),
+                    cpu_ratio=round(cpu_share, 3),
+                    ours_per_core=round(ours_cpu, 2),
+                    theirs_per_core=round(theirs_cpu, 2),
                 )
             )
     write_records(records)

@@ -5,14 +5,19 @@ schema knows what it should be. Snakemake's own way to set defaults fails where 
 """
 
 import copy
+import re
 from collections.abc import Mapping
 
 import yaml
 
 _NONE = object()
+# YAML 1.1 reads 1e-3, without a point, as text.
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
-def complete(value: object, schema: Mapping, definitions: Mapping | None = None) -> object:
+def complete(
+    value: object, schema: Mapping, definitions: Mapping | None = None, *, defaults: bool = True
+) -> object:
     """Return a config value with texts read as the schema wants them and with defaults set, level by level.
 
     Parameters
@@ -23,6 +28,8 @@ def complete(value: object, schema: Mapping, definitions: Mapping | None = None)
         JSON schema of the value.
     definitions : mapping or None
         ``$defs`` of the whole schema, for ``$ref``.
+    defaults : bool
+        Whether keys that were left out get their defaults.
 
     Returns
     -------
@@ -38,17 +45,22 @@ def complete(value: object, schema: Mapping, definitions: Mapping | None = None)
             value = yaml.safe_load(value)
         except yaml.YAMLError:
             return value
+        if isinstance(value, str) and "number" in kinds and _NUMBER.fullmatch(value):
+            value = float(value)
     if isinstance(value, Mapping):
         named, others = schema.get("properties", {}), schema.get("additionalProperties")
         others = others if isinstance(others, Mapping) else {}
-        result = {key: complete(item, named.get(key, others), definitions) for key, item in value.items()}
-        for key, part in named.items():
+        result = {
+            key: complete(item, named.get(key, others), definitions, defaults=defaults)
+            for key, item in value.items()
+        }
+        for key, part in named.items() if defaults else ():
             default = part.get("default", _resolved(part, definitions).get("default", _NONE))
             if key not in result and default is not _NONE:
                 result[key] = complete(copy.deepcopy(default), part, definitions)
         return result
     if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
-        return [complete(item, schema["items"], definitions) for item in value]
+        return [complete(item, schema["items"], definitions, defaults=defaults) for item in value]
     return value
 
 

@@ -290,7 +290,7 @@ def _hubert_rows(clips: Sequence[Clip], system: dict, n_threads: int) -> list[Fe
     if fine_tuned(system):
         config = replace(config, layers="frontend")
     with torch_threads(n_threads):
-        return Embedder(config, "the model's feature_config").rows(clips)
+        return list(Embedder(config, "the model's feature_config").rows(clips))
 
 
 SEQUENCES = {"logmel": _logmel_rows, "hubert": _hubert_rows}

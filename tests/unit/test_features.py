@@ -1,4 +1,6 @@
 import json
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import opensmile
@@ -122,6 +124,45 @@ def test_sequences_are_found_by_their_index(shard, tmp_path):
     audio = read_shard(shard)[4].audio
     np.testing.assert_array_equal(frames[156:], logmel(audio, LogmelConfig()))
     assert index["status"].to_pylist()[1] == "missing"
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 300])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_sequences_are_the_bytes_that_numpy_saves(tmp_path, n_rows, dtype):
+    rng = np.random.default_rng(0)
+    rows = [
+        FeatureRow(f"{n}", None if n % 5 == 2 else rng.normal(size=(n % 90, 3)), "ok", "")
+        for n in range(n_rows)
+    ]
+    # Rows may come one by one, and as views of any order.
+    lazy = (
+        replace(row, values=row.values if row.values is None else np.asfortranarray(row.values))
+        for row in rows
+    )
+    write_sequences(tmp_path / "l.npy", tmp_path / "l.parquet", lazy, 3, dtype)
+    values = [row.values for row in rows if row.values is not None]
+    np.save(tmp_path / "saved.npy", np.concatenate([np.zeros((0, 3)), *values]).astype(dtype))
+    assert (tmp_path / "l.npy").read_bytes() == (tmp_path / "saved.npy").read_bytes()
+    assert read_sequences(tmp_path / "l.npy", tmp_path / "l.parquet")[1].num_rows == n_rows
+
+
+def test_sequences_are_written_in_the_memory_of_a_row(tmp_path):
+    def rows():
+        for n in range(60):
+            yield FeatureRow(f"{n}", np.full((1000, 80), n, np.float32), "ok", "")
+
+    tracemalloc.start()
+    write_sequences(tmp_path / "l.npy", tmp_path / "l.parquet", rows(), 80, "float32")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 320_000 and (tmp_path / "l.npy").stat().st_size > 60 * 320_000
+
+
+def test_frames_of_another_width_are_refused_and_leave_no_file(tmp_path):
+    rows = [FeatureRow("a", np.zeros((2, 3)), "ok", ""), FeatureRow("b", np.zeros((2, 4)), "ok", "")]
+    with pytest.raises(ValueError, match=r"clip b: \(2, 4\) is not \(n_frames, 3\)"):
+        write_sequences(tmp_path / "l.npy", tmp_path / "l.parquet", rows, 3, "float16")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sequences_refuse_what_the_type_cannot_hold(tmp_path):

@@ -47,7 +47,7 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     model = build_hubert(SIZE, seed=1)
     clips, age = signals()
-    frames = np.concatenate(frontend_frames(model, clips)).reshape(-1, 20)
+    frames = np.concatenate(list(frontend_frames(model, clips))).reshape(-1, 20)
     model.feature_extractor.set_moments(frames.mean(axis=0), frames.std(axis=0))
     save_file(model.state_dict(), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(asdict(SIZE)))

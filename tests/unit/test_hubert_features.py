@@ -11,7 +11,7 @@ from exvo.audio.store import Clip, read_shard, write_shard
 from exvo.features.store import read_sequences
 from exvo.models import hubert_files
 from exvo.models.hubert import HubertConfig, build_hubert, hidden_states
-from exvo.models.hubert_features import EmbeddingConfig, embed_shard
+from exvo.models.hubert_features import Embedder, EmbeddingConfig, embed_shard
 
 SMALL = HubertConfig(
     frontend="logmel", n_mels=20, d_model=32, n_heads=4, ffn=48, n_layers=3, positional_kernel=16
@@ -79,6 +79,28 @@ def test_a_shard_without_audio_has_no_frames(tmp_path, checkpoint):
     write_shard(tmp_path / "none.parquet", [Clip("d", None, "missing", "gone")], {}, bits=16)
     found, rows = embedded(tmp_path, tmp_path / "none.parquet", checkpoint, layers=(1, 2))
     assert found["d"].shape == (0, 64) and rows[0]["status"] == "missing"
+
+
+@pytest.mark.parametrize("layers", [None, "frontend"])
+def test_no_more_clips_are_held_than_go_through_the_encoder_at_once(checkpoint, layers):
+    options = {"source": "checkpoint", "checkpoint": str(checkpoint), "device": "cpu", "layers": layers}
+    # Of a second each, 50 frames: four in a pack.
+    embedder = Embedder(EmbeddingConfig(max_batch_frames=200, **options))
+    taken = []
+
+    def clips():
+        rng = np.random.default_rng(0)
+        for n in range(20):
+            taken.append(n)
+            audio = None if n % 7 == 3 else (0.1 * rng.standard_normal(16000)).astype(np.float32)
+            yield Clip(f"{n:02d}", audio)
+
+    ahead = []
+    for n, row in enumerate(embedder.rows(clips())):
+        assert row.clip_id == f"{n:02d}" and (row.values is None) == (n % 7 == 3)
+        ahead.append(len(taken) - n)
+    # Those of a pack, the one that is too many for it, and one without audio.
+    assert len(ahead) == 20 and max(ahead) <= (6 if layers is None else 2)
 
 
 def test_the_bundled_encoder_is_found_by_its_name(tmp_path, audio, checkpoint, monkeypatch):

@@ -4,9 +4,12 @@ import json
 import logging
 import os
 import pickle
+import pty
+import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,7 +115,7 @@ def trained(data, folder):
     return train_sequence(**data, folder=folder)
 
 
-def interrupted(data, folder, monkeypatch, after):
+def interrupted(data, folder, monkeypatch, after, **options):
     """Train until an error ends it in the epoch after some."""
     real, calls = sequence_training.validate, iter(range(after))
 
@@ -124,7 +127,7 @@ def interrupted(data, folder, monkeypatch, after):
     with monkeypatch.context() as patch:
         patch.setattr(sequence_training, "validate", validate)
         with pytest.raises(OSError, match="power cut"):
-            train_sequence(**data, folder=folder)
+            train_sequence(**data, folder=folder, **options)
 
 
 def test_learns_a_planted_relation_far_better_than_the_mean(tmp_path):
@@ -159,6 +162,22 @@ def test_resumed_training_ends_with_the_bits_of_an_unbroken_one(data, trained, t
     assert same(trained, resumed) and losses(trained) == losses(resumed)
     assert resumed.best_epoch == trained.best_epoch
     assert (tmp_path / f"logs/csv/from_epoch_{after + 1:03d}/metrics.csv").is_file()
+
+
+def test_kernels_and_versions_of_clips_resume_too(data, tmp_path, monkeypatch):
+    strf = replace(TINY, frontend="strf", strf=replace(TINY.strf, n_kernels=3))
+    data = data | {"network_config": strf, "training_config": replace(QUICK, speed_perturbation=True)}
+    fast = {1.1: FrameStore(write_corpus(tmp_path / "fast", 24)[0])}
+    whole = train_sequence(**data, folder=tmp_path / "whole", perturbed=fast)
+    interrupted(data, tmp_path / "cut", monkeypatch, 2, perturbed=fast)
+    resumed = train_sequence(**data, folder=tmp_path / "cut", perturbed=fast)
+    assert same(whole, resumed)
+    np.testing.assert_equal(losses(whole), losses(resumed))  # a NaN equals a NaN
+    assert (tmp_path / "cut/logs/csv/from_epoch_003/metrics.csv").is_file()
+    # Before training, and after each of four epochs, two of them before the interruption.
+    for name, values in whole.strf_history.items():
+        assert values.shape == (5, 3)
+        np.testing.assert_array_equal(values, resumed.strf_history[name])
 
 
 def test_learned_loss_weights_resume_too(data, tmp_path, monkeypatch):
@@ -431,3 +450,50 @@ def test_nothing_is_drawn_where_nobody_watches(data, tmp_path, capfd):
     assert "Epoch" not in out + err and "it/s" not in out + err
     assert list(tmp_path.glob("logs/tensorboard/events*"))
     assert "loss" in (tmp_path / "logs/csv/from_epoch_001/metrics.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("place", "title"),
+    [
+        ("conformer-x/3", "conformer-x, seed 3"),
+        ("conformer-x/3/tuning/004", "conformer-x, seed 3, trial 004"),
+    ],
+)
+def test_a_terminal_gets_a_plain_line_an_epoch(data, tmp_path, monkeypatch, place, title):
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        monkeypatch.setattr(sys, "stdout", terminal)
+        config = replace(QUICK, max_epochs=2)
+        train_sequence(**data | {"training_config": config}, folder=tmp_path / place)
+        monkeypatch.undo()
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    # A terminal ends lines with both characters; nothing else may move its cursor.
+    assert re.fullmatch(r"[\x20-\x7e]+\r\n[\x20-\x7e]+\r\n", shown), shown
+    first, second = shown.splitlines()
+    assert re.fullmatch(rf"{title}: epoch 1 of 2 in \d+ s, val_loss [\d.]+, best epoch 1", first)
+    assert second.startswith(f"{title}: epoch 2 of 2 in ")
+
+
+def test_times_of_network_and_loading_are_of_these_alone(data, tmp_path, monkeypatch):
+    pause = 0.3
+    scoring = sequence_training.score
+
+    def slow_score(*parts):
+        time.sleep(pause)
+        return scoring(*parts)
+
+    class Slow(FrameStore):
+        def frames(self, *where):
+            time.sleep(0.02)
+            return super().frames(*where)
+
+    monkeypatch.setattr(sequence_training, "score", slow_score)
+    slow = data | {"store": Slow(data["store"].shards), "training_config": replace(QUICK, max_epochs=1)}
+    (record,) = train_sequence(**slow, folder=tmp_path).history
+    # Clips with a label of a task, of Train and of Val.
+    n_clips = sum(len(data[name]) for name in ("labels_train", "labels_val"))
+    assert n_clips * 0.015 < record["loading_seconds"]
+    assert record["network_seconds"] > 0
+    assert record["network_seconds"] + record["loading_seconds"] + pause <= record["seconds"]

@@ -1,5 +1,6 @@
 import io
 import json
+import tracemalloc
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pytest
 import soundfile
 
 from exvo.audio import store
-from exvo.audio.store import Clip, decode, encode, read_shard, transform_shard, write_shard
+from exvo.audio.store import Clip, decode, encode, iter_shard, read_shard, transform_shard, write_shard
 
 
 def noise(n, seed=0):
@@ -43,6 +44,19 @@ def test_the_flac_is_one_that_other_programs_read():
         1,
         1234,
     )
+
+
+def test_clips_can_be_read_in_the_memory_of_a_few(tmp_path):
+    # A steady tone: its FLAC is small, so that what is decoded is what weighs.
+    tone = (0.5 * np.sin(np.arange(80_000))).astype(np.float32)
+    clips = [Clip(f"{n:03d}", tone if n % 9 else None, "ok" if n % 9 else "missing") for n in range(100)]
+    write_shard(tmp_path / "s.parquet", clips, {}, bits=16)
+    tracemalloc.start()
+    found = [(clip.clip_id, clip.status, clip.audio is None) for clip in iter_shard(tmp_path / "s.parquet")]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == [(clip.clip_id, clip.status, clip.audio is None) for clip in clips]
+    assert peak < 0.5 * len(clips) * tone.nbytes
 
 
 def test_every_clip_keeps_its_row(tmp_path):

@@ -1,6 +1,7 @@
 """Figure 1 is written for any number of kernels, with what it should say on it."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from exvo.models.strf import StrfConfig
-from exvo.report.strf_figure import plot_strf_kernels, plot_strf_paths
+from exvo.report.strf_figure import plot_strf_kernels, plot_strf_paths, plot_strf_system
 
 
 @pytest.fixture
@@ -61,3 +62,10 @@ def test_paths_run_from_the_first_to_the_last_epoch(tmp_path, saved, n_points):
         np.testing.assert_allclose(line.get_xdata(), rates[:, kernel] / (2 * math.pi) * 100)
         np.testing.assert_allclose(line.get_ydata(), scales[:, kernel] / (2 * math.pi))
     assert (tmp_path / "paths.png").stat().st_size > 0
+
+
+def test_a_history_that_was_lost_is_missed_by_name_with_what_to_do(tmp_path, monkeypatch):
+    lost = SimpleNamespace(strf_history={})
+    monkeypatch.setattr("exvo.models.sequence_storage.load_sequence", lambda folder: lost)
+    with pytest.raises(ValueError, match=r"strf_history\.parquet.*missing; delete model\.safetensors"):
+        plot_strf_system(tmp_path, tmp_path / "kernels.png", tmp_path / "paths.png")

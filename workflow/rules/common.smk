@@ -17,14 +17,16 @@ from exvo.digest import canonical_json
 from exvo.jobs import lend_to_scripts
 from exvo.plan import Plan
 from exvo.report.page.steps import benchmark_steps
+from exvo.training_settings import checked_training
 
 lend_to_scripts(SOURCE)
 
-SCHEMA = Path(workflow.basedir, "workflow/schemas/config.schema.yaml")
-config = complete(config, yaml.safe_load(SCHEMA.read_text()))
-validate(config, str(SCHEMA), set_default=False)
+SCHEMA_FILE = Path(workflow.basedir, "workflow/schemas/config.schema.yaml")
+SCHEMA = yaml.safe_load(SCHEMA_FILE.read_text())
+config = complete(config, SCHEMA)
+validate(config, str(SCHEMA_FILE), set_default=False)
 try:
-    PLAN = Plan(config)
+    PLAN = Plan(checked_training(config, SCHEMA))
     if workflow.is_main_process:
         PLAN.check_sources()
 except CorpusError as error:

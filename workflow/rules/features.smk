@@ -102,6 +102,7 @@ rule extract_hubert:
     resources:
         mem_mb=growing(4000),
         runtime=growing(240),
+        gpu_jobs=1,
     params:
         spec=lambda wildcards: PLAN.hubert_spec(wildcards.feature, "exvo.models.hubert_features"),
     message:

@@ -26,6 +26,7 @@ rule pool_clips:
         # A shard's features, or a batch of frames in a HuBERT Base, and torch.
         mem_mb=growing(3000),
         runtime=growing(240),
+        gpu_jobs=1,
     params:
         spec=lambda wildcards: JOINT.pooling_spec(wildcards.system),
     message:
@@ -86,6 +87,7 @@ rule train_joint:
         # Train of the widest representation in float32 (1 GB of ComParE at 39,000 clips), and torch.
         mem_mb=growing(3000),
         runtime=growing(240),
+        gpu_jobs=1,
     params:
         spec=lambda wildcards: JOINT.spec(wildcards.fusion, "exvo.models.system_joint"),
         labels=PLAN.labels,

@@ -29,6 +29,7 @@ rule train_mlp:
         # Train and Val in float32 (1 GB at 39,000 clips) and torch.
         mem_mb=growing(2500),
         runtime=growing(240),
+        gpu_jobs=1,
     params:
         spec=lambda wildcards: PLAN.system_spec(wildcards.system, "exvo.models.system_mlp"),
         labels=PLAN.labels,
@@ -66,6 +67,7 @@ rule train_conformer:
     resources:
         mem_mb=growing(4000),
         runtime=growing(1440),
+        gpu_jobs=1,
     params:
         spec=lambda wildcards: PLAN.system_spec(wildcards.system, "exvo.models.system_sequence"),
         labels=PLAN.labels,
@@ -106,6 +108,7 @@ rule train_hubert:
         # Fine-tuning HuBERT Base: weights, gradients, two moments, the best epoch and a checkpoint.
         mem_mb=growing(8000),
         runtime=growing(1440),
+        gpu_jobs=1,
     params:
         spec=lambda wildcards: PLAN.system_spec(wildcards.system, "exvo.models.system_hubert"),
         labels=PLAN.labels,

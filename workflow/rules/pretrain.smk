@@ -138,6 +138,7 @@ rule pretrain_hubert:
     resources:
         mem_mb=growing(4000),
         runtime=growing(1440),
+        gpu_jobs=1,
     params:
         spec=lambda wildcards: PRETRAIN.model_spec(wildcards.model, "exvo.models.pretraining_system"),
         clips=lambda wildcards: PRETRAIN.clips,

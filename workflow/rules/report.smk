@@ -1,3 +1,7 @@
+# The STRF systems whose kernels are drawn without being asked for by name: those of the tables and fusions.
+DRAWN_SYSTEMS = [name for name in PLAN.compared_systems() if name in PLAN.strf_systems()]
+
+
 rule summarise_quality:
     """Every clip's fate: its status, reason and measures at every stage and feature."""
     input:
@@ -113,7 +117,7 @@ rule write_report:
         ),
         strf=expand(
             rules.plot_strf.output,
-            system=[name for name in PLAN.compared_systems() if name in PLAN.strf_systems()],
+            system=DRAWN_SYSTEMS,
             seed=PLAN.seeds()[0],
         ),
     output:

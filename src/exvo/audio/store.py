@@ -7,7 +7,7 @@ that could not be read has no audio and a reason.
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,6 +32,8 @@ EMPTY = "empty"
 TIMEOUT = "timeout"
 WITHOUT_AUDIO = (MISSING, UNREADABLE, EMPTY, TIMEOUT)
 
+# Clips whose FLAC is in memory at once where a shard is read clip by clip.
+_READ_CLIPS = 32
 _AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _COLUMNS = [
     ("clip_id", pa.string()),
@@ -116,16 +118,16 @@ def write_shard(
 
 def read_shard(path: str | Path) -> list[Clip]:
     """Read a shard's clips with their audio, without their measures."""
-    table = pq.read_table(path, columns=["clip_id", "audio", "status", "reason"])
-    return [
-        Clip(
-            row["clip_id"],
-            decode(row["audio"]["bytes"]) if row["audio"] else None,
-            row["status"],
-            row["reason"],
-        )
-        for row in table.to_pylist()
-    ]
+    return list(iter_shard(path))
+
+
+def iter_shard(path: str | Path) -> Iterator[Clip]:
+    """Yield what `read_shard` returns; a clip is decoded when it is asked for."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_READ_CLIPS, columns=["clip_id", "audio", "status", "reason"]):
+            for row in batch.to_pylist():
+                audio = decode(row["audio"]["bytes"]) if row["audio"] else None
+                yield Clip(row["clip_id"], audio, row["status"], row["reason"])
 
 
 def transform_shard(

@@ -6,8 +6,9 @@ its run of frames is empty, and its status says why.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -134,28 +135,46 @@ def read_utterances(paths: Iterable[str | Path], groups: Sequence[Collection[str
 
 
 def write_sequences(
-    frames_path: str | Path, index_path: str | Path, rows: Sequence[FeatureRow], n_channels: int, dtype: str
+    frames_path: str | Path, index_path: str | Path, rows: Iterable[FeatureRow], n_channels: int, dtype: str
 ) -> None:
-    """Write a sequence shard: concatenated frames (``.npy``) and the index (``clip_id``, ``start``, ``n_frames``)."""
-    lengths = [0 if row.values is None else len(row.values) for row in rows]
-    frames = np.zeros((sum(lengths), n_channels), dtype=dtype)
-    starts = np.concatenate([[0], np.cumsum(lengths)])[:-1] if rows else np.zeros(0)
-    for start, length, row in zip(starts.astype(int), lengths, rows, strict=True):
-        if row.values is not None:
-            frames[start : start + length] = row.values
-    if not np.isfinite(frames).all():
-        raise ValueError(f"{frames_path}: a frame is not a number or beyond the range of {dtype}")
-    columns = {name: pa.array([getattr(row, name) for row in rows], kind) for name, kind in _ROW}
+    """Write a sequence shard: concatenated frames (``.npy``) and the index (``clip_id``, ``start``, ``n_frames``).
+
+    Memory is that of one row, where ``rows`` makes them one by one.
+
+    Raises
+    ------
+    ValueError
+        Where a value is no number, or the type cannot hold it.
+    """
+    written: list[FeatureRow] = []
+    lengths: list[int] = []
+    with atomic_path(frames_path) as temporary, temporary.open("wb") as file:
+        _write_header(file, 0, n_channels, dtype)
+        start = file.tell()
+        for row in rows:
+            written.append(replace(row, values=None))
+            lengths.append(0 if row.values is None else len(row.values))
+            if row.values is not None:
+                frames = np.ascontiguousarray(row.values, dtype=dtype)
+                if frames.shape[1:] != (n_channels,):
+                    raise ValueError(f"clip {row.clip_id}: {frames.shape} is not (n_frames, {n_channels})")
+                if not np.isfinite(frames).all():
+                    raise ValueError(f"{frames_path}: a frame is not a number or beyond the range of {dtype}")
+                file.write(frames.data)
+        file.seek(0)
+        _write_header(file, sum(lengths), n_channels, dtype)
+        # NumPy leaves room in a header for more frames.
+        if file.tell() != start:
+            raise RuntimeError(f"{frames_path}: the header has grown from {start} to {file.tell()} bytes")
+    columns = {name: pa.array([getattr(row, name) for row in written], kind) for name, kind in _ROW}
     index = pa.table(
         {
             "clip_id": columns["clip_id"],
-            "start": pa.array(starts, pa.int64()),
+            "start": pa.array(np.cumsum([0, *lengths])[:-1], pa.int64()),
             "n_frames": pa.array(lengths, pa.int64()),
         }
         | {name: columns[name] for name in ("status", "reason")}
     )
-    with atomic_path(frames_path) as temporary, temporary.open("wb") as file:
-        np.lib.format.write_array(file, frames, allow_pickle=False)
     with atomic_path(index_path) as temporary:
         pq.write_table(index, temporary)
 
@@ -170,3 +189,12 @@ def read_sequences(frames_path: str | Path, index_path: str | Path) -> tuple[np.
         ``clip_id``, ``start``, ``n_frames``, ``status``, ``reason``.
     """
     return np.load(frames_path, mmap_mode="r", allow_pickle=False), pq.read_table(index_path)
+
+
+def _write_header(file: BinaryIO, n_frames: int, n_channels: int, dtype: str) -> None:
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": (n_frames, n_channels),
+    }
+    np.lib.format.write_array_header_1_0(file, header)

@@ -9,7 +9,7 @@ WavLM's attention has no mask. Here the front end sees a clip by itself. For emb
 padding (`exvo.models.hubert_packed`); for training, on masked batches.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -225,39 +225,58 @@ def build_hubert(config: HubertConfig, seed: int = 0) -> Hubert:
 
 
 def frontend_frames(
-    model: Hubert, clips: Sequence[np.ndarray], *, precision: Precision = "float32", dtype: str = "float32"
-) -> list[np.ndarray]:
-    """Return what the front end makes of clips.
+    model: Hubert, clips: Iterable[np.ndarray], *, precision: Precision = "float32", dtype: str = "float32"
+) -> Iterator[np.ndarray]:
+    """Yield what the front end makes of clips.
 
     Parameters
     ----------
     model, clips, precision, dtype
-        As in `hidden_states`.
+        As in `iter_hidden_states`.
 
-    Returns
-    -------
-    list of np.ndarray [shape=(n_frames, d_frontend), dtype]
+    Yields
+    ------
+    np.ndarray [shape=(n_frames, d_frontend), dtype]
     """
-    with _inference(model, precision):
-        return [frames.float().cpu().numpy().astype(dtype) for frames in _clip_frames(model, clips)]
+    for clip in clips:
+        with _inference(model, precision):
+            frames = _clip_frames(model, clip).float().cpu().numpy().astype(dtype)
+        yield frames
 
 
 def hidden_states(
     model: Hubert,
-    clips: Sequence[np.ndarray],
+    clips: Iterable[np.ndarray],
     layers: Sequence[int] | None = None,
     *,
     max_frames: int = 2000,
     precision: Precision = "float32",
     dtype: str = "float32",
 ) -> list[np.ndarray]:
-    """Return hidden states of clips, each the same, to rounding, as for the clip alone.
+    """Return in a list what `iter_hidden_states` yields."""
+    states = iter_hidden_states(model, clips, layers, max_frames=max_frames, precision=precision, dtype=dtype)
+    return list(states)
+
+
+def iter_hidden_states(
+    model: Hubert,
+    clips: Iterable[np.ndarray],
+    layers: Sequence[int] | None = None,
+    *,
+    max_frames: int = 2000,
+    precision: Precision = "float32",
+    dtype: str = "float32",
+) -> Iterator[np.ndarray]:
+    """Yield hidden states of clips, each the same, to rounding, as for the clip alone.
+
+    Clips are taken, and their states made, as many at once as go through the transformer: memory is that of
+    ``max_frames``, or of the longest clip.
 
     Parameters
     ----------
     model : Hubert
         It computes on the device of its weights, in evaluation mode (and is left in its mode).
-    clips : sequence of np.ndarray [shape=(n_samples,)]
+    clips : iterable of np.ndarray [shape=(n_samples,)]
         Waveforms at 16 kHz. One shorter than 400 samples is followed by zeros.
     layers : sequence of int or None
         Which hidden states: 0 is what enters the first layer, ``i`` the output of layer ``i``; None for all.
@@ -268,9 +287,9 @@ def hidden_states(
     dtype : str
         Of the result.
 
-    Returns
-    -------
-    list of np.ndarray [shape=(n_chosen, n_frames, d_model), dtype]
+    Yields
+    ------
+    np.ndarray [shape=(n_chosen, n_frames, d_model), dtype]
         In the order of the clips.
 
     Raises
@@ -280,16 +299,21 @@ def hidden_states(
     """
     chosen = list(range(model.config.n_layers + 1)) if layers is None else list(layers)
     model.config.check_layers(chosen)
-    states = []
-    with _inference(model, precision):
-        frames = _clip_frames(model, clips)
-        for pack in packs([len(clip) for clip in frames], max_frames):
-            parts = [frames[i] for i in pack]
-            outputs = packed_layer_outputs(model, parts, max(chosen))
-            wanted = torch.stack([outputs[layer] for layer in chosen]).float().cpu().numpy().astype(dtype)
-            ends = np.cumsum([len(part) for part in parts])[:-1]
-            states += [np.ascontiguousarray(clip) for clip in np.split(wanted, ends, axis=1)]
-    return states
+
+    def front() -> Iterator[Tensor]:
+        for clip in clips:
+            with _inference(model, precision):
+                frames = _clip_frames(model, clip)
+            yield frames
+
+    for pack in packs(front(), max_frames):
+        with _inference(model, precision):
+            outputs = packed_layer_outputs(model, pack, max(chosen))
+            wanted = [outputs[layer].float().cpu().numpy().astype(dtype) for layer in chosen]
+        del outputs
+        ends = np.cumsum([len(frames) for frames in pack])
+        for end, frames in zip(ends.tolist(), pack, strict=True):
+            yield np.stack([layer[end - len(frames) : end] for layer in wanted])
 
 
 @contextmanager
@@ -307,6 +331,6 @@ def _inference(model: Hubert, precision: Precision) -> Iterator[None]:
         model.train(training)
 
 
-def _clip_frames(model: Hubert, clips: Sequence[np.ndarray]) -> list[Tensor]:
+def _clip_frames(model: Hubert, clip: np.ndarray) -> Tensor:
     device = next(model.parameters()).device
-    return [model.clip_frames(torch.as_tensor(np.asarray(clip, np.float32)).to(device)) for clip in clips]
+    return model.clip_frames(torch.as_tensor(np.asarray(clip, np.float32)).to(device))

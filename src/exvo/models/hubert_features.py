@@ -5,14 +5,15 @@ Or, for training an encoder further, the frames of its front end, which stays as
 It is a feature that needs a model, so it stands here and not in `exvo.features`, which knows of no models.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import tee
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from exvo.audio.store import OK, Clip, read_shard
+from exvo.audio.store import OK, Clip, iter_shard
 from exvo.features.store import PADDED, FeatureRow, write_sequences
 from exvo.models.answers import torch_threads
 from exvo.models.devices import device_name
@@ -22,7 +23,7 @@ from exvo.models.hubert import (
     HubertConfig,
     Precision,
     frontend_frames,
-    hidden_states,
+    iter_hidden_states,
 )
 from exvo.models.hubert_weights import load_hubert
 
@@ -94,19 +95,26 @@ class Embedder:
             return self.model.encoder.feature_projection.projection.in_features
         return len(kept_layers(self.config.layers, self.model.config)) * self.model.config.d_model
 
-    def rows(self, clips: Sequence[Clip]) -> list[FeatureRow]:
-        """Return the embeddings of clips, rounded as they are stored; a clip without audio has none."""
+    def rows(self, clips: Iterable[Clip]) -> Iterator[FeatureRow]:
+        """Yield the embeddings of clips, rounded as they are stored; a clip without audio has none.
+
+        Clips are taken as `exvo.models.hubert.iter_hidden_states` needs them.
+        """
         config = self.config
-        signals = [clip.audio for clip in clips if clip.audio is not None]
+        # One run of the clips is for their audio, the other for the rows; tee keeps what lies between.
+        heard, clips = tee(clips)
+        signals = (clip.audio for clip in heard if clip.audio is not None)
         types = {"precision": config.precision, "dtype": config.dtype}
         if config.layers == "frontend":
             values = frontend_frames(self.model, signals, **types)
         else:
             layers = kept_layers(config.layers, self.model.config)
-            states = hidden_states(self.model, signals, layers, max_frames=config.max_batch_frames, **types)
-            values = [_side_by_side(clip) for clip in states]
-        remaining = iter(values)
-        return [_row(clip, None if clip.audio is None else next(remaining)) for clip in clips]
+            states = iter_hidden_states(
+                self.model, signals, layers, max_frames=config.max_batch_frames, **types
+            )
+            values = map(_side_by_side, states)
+        for clip in clips:
+            yield _row(clip, None if clip.audio is None else next(values))
 
 
 def kept_layers(layers: Sequence[int] | None, size: HubertConfig) -> tuple[int, ...]:
@@ -123,7 +131,7 @@ def embed_shard(
     where: str = "features.hubert",
     n_threads: int = 1,
 ) -> None:
-    """Compute the embeddings of every clip of an audio shard and store them.
+    """Compute the embeddings of every clip of an audio shard and store them, pack by pack.
 
     Parameters
     ----------
@@ -144,8 +152,8 @@ def embed_shard(
     """
     with torch_threads(n_threads):
         embedder = Embedder(config, where)
-        rows = embedder.rows(list(read_shard(source)))
-    write_sequences(frames, index, rows, embedder.n_channels, config.dtype)
+        rows = embedder.rows(iter_shard(source))
+        write_sequences(frames, index, rows, embedder.n_channels, config.dtype)
 
 
 def _side_by_side(states: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ Products of few rows are added in another order than those of many, so that a sh
 with the clips beside it, and these with the shards. A pack of few frames is therefore filled up with a clip of zeros.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -58,16 +58,18 @@ def packed_layer_outputs(model: Wav2Vec2Model, clips: Sequence[Tensor], deepest:
     return [output[:n_frames] for output in outputs]
 
 
-def packs(lengths: Sequence[int], max_frames: int) -> Iterator[range]:
+def packs(clips: Iterable[Tensor], max_frames: int) -> Iterator[list[Tensor]]:
     """Yield runs of neighbouring clips of at most ``max_frames`` frames together; a longer clip is alone."""
-    first, n_frames = 0, 0
-    for place, length in enumerate(lengths):
-        if place > first and n_frames + length > max_frames:
-            yield range(first, place)
-            first, n_frames = place, 0
-        n_frames += length
-    if lengths:
-        yield range(first, len(lengths))
+    pack: list[Tensor] = []
+    n_frames = 0
+    for clip in clips:
+        if pack and n_frames + len(clip) > max_frames:
+            yield pack
+            pack, n_frames = [], 0
+        pack.append(clip)
+        n_frames += len(clip)
+    if pack:
+        yield pack
 
 
 def _attention(attention: nn.Module, x: Tensor, lengths: list[int], biases: list[Tensor | None]) -> Tensor:

@@ -7,6 +7,7 @@ that goes on from the checkpoint of an epoch therefore ends with the bits of one
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -175,7 +176,7 @@ class SequenceModule(lightning.LightningModule):
         # Summed where they are: reading a value back would wait for the device.
         self.sums += torch.stack([total.detach(), *(losses[task] for task in self.loss.tasks)])
         self.counts += torch.stack([torch.ones_like(total, dtype=bool), *(k.any() for k in known.values())])
-        self.log("loss", total.detach(), prog_bar=True)
+        self.log("loss", total.detach())
         return total
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401 (lightning's)
@@ -200,34 +201,38 @@ class EpochEnd(lightning.Callback):
     validate : callable
         Of network and loss; returns ``val_loss``, ``val_selection`` and the metrics of Val.
     checkpoint : Path
+    title : str
+        What is trained, for those who watch.
     """
 
     state_key = "progress"
 
     def __init__(
-        self, progress: Progress, config: TrainingConfig, validate: Validate, checkpoint: Path
+        self, progress: Progress, config: TrainingConfig, validate: Validate, checkpoint: Path, title: str
     ) -> None:
         self.progress = progress
         self.config = config
         self.validate = validate
         self.checkpoint = checkpoint
+        self.title = title
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: SequenceModule) -> None:
         """Take up the epoch."""
         record = pl_module.epoch_record()
-        start = time.perf_counter()
         pl_module.network.eval()
         record |= self.validate(pl_module.network, pl_module.loss)
         pl_module.network.train()
-        loading = pl_module.epoch_batches.seconds + record.pop("val_loading_seconds", 0.0)
-        stop = time.perf_counter()
         record |= {
-            "seconds": stop - pl_module.epoch_start,
-            "network_seconds": pl_module.network_seconds + stop - start,
-            "loading_seconds": loading,
+            "seconds": time.perf_counter() - pl_module.epoch_start,
+            "network_seconds": pl_module.network_seconds + record.pop("val_network_seconds", 0.0),
+            "loading_seconds": pl_module.epoch_batches.seconds + record.pop("val_loading_seconds", 0.0),
         }
         self.progress.add(record, pl_module.network)
         logger.info("epoch %d: %s", record["epoch"], record)
+        tell_watchers(
+            f"{self.title}: epoch {record['epoch']} of {self.config.max_epochs} in {record['seconds']:.0f} s, "
+            f"val_loss {record['val_loss']:.4g}, best epoch {self.progress.best_epoch}"
+        )
         for log in trainer.loggers:
             log.log_metrics({k: v for k, v in record.items() if math.isfinite(v)}, step=trainer.global_step)
         trainer.should_stop = self.progress.finished(self.config)
@@ -240,6 +245,16 @@ class EpochEnd(lightning.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the progress of a checkpoint."""
         self.progress.load_state_dict(state_dict)
+
+
+def tell_watchers(line: str) -> None:
+    """Write a line to a terminal; nothing where none is watched.
+
+    A bar would draw over what other jobs write into the same terminal, and they over the bar.
+    """
+    if sys.stderr.isatty():
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 def learning_rate(place: float, config: TrainingConfig) -> float:

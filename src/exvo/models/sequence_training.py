@@ -5,7 +5,7 @@ Whatever is fitted saw Train only; Val chooses the epoch.
 
 import logging
 import shutil
-import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +24,13 @@ from exvo.corpus.labels import Labels
 from exvo.metrics import labelled, score, selection_score
 from exvo.models.answers import answers, any_labelled, priors, torch_threads, without_labels
 from exvo.models.sequence_batches import Batches, TrainBatches, as_targets
-from exvo.models.sequence_checkpoint import CHECKPOINT, WholeCheckpoints, load_progress, training_identity
+from exvo.models.sequence_checkpoint import (
+    CHECKPOINT,
+    TRIALS,
+    WholeCheckpoints,
+    load_progress,
+    training_identity,
+)
 from exvo.models.sequence_data import FrameStore
 from exvo.models.sequence_loop import EpochEnd, Progress, SequenceModule
 from exvo.models.task_losses import CombinedLoss
@@ -139,7 +145,11 @@ def train_sequence(
         )
         val_batches = prediction_batches(store, val.clip_id, val)
         end = EpochEnd(
-            progress, config, lambda *parts: validate(*parts, val_batches, val, untrained), checkpoint
+            progress,
+            config,
+            lambda *parts: validate(*parts, val_batches, val, untrained),
+            checkpoint,
+            _title(folder, seed),
         )
         module = SequenceModule(network, loss, batches, config, progress, seed)
         with _surroundings(n_threads, device):
@@ -164,9 +174,14 @@ def train_sequence(
 def validate(
     network: nn.Module, loss: CombinedLoss, batches: Batches, labels: Labels, untrained: Sequence[str]
 ) -> dict[str, float]:
-    """Return loss and metrics on the labelled clips of Val, NaN where there are none, and the time for loading."""
-    before = batches.seconds
+    """Return loss and metrics on the labelled clips of Val, NaN where there are none, and times.
+
+    ``val_loading_seconds`` is for batches, ``val_network_seconds`` for forward passes.
+    """
+    before, start = batches.seconds, time.perf_counter()
     outputs = network_outputs(network, batches)
+    loading = batches.seconds - before
+    forward = time.perf_counter() - start - loading
     emotion, age, country = answers(outputs, len(labels), len(labels.countries), untrained)
     scores = score(labels, SimpleNamespace(clip_id=labels.clip_id, emotion=emotion, age=age, country=country))
     total = np.nan
@@ -182,8 +197,17 @@ def validate(
         "val_mae": scores.mae,
         "val_s_mtl": scores.s_mtl,
         "val_selection": selection_score(scores, loss.tasks),
-        "val_loading_seconds": batches.seconds - before,
+        "val_loading_seconds": loading,
+        "val_network_seconds": forward,
     }
+
+
+def _title(folder: Path, seed: int) -> str:
+    """Return what is trained in ``.../<system>/<seed>``, or as a trial in ``tuning/<number>`` below it."""
+    names = folder.resolve().parts
+    if names[-2] == TRIALS:
+        return f"{names[-4]}, seed {seed}, trial {names[-1]}"
+    return f"{names[-2]}, seed {seed}"
 
 
 def _initial_network(
@@ -227,8 +251,8 @@ def _trainer(
         reload_dataloaders_every_n_epochs=1,
         enable_checkpointing=False,
         enable_model_summary=False,
-        # The bar goes to stdout; only people watch terminals.
-        enable_progress_bar=sys.stdout.isatty() and sys.stderr.isatty(),
+        # Several jobs share a terminal: see `exvo.models.sequence_loop.tell_watchers`.
+        enable_progress_bar=False,
         log_every_n_steps=min(10, n_batches),
         # The operations used are deterministic on a CPU as they are.
         deterministic="warn" if device.type == "cuda" else False,

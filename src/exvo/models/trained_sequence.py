@@ -190,7 +190,8 @@ class TrainedSequence:
         Per epoch: ``epoch`` (from 1); ``learning_rate`` at its end; ``loss`` and ``loss_<task>``, the means of its
         batches before each step; ``s_<task>`` at its end where the weights are learned; ``val_loss`` (all of Val as
         one batch), ``val_ccc``, ``val_uar``, ``val_mae``, ``val_s_mtl``, ``val_selection``; ``seconds``, of which
-        ``loading_seconds`` for batches of Train and Val. NaN where there is nothing to measure.
+        ``loading_seconds`` for batches of Train and Val and ``network_seconds`` for steps and for the forward
+        passes of Val (the rest: metrics and lightning's own work). NaN where there is nothing to measure.
     best_epoch : int
         The epoch kept, from 1.
     priors : dict

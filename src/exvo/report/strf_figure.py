@@ -23,11 +23,22 @@ def plot_strf_system(folder: Path | str, kernels_path: Path | str, paths_path: P
         Of a trained system with an STRF front end.
     kernels_path, paths_path : Path or str
         Images to write.
+
+    Raises
+    ------
+    ValueError
+        Where the kernels' history is missing: what to do about it.
     """
     # Only here: the drawing itself needs no trained system.
-    from exvo.models.sequence_storage import load_sequence
+    from exvo.models.sequence_storage import STRF_HISTORY, load_sequence
 
     trained = load_sequence(folder)
+    if not trained.strf_history:
+        # It is no output of the rule, which trains networks without kernels too.
+        raise ValueError(
+            f"{folder}: {STRF_HISTORY}, which training wrote, is missing; delete model.safetensors beside it, and "
+            "the next run trains the system again"
+        )
     system = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))["system"]
     hop_ms = system["feature_config"]["hop_ms"]
     rates, scales = trained.strf_history["rate"], trained.strf_history["scale"]

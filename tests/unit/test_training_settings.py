@@ -1,0 +1,100 @@
+"""What a system changes of its encoder's settings is refused when the config is read, not by the training."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from exvo.config import complete
+from exvo.corpus.table import CorpusError
+from exvo.systems import configured_systems
+from exvo.training_settings import checked_training
+
+REPOSITORY = Path(__file__).parents[2]
+SCHEMA = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
+DEFAULT = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+
+
+def read(training, *, system="conformer-strf", fusion=None):
+    config = copy.deepcopy(DEFAULT)
+    entry = config["systems"][system] if fusion is None else config["fusions"][fusion]
+    entry["training"] = training
+    return checked_training(complete(config, SCHEMA), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("system", "training", "message"),
+    [
+        ("conformer-strf", {"learning_rate": "fast"}, r"learning_rate: 'fast' is not of type 'number'"),
+        ("conformer-strf", {"frontend": "srtf"}, r"frontend: 'srtf' is not one of \['logmel', 'strf'\]"),
+        ("burst-hubert-tiny", {"combination": "uncertanty"}, r"combination: 'uncertanty' is not one of"),
+        ("organisers-raw", {"patience": 0}, "patience: 0 is less than the minimum of 1"),
+        ("organisers-raw", {"precision": "32-true"}, "precision: '32-true' is not one of"),
+        ("conformer-logmel", {"strf": {"n_kernels": 2.5}}, r"strf\.n_kernels: 2\.5 is not of type 'integer'"),
+        ("conformer-logmel", {"spec_augment": {"masks": 2}}, "spec_augment: Additional properties .*'masks'"),
+        ("conformer-logmel", {"conformer": None}, "conformer: None is not of type 'object'"),
+        ("burst-hubert-tiny", {"tune": {"age": ["x"]}}, r"tune\.age\.0: 'x' is not of type 'number'"),
+    ],
+)
+def test_a_value_that_the_encoder_cannot_have_names_system_and_key(system, training, message):
+    with pytest.raises(CorpusError, match=rf"^config: systems\.{system}\.training\.{message}"):
+        read(training, system=system)
+
+
+@pytest.mark.parametrize(
+    ("system", "message"),
+    [
+        ("conformer-strf", r"conformer-strf\.training has no key fine_tune"),
+        ("organisers-raw", r"organisers-raw\.training has no key fine_tune"),
+    ],
+)
+def test_a_key_of_another_encoder_is_refused(system, message):
+    with pytest.raises(CorpusError, match=message):
+        read({"fine_tune": {}}, system=system)
+
+
+def test_a_joint_fusion_is_checked_too():
+    with pytest.raises(CorpusError, match=r"^config: fusions\.joint\.training\.dropout: 2 is greater than"):
+        read({"dropout": 2}, fusion="joint")
+    assert read({"dropout": "0.5"}, fusion="joint")["fusions"]["joint"]["training"] == {"dropout": 0.5}
+
+
+def test_texts_of_the_command_line_become_numbers_and_nothing_is_added():
+    given = {
+        "max_epochs": "3",
+        "learning_rate": "1e-3",
+        "speed_perturbation": "true",
+        "tune": "null",
+        "strf": {"n_kernels": "4"},
+        "spec_augment": {},
+        "emotion_loss": "ccc",
+    }
+    config = read(given)
+    assert config["systems"]["conformer-strf"]["training"] == {
+        "max_epochs": 3,
+        "learning_rate": 0.001,
+        "speed_perturbation": True,
+        "tune": None,
+        "strf": {"n_kernels": 4},
+        "spec_augment": {},
+        "emotion_loss": "ccc",
+    }
+    # What is not changed comes from the encoder, not from the schema.
+    training = configured_systems(config)["conformer-strf"].training
+    assert training["strf"]["n_kernels"] == 4 and training["strf"]["support_frames"] == 15
+
+
+def test_a_config_without_changes_is_as_it_was():
+    config = complete(copy.deepcopy(DEFAULT), SCHEMA)
+    config["systems"]["organisers-vad"] = config["fusions"]["paper"] = None
+    assert checked_training(config, SCHEMA) == config
+
+
+def test_a_number_in_scientific_notation_is_a_number_and_a_word_is_not():
+    schema = {
+        "properties": {key: {"type": "number"} for key in "abcd"} | {"e": {"type": "integer"}},
+        "type": "object",
+    }
+    given = {"a": "1e-3", "b": "2.E4", "c": "nan", "d": "1e", "e": "1e3"}
+    assert complete(given, schema) == {"a": 0.001, "b": 20000.0, "c": "nan", "d": "1e", "e": "1e3"}
