@@ -61,6 +61,16 @@ JOBS = {
     "vad": "trim_clips",
     "compare": "extract_compare",
     "logmel": "extract_logmel",
+    "hubert": "extract_hubert",
+    "speed perturbation": "perturb_clips",
+    "organisers": "train_mlp",
+    "conformers": "train_conformer",
+    "decoders on HuBERT, and its fine-tuning": "train_hubert",
+    "joint fusion": "train_joint",
+    "pooling": "pool_clips",
+    "quality": "summarise_quality",
+    "fusion, scores, tables": "fuse_systems",
+    "report": "write_report",
 }
 
 
