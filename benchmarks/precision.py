@@ -24,10 +24,10 @@ SYSTEM = "burst-hubert-tiny"  # of the default config: its encoder comes with th
 def int8_linear(model: torch.nn.Module) -> torch.nn.Module:
     """Return a copy whose linear layers multiply in int8, their inputs' scales taken as they come.
 
-    It is what torch brings itself, and calls deprecated; its successor is another package.
+    It is what torch brings itself, and says it will take out; the successor is another package.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore")
         return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
 
 
