@@ -1,10 +1,11 @@
-"""ComParE functionals against ``opensmile``'s own ``process_files``, two workers each, on the same WAV files.
+"""ComParE functionals against ``opensmile``'s own ``process_files``, a worker for every core, on the same WAV files.
 
 Both read the files, so that neither gets its samples for nothing.
 
 Run: ``python benchmarks/bench_compare.py [--corpus PATH] [--clips N]``; without a corpus, on demo clips.
 """
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from common import SAMPLE_RATE, parse_arguments, race, read_clips, write_records
 
 from exvo.features.compare import CompareConfig, compare_functionals
 
-N_WORKERS = 2
+N_WORKERS = os.cpu_count() or 1
 MIN_SECONDS = 0.1  # below 60 ms openSMILE gives no numbers; ours lengthens such clips
 
 

@@ -5,6 +5,8 @@ decodes without a process, is the second peer, its samples written to WAV files;
 with ours on one thread, and two at a time with ours on two. Ours writes one Parquet file of 24-bit FLAC and measures
 each clip besides; the peers write 16-bit files.
 
+Beside these stand the rates at which recordings and audio shards are read, against plain reads of the same files.
+
 Run: ``python benchmarks/bench_convert.py [--corpus PATH] [--clips N]``; without a corpus, on demo clips.
 """
 
@@ -19,8 +21,10 @@ import imageio_ffmpeg
 import numpy as np
 import soundfile
 from common import SAMPLE_RATE, clip_files, corpus_folder, parse_arguments, peer_module, race, write_records
+from roofline import against_plain_reads
 
-from exvo.audio.convert import ConvertConfig, convert_shard
+from exvo.audio.convert import ConvertConfig, convert_shard, ffmpeg_binary
+from exvo.audio.decode import decode_file
 from exvo.audio.store import read_shard
 
 N_THREADS = 2
@@ -102,6 +106,18 @@ def main() -> None:
                         unit=f"clips/s, ours on {n_ours} thread{'s' * (n_ours > 1)}",
                     )
                 )
+        config = ConvertConfig()
+        binary = ffmpeg_binary(config.ffmpeg)
+        reads = (
+            (
+                "recordings",
+                paths,
+                lambda: [decode_file(p, config, binary) for p in paths],
+                "ours decodes them too",
+            ),
+            ("an audio shard", [target], lambda: read_shard(target), "ours decodes its FLAC too"),
+        )
+        records += [against_plain_reads("convert", *read) for read in reads]
     write_records(records)
 
 

@@ -59,7 +59,6 @@ def main() -> None:
                 forth_and_back,
                 n_clips=n_clips,
                 outputs_match=differs,
-                repeats=1,
             ),
         ]
     )

@@ -2,24 +2,27 @@
 
 HuBERT Base with random weights, the same in all, float32, one thread each: the last layer of every clip. The peers
 take clip by clip, and padded batches of clips of similar length. In these, the group norm of HuBERT Base's first
-layer sees the padding, so that their embeddings differ. The work of a clip is what
-torch counts for the clip alone (about 14 GFLOP a second of audio), so padding or waste of any kind lowers our rate.
-The rate of sgemm is measured between the runs, on square matrices of 1,024.
+layer sees the padding, so that their embeddings differ. The work of a clip is what torch counts for the clip alone
+(about 14 GFLOP a second of audio), so padding or waste of any kind lowers our rate. The rate of sgemm is measured
+between the runs, on square matrices of 1,024.
+
+Other number formats are raced too: bfloat16, which is an option of the workflow, and int8, which is not. What bfloat16
+does to scores is seen from a decoder that is trained on embeddings of either kind.
 
 Run: ``python benchmarks/bench_hubert.py [--corpus PATH] [--clips N]``; without a corpus, on demo clips.
 """
 
-import statistics
-import time
-from collections.abc import Callable
+from functools import partial
 
-from common import SAMPLE_RATE, Record, one_thread, parse_arguments, race, read_clips, write_records
+from common import SAMPLE_RATE, one_thread, parse_arguments, race, read_clips, write_records
 
 one_thread()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
+from precision import int8_linear, relative_error, scores_of_precisions  # noqa: E402
+from roofline import ROUNDS, against_sgemm  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from exvo.models.hubert import RECEPTIVE_FIELD, build_hubert, hidden_states  # noqa: E402
@@ -27,42 +30,8 @@ from exvo.models.hubert_names import BASE, torchaudio_state_of_transformers  # n
 
 TOLERANCE = 1e-4
 TARGET = 0.8  # of the rate of sgemm
-SIDE = 1024
-ROUNDS = 3
 BATCH = 8
-
-
-def sgemm_seconds(flops: float) -> float:
-    """Return how long sgemm takes for some floating-point operations, by its best of a few products."""
-    a, b = torch.randn(2, SIDE, SIDE)
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        torch.mm(a, b)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds) * flops / (2 * SIDE**3)
-
-
-def share_of_sgemm(ours: Callable[[], object], flops: float) -> Record:
-    """Return the rate of ours beside the target, each round against sgemm just before and after it."""
-    shares, rates = [], []
-    for _ in range(ROUNDS):
-        before = sgemm_seconds(flops)
-        start = time.perf_counter()
-        ours()
-        seconds = time.perf_counter() - start
-        shares.append(min(before, sgemm_seconds(flops)) / seconds)
-        rates.append(flops / seconds / 1e9)
-    share, rate = statistics.median(shares), statistics.median(rates)
-    return Record(
-        "hubert",
-        f"{TARGET:.0%} of the rate of sgemm",
-        round(share / TARGET, 2),
-        round(rate, 1),
-        round(TARGET * rate / share, 1),
-        "GFLOP/s",
-        f"{share:.0%} of sgemm",
-    )
+N_SCORED = 240  # demo clips that the scores of other number formats rest on
 
 
 def padded(clips: list[np.ndarray]) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -90,8 +59,8 @@ def main() -> None:
     model.load_state_dict(torchaudio_state_of_transformers(theirs.state_dict(), BASE))
     batches = padded(clips)
 
-    def ours() -> list[np.ndarray]:
-        return [states[0] for states in hidden_states(model, clips, [BASE.n_layers])]
+    def ours(encoder: torch.nn.Module = model, precision: str = "float32") -> list[np.ndarray]:
+        return [states[0] for states in hidden_states(encoder, clips, [BASE.n_layers], precision=precision)]
 
     def torchaudio_alone() -> list[np.ndarray]:
         return [model.extract_features(torch.from_numpy(clip)[None])[0][-1][0].numpy() for clip in clips]
@@ -139,8 +108,17 @@ def main() -> None:
                     repeats=ROUNDS,
                 )
             )
-    records.append(share_of_sgemm(ours, flops))
-    write_records(records)
+    records.append(against_sgemm("hubert", ours, flops, target=TARGET))
+    quantised = int8_linear(model)
+    for words, embed in (
+        ("ours in bfloat16, by autocast (features.hubert.precision)", partial(ours, precision="bfloat16")),
+        ("ours with dynamic int8 in the linear layers", partial(ours, quantised)),
+    ):
+        error = f"no: embeddings {relative_error(embed(), expected):.1%} apart (root mean square)"
+        records.append(
+            race("hubert", words, ours, embed, n_clips=len(clips), outputs_match=error, repeats=ROUNDS)
+        )
+    write_records(records + scores_of_precisions(N_SCORED))
     seconds = sum(len(clip) for clip in clips) / SAMPLE_RATE
     print(f"{flops / seconds / 1e9:.1f} GFLOP a second of audio")
 

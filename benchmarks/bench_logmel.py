@@ -1,10 +1,13 @@
 """Log-mel spectrograms against those of ``torchaudio`` and ``librosa``, clip by clip, one thread each.
 
 The peers are ``torchaudio.transforms.MelSpectrogram`` and ``librosa.feature.melspectrogram`` with the same window,
-hop, filters and floor.
+hop, filters and floor. Beside them stands the rate at which a feature shard is read, against plain reads of its files.
 
 Run: ``python benchmarks/bench_logmel.py [--corpus PATH] [--clips N]``; without a corpus, on demo clips.
 """
+
+import tempfile
+from pathlib import Path
 
 from common import SAMPLE_RATE, one_thread, parse_arguments, peer_module, race, read_clips, write_records
 
@@ -13,8 +16,10 @@ one_thread()
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torchaudio  # noqa: E402
+from roofline import against_plain_reads  # noqa: E402
 
 from exvo.features.logmel import LogmelConfig, logmel  # noqa: E402
+from exvo.features.store import FeatureRow, read_sequences, write_sequences  # noqa: E402
 
 TOLERANCE = 5e-3  # of the natural logarithm of power, 0.02 dB: float32 near the floor
 
@@ -80,7 +85,14 @@ def main() -> None:
             )
         )
         print(f"furthest from {peer}: {furthest:.1e} in the logarithm")
-    write_records(records)
+    with tempfile.TemporaryDirectory() as folder:
+        shard = [Path(folder) / name for name in ("shard.npy", "shard.parquet")]
+        rows = [FeatureRow(f"{i:05d}", values, "ok", "") for i, values in enumerate(ours())]
+        write_sequences(*shard, rows, config.n_mels, config.dtype)
+        read = against_plain_reads(
+            "logmel", "a feature shard", shard, lambda: read_sequences(*shard)[0].copy(), "equal"
+        )
+    write_records([*records, read])
 
 
 if __name__ == "__main__":

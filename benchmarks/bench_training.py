@@ -10,6 +10,9 @@ One thread on each side. Wall time is what an epoch takes, and what waits for th
 than a megabyte an epoch); CPU time of the process stands beside it, for other programs on the machine disturb that
 less.
 
+Then the Conformer of full size, training and inference, against the rate of sgemm on one thread. Its work is what torch
+counts for every clip alone, so padding lowers the rate.
+
 Run: ``python benchmarks/bench_training.py [--clips N] [--epochs N] [--repeats N]``; frames of random log-mel
 as long as bursts.
 """
@@ -28,6 +31,8 @@ one_thread()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from roofline import against_sgemm  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from exvo.corpus.labels import EMOTIONS, Country, Labels  # noqa: E402
 from exvo.features.store import FeatureRow, write_sequences  # noqa: E402
@@ -42,6 +47,7 @@ from exvo.models.task_losses import CombinedLoss  # noqa: E402
 from exvo.models.trained_sequence import TrainingConfig, prediction_batches  # noqa: E402
 
 N_MELS, SEED = 80, 0
+ROOFLINE_BATCH = 8
 # The networks of the demo config, the smallest in use, so that everything around them weighs most.
 DEMO = SequenceConfig(
     conformer=ConformerConfig(d_model=64, n_heads=4, ffn=128, n_blocks=2, kernel=15, subsampling_channels=16),
@@ -170,6 +176,48 @@ def rates(pairs: list[list[float]], arguments: argparse.Namespace) -> tuple[floa
     return share, *(n_clips / statistics.median(column) for column in columns)
 
 
+def conformer_rooflines(seed: int = SEED) -> list[Record]:
+    """Return GFLOP/s of training steps and of inference of the full-size Conformer on log-mel, beside sgemm.
+
+    The batch is as the trainer makes them, of clips of similar lengths; the step is forward, backward and AdamW.
+    """
+    rng = np.random.default_rng(seed)
+    lengths = torch.from_numpy(
+        np.sort(rng.integers(60, 400, 8 * ROOFLINE_BATCH))[-3 * ROOFLINE_BATCH : -2 * ROOFLINE_BATCH]
+    )
+    frames = torch.randn(len(lengths), int(lengths.max()), N_MELS)
+    mean, std = np.zeros(N_MELS, np.float32), np.ones(N_MELS, np.float32)
+    network = SequenceNetwork(SequenceConfig(), N_MELS, 4, mean, std, 29.0, 5.0, seed)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
+
+    def step(batch: torch.Tensor, n_frames: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        sum(output.square().mean() for output in network(batch, n_frames).values()).backward()
+        optimizer.step()
+
+    def infer(batch: torch.Tensor, n_frames: torch.Tensor) -> None:
+        with torch.inference_mode():
+            network(batch, n_frames)
+
+    records = []
+    for words, work, training in (("training", step, True), ("inference", infer, False)):
+        network.train(training)
+        with FlopCounterMode(display=False) as counter:
+            for clip, n in zip(frames, lengths.tolist(), strict=True):
+                work(clip[None, :n], torch.tensor([n]))
+        work(frames, lengths)
+        flops = counter.get_total_flops()
+        records.append(
+            against_sgemm(
+                "training",
+                lambda work=work: work(frames, lengths),
+                flops,
+                words=f"{words} of the full-size Conformer, {len(lengths)} clips",
+            )
+        )
+    return records
+
+
 def main() -> None:
     """Time both networks and write the records."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -215,7 +263,7 @@ def main() -> None:
                     theirs_per_core=round(theirs_cpu, 2),
                 )
             )
-    write_records(records)
+    write_records(records + conformer_rooflines())
 
 
 if __name__ == "__main__":

@@ -38,13 +38,14 @@ BENCHMARKS = {
 }
 # The least ratio that the issues ask for: stage, words of the peer, ratio.
 TARGETS = (
-    ("convert", "one after another", 1.5),
+    ("convert", "ffmpeg process per clip, one after another", 1.5),
     ("denoise", "logmmse", 8),
     ("vad", "get_speech_timestamps", 5),
     ("logmel", "librosa", 3),
     ("compare", "process_files", 1),
     ("training", "network alone", 0.85),
-    ("organisers", "", 20),
+    ("strf", "plain conv2d", 1),
+    ("organisers", "DataFrame", 20),
     ("workflow", "naive", 50),
     ("hubert", "clip by clip", 1.1),
     ("hubert", "sgemm", 1),
@@ -60,6 +61,16 @@ JOBS = {
     "vad": "trim_clips",
     "compare": "extract_compare",
     "logmel": "extract_logmel",
+    "hubert": "extract_hubert",
+    "speed perturbation": "perturb_clips",
+    "organisers": "train_mlp",
+    "conformers": "train_conformer",
+    "decoders on HuBERT, and its fine-tuning": "train_hubert",
+    "joint fusion": "train_joint",
+    "pooling": "pool_clips",
+    "quality": "summarise_quality",
+    "fusion, scores, tables": "fuse_systems",
+    "report": "write_report",
 }
 
 

@@ -13,6 +13,9 @@ from exvo.audio.store import SAMPLE_RATE, Clip, read_shard
 from exvo.features.store import FeatureRow, read_sequences, write_sequences
 from exvo.files import write_text
 
+# Frames that are computed at once: their spectra stay in a core's cache, and their memory is not asked for anew.
+_BLOCK_FRAMES = 64
+
 
 @dataclass(frozen=True)
 class LogmelConfig:
@@ -69,17 +72,26 @@ def logmel(signal: np.ndarray, config: LogmelConfig, sample_rate: int = SAMPLE_R
         raise ValueError(
             f"features.logmel: a window of {window_length} samples needs n_fft of at least as many"
         )
-    window = _hann(window_length)
+    window, filters = _hann(window_length), mel_filters(sample_rate, config.n_fft, config.n_mels)
     half = window_length // 2
     padded = np.pad(np.asarray(signal, dtype=np.float32), (half, window_length))
     n_frames = 1 + len(signal) // hop
     frames = np.lib.stride_tricks.sliding_window_view(padded, window_length)[: n_frames * hop : hop][
         :n_frames
     ]
-    spectra = scipy.fft.rfft(frames * window, n=config.n_fft, axis=1)
-    power = spectra.real**2 + spectra.imag**2
-    mel = power @ mel_filters(sample_rate, config.n_fft, config.n_mels)
-    return np.log(np.maximum(mel, np.float32(config.log_floor)))
+    power = np.empty((n_frames, config.n_fft // 2 + 1), dtype=np.float32)
+    # Beyond the window it stays zero.
+    windowed = np.zeros((min(n_frames, _BLOCK_FRAMES), config.n_fft), dtype=np.float32)
+    for start in range(0, n_frames, _BLOCK_FRAMES):
+        rows = frames[start : start + _BLOCK_FRAMES]
+        block = windowed[: len(rows)]
+        np.multiply(rows, window, out=block[:, :window_length])
+        spectra = scipy.fft.rfft(block, axis=1)
+        of_block = np.square(spectra.real, out=power[start : start + _BLOCK_FRAMES])
+        of_block += np.square(spectra.imag)
+    mel = power @ filters
+    np.maximum(mel, np.float32(config.log_floor), out=mel)
+    return np.log(mel, out=mel)
 
 
 @cache
