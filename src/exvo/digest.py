@@ -29,7 +29,7 @@ def digest(parts: Iterable[str]) -> str:
     return hashlib.sha256(b"".join(pieces)).hexdigest()[:32]
 
 
-@cache  # asked for again for every job of a rule
+@cache  # asked for again by every job whose params are a function
 def code_digest(*modules: str) -> str:
     """Return a digest of modules of this package and of all modules of the package that they import.
 
