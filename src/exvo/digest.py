@@ -22,14 +22,14 @@ def canonical_json(value: object) -> str:
 
 def digest(parts: Iterable[str]) -> str:
     """Return a short SHA-256 over some texts; where one ends and the next begins counts."""
-    sha = hashlib.sha256()
+    pieces = []
     for part in parts:
         data = part.encode("utf-8", "surrogateescape")
-        sha.update(len(data).to_bytes(8, "big"))
-        sha.update(data)
-    return sha.hexdigest()[:32]
+        pieces += (len(data).to_bytes(8, "big"), data)
+    return hashlib.sha256(b"".join(pieces)).hexdigest()[:32]
 
 
+@cache  # asked for again by every job whose params are a function
 def code_digest(*modules: str) -> str:
     """Return a digest of modules of this package and of all modules of the package that they import.
 

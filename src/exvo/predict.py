@@ -193,13 +193,10 @@ def _functionals(clips: Sequence[Clip], system: dict, n_threads: int) -> Utteran
 def _by_sequences(
     folder: Path, clips: Sequence[Clip], system: dict, n_threads: int
 ) -> tuple[Predictions, tuple[Country, ...]]:
-    # lightning takes seconds to import, and only these systems need it.
     from exvo.models.sequence_data import FrameStore
-    from exvo.models.sequence_storage import load_sequence
-    from exvo.models.system_hubert import load_hubert_system
-    from exvo.models.system_sequence import predict_clips
+    from exvo.models.trained_systems import load_system, predict_clips
 
-    trained = load_hubert_system(folder) if system["encoder"] == "hubert" else load_sequence(folder)
+    trained = load_system(folder)
     with tempfile.TemporaryDirectory() as scratch:
         shard = _write_sequences(Path(scratch, "frames"), clips, system, n_threads, trained.n_channels)
         return predict_clips(trained, FrameStore([shard]), _row_ids(clips), n_threads), trained.countries
@@ -222,10 +219,9 @@ def _by_joint(
     from exvo.features.vectors import feature_vectors, write_vectors
     from exvo.models.joint_data import JointStore
     from exvo.models.results import predictions_or_priors
-    from exvo.models.system_joint import load_joint_system
-    from exvo.models.system_sequence import predict_clips
+    from exvo.models.trained_systems import load_system, predict_clips
 
-    trained, files = load_joint_system(folder), {}
+    trained, files = load_system(folder), {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in joint["systems"]:
             part = folder.resolve().parents[2] / "models" / name / folder.resolve().name

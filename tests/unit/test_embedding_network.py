@@ -13,8 +13,9 @@ from exvo.features.store import FeatureRow, write_sequences
 from exvo.models.embedding_network import EmbeddingNetwork, EmbeddingNetworkConfig, LayerSum
 from exvo.models.hubert_features import EmbeddingConfig
 from exvo.models.sequence_data import FrameStore
-from exvo.models.system_hubert import load_hubert_system, train_hubert_system
-from exvo.models.system_sequence import predict_clips, train_sequence_system
+from exvo.models.system_hubert import train_hubert_system
+from exvo.models.system_sequence import train_sequence_system
+from exvo.models.trained_systems import load_system, predict_clips
 from exvo.predictions import read_predictions
 
 D = 12
@@ -89,7 +90,7 @@ def test_a_system_trains_on_embeddings_and_answers_every_clip(tmp_path):
     scores = json.loads((tmp_path / "s/metrics.json").read_text())["val"]
     val = labels.take(labels.split == "Val")
     assert scores["mae"] < 0.5 * np.abs(val.age - labels.age[:40].mean()).mean()
-    trained = load_hubert_system(tmp_path / "s")
+    trained = load_system(tmp_path / "s")
     assert trained.network_config.n_layers == 2
     weights = torch.softmax(trained.state["layers.weight"], dim=0)
     assert weights[0] > 0.51, "the layer that tells age should have gained"

@@ -19,7 +19,8 @@ from exvo.models.fine_tuned_network import FineTune, FineTunedConfig, FineTunedN
 from exvo.models.hubert import HubertConfig, build_hubert, frontend_frames, hidden_states
 from exvo.models.hubert_features import EmbeddingConfig, embed_shard
 from exvo.models.system_files import LocalFiles
-from exvo.models.system_hubert import load_hubert_system, train_hubert_system
+from exvo.models.system_hubert import train_hubert_system
+from exvo.models.trained_systems import load_system
 from exvo.predict import predict_files
 from exvo.predictions import read_predictions
 
@@ -110,7 +111,7 @@ def test_training_starts_from_the_weights_and_moves_them_at_their_share(data, tm
     distance = {}
     for share in (0.0, 0.01, 1.0):
         train_hubert_system([shard], corpus, system(feature, share=share), 0, tmp_path / f"{share}")
-        found = encoder_of(load_hubert_system(tmp_path / f"{share}"))
+        found = encoder_of(load_system(tmp_path / f"{share}"))
         start = model.encoder.state_dict()
         assert found.keys() == start.keys()
         distance[share] = max(float((found[name] - start[name]).abs().max()) for name in start)
@@ -149,7 +150,7 @@ def test_a_broken_training_ends_with_the_bits_of_a_whole_one(data, tmp_path, mon
         with pytest.raises(OSError, match="power cut"):
             train_hubert_system([shard], corpus, system(feature), 0, tmp_path / "broken")
     train_hubert_system([shard], corpus, system(feature), 0, tmp_path / "broken")
-    whole, broken = (load_hubert_system(tmp_path / name) for name in ("whole", "broken"))
+    whole, broken = (load_system(tmp_path / name) for name in ("whole", "broken"))
     assert whole.history[0]["loss"] == broken.history[0]["loss"]
     assert all(torch.equal(whole.state[name], broken.state[name]) for name in whole.state)
 

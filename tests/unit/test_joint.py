@@ -24,8 +24,9 @@ from exvo.models.pooled_vectors import pooled, pooled_vectors_by
 from exvo.models.sequence_data import FrameStore
 from exvo.models.sequence_network import SequenceConfig
 from exvo.models.sequence_storage import save_sequence
-from exvo.models.system_joint import load_joint_system, train_joint_system
+from exvo.models.system_joint import train_joint_system
 from exvo.models.trained_sequence import TrainedSequence, TrainingConfig, predict_sequence, prediction_batches
+from exvo.models.trained_systems import load_system
 from exvo.models.trunk_vectors import trunk_vectors_by
 from exvo.predictions import read_predictions
 
@@ -359,7 +360,7 @@ def test_in_training_a_clip_may_lose_a_system_but_never_all():
 
 def test_vectors_of_another_width_are_refused(complementary, trained):
     corpus, files = complementary
-    model = load_joint_system(trained)
+    model = load_system(trained)
     with pytest.raises(ValueError, match="6 channels"):
         predict_sequence(model, JointStore(files[:1]), ["c0"])
     with pytest.raises(ValueError, match="encoder joint has no key depth"):

@@ -9,6 +9,7 @@ nothing heavier than pyarrow.
 """
 
 import csv
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +31,8 @@ TEST_TABLE = "test_labels.csv"
 CHALLENGE_COUNTRIES = ("China", "South Africa", "United States", "Venezuela")
 MAX_ROWS_NAMED = 3
 MAX_COUNTRY_CODE = 9999
+# What stands for a label that is not known.
+UNKNOWN = ("", "nan", "NaN")
 
 
 @dataclass(frozen=True)
@@ -247,18 +250,21 @@ def _text(table: pa.Table, name: str) -> np.ndarray:
     """Return a column as stripped text; empty where the column or a value is missing."""
     if name not in table.column_names:
         return np.full(table.num_rows, "", dtype=object)
-    # By way of a list: pyarrow's own conversion of text imports pandas, which costs more than all the rest.
+    # By way of a list: pyarrow's own conversion to NumPy imports pandas, which costs more than all the rest.
     return np.array(pc.utf8_trim_whitespace(table[name]).to_pylist(), dtype=object)
 
 
 def _numbers(table: pa.Table, name: str) -> np.ndarray:
     """Return a column as float64 with NaN where it is empty; text that is no number becomes NaN too."""
-    text = _text(table, name)
-    empty = (text == "") | (text == "nan") | (text == "NaN")
+    if name not in table.column_names:
+        return np.full(table.num_rows, np.nan)
+    text = pc.utf8_trim_whitespace(table[name])
     try:
-        return np.where(empty, "nan", text).astype(np.float64)
-    except ValueError:
-        return np.array([_number(value) for value in text])
+        # Only an empty cell has to be made a number: pyarrow reads nan and NaN as such.
+        numbers = pc.replace_substring_regex(text, "^$", "nan").cast(pa.float64())
+    except pa.ArrowInvalid:  # there is a word among them, or a number that Python reads and pyarrow does not
+        return np.array([_number(value) for value in _text(table, name)])
+    return np.array(np.from_dlpack(numbers.combine_chunks()))
 
 
 def _number(text: str) -> float:
@@ -274,25 +280,35 @@ def _schema_problems(table: pa.Table) -> list[str]:
     for name, rule in schema()["properties"].items():
         if name not in table.column_names:
             continue
-        text = _text(table, name)
         if "enum" in rule:
-            wrong = ~np.isin(text.astype(str), rule["enum"])
-            problems += _row_problem(text, wrong, f"{name} must be one of {', '.join(rule['enum'])}")
+            wrong = ~_mask(_is_one_of(pc.utf8_trim_whitespace(table[name]), rule["enum"]))
+            problems += _cell_problem(table, name, wrong, f"{name} must be one of {', '.join(rule['enum'])}")
         elif "number" in rule["type"]:
             numbers = _numbers(table, name)
-            unknown = (text == "") | (text == "nan") | (text == "NaN")
-            problems += _row_problem(
-                text, ~unknown & ~np.isfinite(numbers), f"{name} must be a number or empty"
-            )
+            finite = np.isfinite(numbers)
+            strange = ~finite
+            if strange.any():
+                strange &= ~_mask(_is_one_of(pc.utf8_trim_whitespace(table[name]), UNKNOWN))
+            problems += _cell_problem(table, name, strange, f"{name} must be a number or empty")
             low, high = rule.get("minimum", rule.get("exclusiveMinimum")), rule["maximum"]
             with np.errstate(invalid="ignore"):
                 outside = (numbers > high) | (numbers < low)
                 if "exclusiveMinimum" in rule:
                     outside |= numbers == low
-            problems += _row_problem(
-                text, outside & np.isfinite(numbers), f"{name} must lie between {low} and {high}"
+            problems += _cell_problem(
+                table, name, outside & finite, f"{name} must lie between {low} and {high}"
             )
     return problems
+
+
+def _is_one_of(text: pa.ChunkedArray, words: Iterable[str]) -> pa.ChunkedArray:
+    """Return which texts are one of some words."""
+    # A pattern, for pyarrow imports pandas as soon as it has to make an array or a scalar of a word.
+    return pc.match_substring_regex(text, f"^({'|'.join(map(re.escape, words))})$")
+
+
+def _mask(column: pa.ChunkedArray) -> np.ndarray:
+    return np.from_dlpack(column.combine_chunks().cast(pa.uint8())).view(bool)
 
 
 def _swallowed_rows(table: pa.Table) -> list[str]:
@@ -306,7 +322,7 @@ def _swallowed_rows(table: pa.Table) -> list[str]:
         if name == "File_ID":
             breaks = pc.and_(breaks, pc.match_substring(table[name], ","))
         rule = f"{name} goes on over the end of a line: a quotation mark is missing or too many"
-        problems += _row_problem(_text(table, name), np.array(breaks.to_pylist(), dtype=bool), rule)
+        problems += _cell_problem(table, name, _mask(breaks), rule)
     return problems
 
 
@@ -322,9 +338,10 @@ def _clip_ids(file_ids: np.ndarray) -> tuple[np.ndarray, list[str]]:
         bad,
         "File_ID must be a plain file name without its ending, such as [00012] (no '/', no '..')",
     )
-    first_row: dict[str, int] = {}
-    twice = np.array([first_row.setdefault(clip_id, row) != row for row, clip_id in enumerate(clip_ids)])
-    problems += _row_problem(file_ids, twice, "a File_ID stands more than once; keep one row a clip")
+    if len(set(clip_ids)) < len(clip_ids):
+        first_row: dict[str, int] = {}
+        twice = np.array([first_row.setdefault(clip_id, row) != row for row, clip_id in enumerate(clip_ids)])
+        problems += _row_problem(file_ids, twice, "a File_ID stands more than once; keep one row a clip")
     return clip_ids, problems
 
 
@@ -336,6 +353,9 @@ def _is_plain_name(clip_id: str) -> bool:
 
 def _speaker_problems(splits: np.ndarray, speakers: np.ndarray) -> list[str]:
     """Find speakers in two splits: a model could then recognise voices instead of what they express."""
+    seen = {(name, split) for name, split in zip(speakers, splits, strict=True) if name}
+    if len({name for name, _ in seen}) == len(seen):
+        return []
     first: dict[str, str] = {}
     crossing = np.array(
         [
@@ -371,7 +391,8 @@ def _countries(
     without codes get those of the challenge where all are the challenge's, else their place in the alphabet.
     """
     text, names = _text(table, "Country"), _text(table, "Country_string")
-    codes = np.array([_code(value) for value in text])
+    code_of_text = {value: _code(value) for value in set(text)}
+    codes = np.array([code_of_text[value] for value in text], dtype=np.int64)
     names = np.where((names == "") & (codes < 0), text, names)
     names = np.where(names == "nan", "", names)
     if known is not None:
@@ -385,19 +406,19 @@ def _countries(
         order = CHALLENGE_COUNTRIES if set(found) <= set(CHALLENGE_COUNTRIES) else found
         code_of = {name: order.index(name) for name in found}
         codes = np.array([code_of.get(name, -1) for name in names])
-    else:
+    elif (codes < 0).any():
         code_of = {n: c for c, n in zip(codes, names, strict=True) if c >= 0 and n}
         codes = np.array(
             [c if c >= 0 else code_of.get(n, -1) for c, n in zip(codes, names, strict=True)], dtype=np.int64
         )
     nameless = _row_problem(
         np.where(text == "", names, text),
-        (codes < 0) & ((names != "") | ~np.isin(text.astype(str), ("", "nan"))),
+        (codes < 0) & ((names != "") | ((text != "") & (text != "nan"))),
         "Country must be a whole number from 0, or the name of a country that has one in another row",
     )
     name_of: dict[int, str] = {}
     notices = []
-    for code, name in zip(codes, names, strict=True):
+    for code, name in dict.fromkeys(zip(codes.tolist(), names, strict=True)):
         if code >= 0 and name_of.setdefault(code, name or str(code)) != (name or str(code)) and name:
             notices.append(
                 f"Country {code} is called both {name_of[code]!r} and {name!r}; the first name is used"
@@ -406,7 +427,7 @@ def _countries(
     index_of = {country.code: index for index, country in enumerate(countries)}
     return (
         countries,
-        np.array([index_of.get(c, -1) for c in codes], dtype=np.int64),
+        np.array([index_of.get(c, -1) for c in codes.tolist()], dtype=np.int64),
         sorted(set(notices)),
         nameless,
     )
@@ -416,6 +437,11 @@ def _code(text: str) -> int:
     """Return an integer country code, also from ``2.0``, which pandas writes where some codes are missing."""
     number = _number(text) if text else np.nan
     return int(number) if 0 <= number <= MAX_COUNTRY_CODE and number == int(number) else -1
+
+
+def _cell_problem(table: pa.Table, name: str, wrong: np.ndarray, rule: str) -> list[str]:
+    """Describe the cells of a column that break a rule as `_row_problem` does; the column is text only then."""
+    return _row_problem(_text(table, name), wrong, rule) if wrong.any() else []
 
 
 def _row_problem(values: np.ndarray, wrong: np.ndarray, rule: str) -> list[str]:

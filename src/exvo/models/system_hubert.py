@@ -9,9 +9,7 @@ from exvo.models.embedding_network import EmbeddingNetworkConfig
 from exvo.models.fine_tuned_network import FineTunedConfig, FineTunedNetwork
 from exvo.models.hubert_features import kept_layers
 from exvo.models.hubert_weights import exact_source, load_hubert
-from exvo.models.sequence_storage import load_sequence
 from exvo.models.system_sequence import ShardPaths, sequence_configs, train_sequence_system
-from exvo.models.trained_sequence import TrainedSequence
 from exvo.systems import feature_key, fine_tuned
 
 
@@ -75,8 +73,3 @@ def train_hubert_system(
         perturbed=perturbed,
         n_threads=n_threads,
     )
-
-
-def load_hubert_system(folder: str | Path) -> TrainedSequence:
-    """Read the network that `train_hubert_system` stored."""
-    return load_sequence(folder, (EmbeddingNetworkConfig, FineTunedConfig))

@@ -12,10 +12,10 @@ from exvo.models.joint_data import JointStore
 from exvo.models.joint_network import JointConfig
 from exvo.models.results import write_results
 from exvo.models.sequence_checkpoint import remove_checkpoints
-from exvo.models.sequence_storage import load_sequence, save_sequence
+from exvo.models.sequence_storage import save_sequence
 from exvo.models.sequence_training import train_sequence
-from exvo.models.system_sequence import predict_clips, sequence_configs
-from exvo.models.trained_sequence import TrainedSequence
+from exvo.models.system_sequence import sequence_configs
+from exvo.models.trained_systems import predict_clips
 from exvo.predictions import concatenate
 
 
@@ -67,8 +67,3 @@ def train_joint_system(
     n_epochs = len(trained.history)
     write_results(folder, corpus.labels, answers, best_epoch=trained.best_epoch, n_epochs=n_epochs)
     remove_checkpoints(folder)
-
-
-def load_joint_system(folder: str | Path) -> TrainedSequence:
-    """Read the network that `train_joint_system` stored."""
-    return load_sequence(folder, (JointConfig,))

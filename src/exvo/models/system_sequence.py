@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
 from torch import nn
 
 from exvo.corpus.table import Corpus
-from exvo.models.results import predictions_or_priors, write_results
+from exvo.models.results import write_results
 from exvo.models.sequence_checkpoint import remove_checkpoints
 from exvo.models.sequence_data import FrameStore
 from exvo.models.sequence_network import SequenceConfig
 from exvo.models.sequence_storage import save_sequence
 from exvo.models.sequence_training import train_sequence
 from exvo.models.sequence_tuning import tune_loss_weights
-from exvo.models.trained_sequence import NetworkConfig, TrainedSequence, TrainingConfig, predict_sequence
-from exvo.predictions import Predictions, concatenate
+from exvo.models.trained_sequence import NetworkConfig, TrainingConfig
+from exvo.models.trained_systems import predict_clips
+from exvo.predictions import concatenate
 
 ShardPaths = Sequence[tuple[str | Path, str | Path]]
 
@@ -136,30 +136,3 @@ def train_sequence_system(
     n_epochs = len(trained.history)
     write_results(folder, corpus.labels, answers, best_epoch=trained.best_epoch, n_epochs=n_epochs)
     remove_checkpoints(folder)
-
-
-def predict_clips(
-    trained: TrainedSequence, store: FrameStore, clip_ids: np.ndarray, n_threads: int = 1
-) -> Predictions:
-    """Predict clips; those without audio get the Train prior.
-
-    Parameters
-    ----------
-    trained : TrainedSequence
-    store : FrameStore
-        With a row for every clip.
-    clip_ids : np.ndarray [shape=(n,), str]
-    n_threads : int
-
-    Returns
-    -------
-    Predictions
-        In the order of ``clip_ids``.
-    """
-
-    def predict(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return predict_sequence(trained, store, clip_ids[rows], n_threads=n_threads)
-
-    return predictions_or_priors(
-        clip_ids, store.has_audio(clip_ids), trained.priors, trained.countries, predict
-    )

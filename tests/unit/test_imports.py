@@ -1,0 +1,43 @@
+"""What jobs do not import: a job of seconds should not wait for packages that it does not use."""
+
+import subprocess
+import sys
+
+import pytest
+
+from exvo.digest import import_closure
+
+TRAINING = {"lightning", "torchmetrics", "torch._dynamo", "tensorboard"}
+STATISTICS = {"scipy.signal", "scipy.stats", "sklearn", "pandas", "matplotlib"}
+# The Snakefile is read by every job on a cluster.
+PLANNING = ["exvo.config", "exvo.jobs", "exvo.joint_plan", "exvo.plan", "exvo.pretrain_plan"]
+AUDIO = ["exvo.audio.convert", "exvo.audio.quality", "exvo.audio.stage_dc", "exvo.audio.stage_vad"]
+FEATURES = ["exvo.features.compare", "exvo.features.logmel", "exvo.features.vectors"]
+PREDICTION = [
+    "exvo.models.hubert_features",
+    "exvo.models.pooled_vectors",
+    "exvo.models.system_mlp",
+    "exvo.models.trunk_vectors",
+    "exvo.predict",
+]
+REPORT = ["exvo.report.outcome", "exvo.report.page.write"]
+
+
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        (PLANNING, {"torch", "scipy", *STATISTICS}),
+        ([*AUDIO, "exvo.audio.stage_denoised", *FEATURES], {"torch", *STATISTICS}),
+        (REPORT, {"torch"}),
+        (PREDICTION, {*TRAINING, *STATISTICS}),
+    ],
+    ids=["planning", "audio and features", "report", "prediction"],
+)
+def test_jobs_do_not_import_what_they_do_not_use(modules, heavy):
+    # With all that they import later, inside functions.
+    code = (
+        f"import importlib, sys\nfor name in {sorted(import_closure(*modules))}: importlib.import_module(name)\n"
+        f"found = {heavy} & sys.modules.keys()\nassert not found, sorted(found)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
