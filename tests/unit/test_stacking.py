@@ -252,6 +252,25 @@ def test_too_few_speakers_are_averaged_with_a_notice():
     assert any("second country" in note for note in fusion.description["notes"])
 
 
+def test_a_country_of_one_speaker_costs_a_stacked_fusion_nothing():
+    random = np.random.default_rng(12)
+    labels = make_labels(random, 30, 6)
+    country = np.where(labels.country == 2, 0, labels.country)
+    alone = replace(labels, country=np.where(labels.speaker == "s7", 2, country))
+    runs = make_runs(random, alone, (0.3, 0.3))
+    stacked, average = (fused(rule, runs, alone) for rule in ("stacked", "average"))
+    # The systems know this country; a fit that has never seen it would miss all of its clips: UAR 2/3 at best.
+    assert average.description["cross_fitted_val"]["uar"] > 0.9
+    assert stacked.description["cross_fitted_val"]["uar"] == average.description["cross_fitted_val"]["uar"]
+    record = stacked.description["tasks"]["country"]
+    assert record["chosen_by"] == "too few speakers" and set(record["weights"].values()) == {0.5}
+    (note,) = [note for note in stacked.description["notes"] if note.startswith("country")]
+    assert note.endswith("too few to learn from: 2, so equal weights")
+    # Speakers in three folds are enough.
+    three = replace(labels, country=np.where(np.isin(labels.speaker, ["s7", "s8", "s9"]), 2, country))
+    assert fused("stacked", runs, three).description["tasks"]["country"]["chosen_by"] == "stacking"
+
+
 def test_per_task_takes_each_task_from_the_rule_that_does_best_on_other_speakers():
     random = np.random.default_rng(11)
     labels = make_labels(random, 40, 8)

@@ -8,7 +8,6 @@ that learns nothing needs no folds.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -23,6 +22,8 @@ from exvo.scoring.weights import search_weights
 Rule = Literal["weighted", "stacked", "per_task", "average", "paper", "joint"]
 Representation = Literal["pooled", "features"]
 METRICS = {"emotion": "ccc", "age": "mae", "country": "uar"}
+# A fit that chooses its penalty while it is judged goes without two folds, and must still know every country.
+MIN_COUNTRY_FOLDS = 3
 
 
 @dataclass(frozen=True)
@@ -221,8 +222,9 @@ def _learner(
     if config.rule == "weighted":
         return _weight_fit(config, task, seen, stack, folds), rows, folds
     if task == "country":
-        if not _countries_enough(seen.country, folds):
-            notes.append("country: too few speakers of a second country to learn from, so equal weights")
+        why = _countries_too_few(seen, folds)
+        if why:
+            notes.append(f"country: {why}, so equal weights")
             return _equal(n, "too few speakers")
         return LogisticStack(stack, seen.country, folds).fit, rows, folds
     if task == "age":
@@ -291,9 +293,17 @@ def _weight_fit(
     return fit
 
 
-def _countries_enough(country: np.ndarray, folds: np.ndarray) -> bool:
-    """Whether two countries are left when any two folds are: nested cross-validation leaves out so many."""
-    return all(
-        len(np.unique(country[~np.isin(folds, pair)])) >= 2
-        for pair in combinations(range(folds.max() + 1), 2)
-    )
+def _countries_too_few(seen: Labels, folds: np.ndarray) -> str | None:
+    """Say why a combiner cannot learn countries; None where it can.
+
+    Nested cross-validation leaves two folds out. A country that is in them alone is unknown to the fit that judges
+    it: none of its clips could be told, whatever the systems say.
+    """
+    present = np.unique(seen.country)
+    if len(present) < 2:
+        return "no speaker of a second country to learn from"
+    few = [k for k in present if len(np.unique(folds[seen.country == k])) < MIN_COUNTRY_FOLDS]
+    if not few:
+        return None
+    names = ", ".join(seen.countries[k].name for k in few)
+    return f"speakers in fewer than {MIN_COUNTRY_FOLDS} folds, too few to learn from: {names}"

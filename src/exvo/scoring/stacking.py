@@ -198,7 +198,7 @@ class LogisticStack:
     ----------
     stack : np.ndarray [shape=(n_systems, n, n_countries)]
     target : np.ndarray [shape=(n,), int]
-        Known for every clip; at least two countries in any union of all folds but two.
+        Known for every clip: at least two countries, each of which is in any union of all folds but two.
     folds : np.ndarray [shape=(n,), int]
     """
 
