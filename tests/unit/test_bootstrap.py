@@ -146,6 +146,18 @@ def test_an_undefined_s_mtl_counts_as_lower_than_any_other():
     assert both.value == 0 and both.low == both.high == 0 and both.p == 1
 
 
+def test_a_constant_has_a_ccc_of_zero_and_no_s_mtl_in_any_resample():
+    random = np.random.default_rng(14)
+    labels, answers = simulate(random, 8, 7)
+    labels = with_gaps(labels, random)
+    # Sums of 0.1 round: a CCC of 1e-17 would pass for a positive term.
+    constant = replace(answers, emotion=np.tile(random.random(10), (len(labels), 1)))
+    found = score(labels, constant)
+    assert found.ccc == 0 and np.isnan(found.s_mtl)
+    draws = SpeakerBootstrap(labels, BootstrapConfig(resamples=100)).draws([constant])
+    assert (draws.values["ccc"] == 0).all() and (draws.values["s_mtl"] == -np.inf).all()
+
+
 def test_clips_without_a_speaker_count_each_as_their_own():
     random = np.random.default_rng(5)
     labels, _ = simulate(random, 4, 5, unnamed=7)

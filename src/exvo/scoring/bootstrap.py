@@ -27,7 +27,7 @@ import numpy as np
 from scipy.stats import norm, t
 
 from exvo.corpus.labels import EMOTIONS, TASKS, Labels
-from exvo.metrics import CccForm, labelled, predicted_class
+from exvo.metrics import CccForm, labelled, predicted_class, varying
 from exvo.predictions import Predictions
 from exvo.scoring.speakers import speaker_index
 
@@ -211,7 +211,7 @@ class SpeakerBootstrap:
         """
         if not seeds:
             raise ValueError("bootstrap: no predictions")
-        columns = []
+        columns, still = [], []
         for seed in seeds:
             if not np.array_equal(seed.clip_id, self._clip_id):
                 raise ValueError(
@@ -219,9 +219,10 @@ class SpeakerBootstrap:
                     "align them first"
                 )
             columns += self._columns_of(seed)
+            still.append(~varying(np.where(self._emotion_known, seed.emotion[self._rows], np.nan)))
         width = 30 + self._is_country.shape[1] + 1
         totals = self._totals(columns)
-        parts = [self._metrics(totals[:, i * width : (i + 1) * width]) for i in range(len(seeds))]
+        parts = [self._metrics(totals[:, i * width : (i + 1) * width], still[i]) for i in range(len(seeds))]
         values = {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
         n_speakers = {name: self.n_speakers_of[task] for name, task in TASK_OF.items()}
         return Draws(values, n_speakers | {"s_mtl": min(self.n_speakers_of.values())}, self)
@@ -236,13 +237,13 @@ class SpeakerBootstrap:
         error = np.where(self._age_known, np.abs(seed.age[self._rows] - self._labels.age), 0)
         return [emotion, emotion**2, emotion * self._target, right, error[:, None]]
 
-    def _metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]:
-        """Compute the metrics of one seed from its sums."""
+    def _metrics(self, totals: np.ndarray, still: np.ndarray) -> dict[str, np.ndarray]:
+        """Compute the metrics of one seed from its sums; ``still`` emotions are answered by a constant: CCC 0."""
         with np.errstate(divide="ignore", invalid="ignore"):
             n, n_variance = self._n, self._n - (self.form == "organisers")
             mean_t, mean_p = self._sum_t / n, totals[:, :10] / n
             spread = self._sum_tt - n * mean_t**2 + totals[:, 10:20] - n * mean_p**2
-            covariance = totals[:, 20:30] / n - mean_t * mean_p
+            covariance = np.where(still, 0.0, totals[:, 20:30] / n - mean_t * mean_p)
             ccc = 2 * covariance / (spread / n_variance + (mean_t - mean_p) ** 2)
             mean_ccc = np.where(self._varies, ccc, 0).sum(axis=1) / self._varies.sum(axis=1)
             present = self._n_country > 0
