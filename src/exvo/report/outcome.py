@@ -7,15 +7,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from exvo.audio.store import WITHOUT_AUDIO
-from exvo.corpus.labels import Labels
+from exvo.corpus.labels import TASKS, Labels
 from exvo.corpus.table import Corpus, read_test_labels
 from exvo.files import write_text
-from exvo.metrics import score
+from exvo.metrics import labelled, score
+from exvo.models.priors import priors
 from exvo.predictions import Predictions, align, read_predictions, write_predictions
 from exvo.report import paper
 from exvo.report.emotion_table import emotion_sheet
@@ -121,7 +123,9 @@ def write_outcome(
         for name, seeds in runs.items()
     }
     source = SpeakerBootstrap(val_labels, plan.bootstrap)
-    candidates = find_candidates(plan.fusions, read, val_labels, test_ids, plan.cross, source)
+    constant = train_prior(labels)
+    age_prior = None if np.isnan(constant["age"]) else constant["age"]
+    candidates = find_candidates(plan.fusions, read, val_labels, test_ids, plan.cross, source, age_prior)
     submitted = _submitted(candidates, plan.submission)
     write_submission(paths.submission, submitted.fusion.test, corpus)
     write_predictions(paths.val, submitted.fusion.cross_fitted)
@@ -158,6 +162,12 @@ def write_outcome(
         "notices": list(plan.notices),
     }
     write_text(paths.fusion, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def train_prior(labels: Labels) -> dict[str, Any]:
+    """Return the answer of no system at all, as `exvo.models.priors.priors`, NaN where Train has no label of a task."""
+    train = labels.take(labels.split == "Train")
+    return priors(train, [task for task in TASKS if labelled(train, task).any()])
 
 
 def _submitted(candidates: Sequence[Candidate], wish: str | None) -> Candidate:

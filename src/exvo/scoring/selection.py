@@ -52,6 +52,7 @@ def find_candidates(
     test_clip_ids: Sequence[str] | np.ndarray,
     cross: CrossFit,
     source: SpeakerBootstrap,
+    age_prior: float | None = None,
 ) -> list[Candidate]:
     """Compute the fusions and the single systems in them, and score both on Val.
 
@@ -67,13 +68,15 @@ def find_candidates(
     cross : CrossFit
     source : SpeakerBootstrap
         Of the Val labels.
+    age_prior : float, optional
+        As of `exvo.scoring.fusion.fuse`.
     """
     systems = dict.fromkeys(name for config in fusions for name in config.systems)
     single = [FusionConfig(name, (name,), rule="average") for name in systems]
     candidates = []
     for kind, configs in (("fusion", fusions), ("system", single)):
         for config in configs:
-            fusion = fuse(config, runs, labels, test_clip_ids, cross)
+            fusion = fuse(config, runs, labels, test_clip_ids, cross, age_prior)
             scores = score(labels, fusion.cross_fitted)
             candidates.append(
                 Candidate(config.name, kind, fusion, scores, source.draws([fusion.cross_fitted]))
