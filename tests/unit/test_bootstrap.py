@@ -8,8 +8,9 @@ import pytest
 from exvo.corpus.labels import EMOTIONS, Country, Labels
 from exvo.metrics import score
 from exvo.predictions import Predictions
-from exvo.scoring import bootstrap
-from exvo.scoring.bootstrap import BootstrapConfig, SpeakerBootstrap, difference
+from exvo.report.systems_layout import interval_notes
+from exvo.scoring.bootstrap import BootstrapConfig, SpeakerBootstrap, difference, relative
+from exvo.scoring.intervals import limits
 from exvo.scoring.speakers import speaker_folds, speaker_index
 
 N_COUNTRIES = 3
@@ -146,6 +147,43 @@ def test_an_undefined_s_mtl_counts_as_lower_than_any_other():
     assert both.value == 0 and both.low == both.high == 0 and both.p == 1
 
 
+def test_an_emotion_counts_the_speakers_of_its_own_labels():
+    random = np.random.default_rng(15)
+    labels, answers = simulate(random, 8, 5)
+    labels.emotion[~np.isin(labels.speaker, ["s0", "s1", "s2", "s3"]), 4] = np.nan
+    labels.emotion[~np.isin(labels.speaker, ["s0", "s1", "s2", "s3", "s4"]), 6] = np.nan
+    draws = SpeakerBootstrap(labels, BootstrapConfig(resamples=50)).draws([answers])
+    few, enough, all_of_them = (draws.interval(EMOTIONS[column]) for column in (4, 6, 0))
+    assert (few.n_speakers, enough.n_speakers, all_of_them.n_speakers) == (4, 5, 8)
+    assert np.isfinite(draws.value(EMOTIONS[4])) and np.isnan(few.low) and np.isfinite(enough.low)
+
+
+def test_countries_of_few_speakers_are_known_by_name():
+    labels, _ = simulate(np.random.default_rng(16), 12, 3)
+    speaker = np.repeat(np.arange(12), 3)
+    labels = replace(labels, country=np.where(speaker < 5, 0, np.where(speaker < 9, 1, -1)))
+    source = SpeakerBootstrap(labels, BootstrapConfig(resamples=10))
+    assert source.n_speakers_of_country == {"country 0": 5, "country 1": 4}
+    assert source.few_speakers() == {"country 1": 4}
+    (note,) = [note for note in interval_notes(source, "Val") if "Countries with fewer" in note]
+    assert "fewer than 5 speakers: country 1 (4)." in note and "too narrow" in note
+
+
+def test_a_relative_difference_is_that_of_each_resample():
+    random = np.random.default_rng(17)
+    labels, answers = simulate(random, 10, 6)
+    other = replace(answers, emotion=0.5 * answers.emotion, age=answers.age + 1)
+    source = SpeakerBootstrap(labels, BootstrapConfig(resamples=99))
+    first, second = source.draws([answers]), source.draws([other])
+    found = relative(first, second, "s_mtl")
+    ratio = first.values["s_mtl"] / second.values["s_mtl"]
+    assert found.value == pytest.approx(100 * (ratio[0] - 1))
+    assert (found.low, found.high) == pytest.approx(limits(np.sort(100 * (ratio[1:] - 1)), 10, 0.95))
+    # A resample in which the other has no S_MTL is one in which the first is ahead by any number of percent.
+    second.values["s_mtl"][1:] = -np.inf
+    assert relative(first, second, "s_mtl").low == np.inf
+
+
 def test_a_constant_has_a_ccc_of_zero_and_no_s_mtl_in_any_resample():
     random = np.random.default_rng(14)
     labels, answers = simulate(random, 8, 7)
@@ -245,7 +283,7 @@ def test_a_clear_difference_is_found_and_the_interval_agrees_with_p():
 
 def test_few_speakers_widen_the_interval_as_student_does():
     draws = np.sort(np.random.default_rng(10).normal(size=200_001))
-    low, high = bootstrap._limits(draws, 6, 0.95)
+    low, high = limits(draws, 6, 0.95)
     # Student's half width 2.571 over the bootstrap's standard error, smaller by sqrt(5 / 6) than the unbiased one.
     assert (high - low) / 2 == pytest.approx(2.571 * np.sqrt(6 / 5), rel=0.02)
 

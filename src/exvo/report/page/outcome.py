@@ -10,7 +10,8 @@ from exvo.report.page.drawing import BLUE, GREY, TASK_COLOURS, VERMILION, pictur
 from exvo.report.page.parts import Picture, Section, Table, Tiles, Words, without_folders
 from exvo.report.sheet import DASH, Grid, estimate, number, signed
 from exvo.report.systems_layout import PLACES
-from exvo.scoring.bootstrap import METRICS, Difference, Interval
+from exvo.scoring.bootstrap import METRICS
+from exvo.scoring.intervals import Difference, Interval
 
 NAMES = {"uar": "UAR (country)", "mae": "MAE (age, years)", "ccc": "CCC (emotion)", "s_mtl": "S_MTL"}
 
