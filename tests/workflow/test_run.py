@@ -133,6 +133,18 @@ def test_the_same_command_gives_the_same_bytes(finished, results, tmp_path):
         assert (again.root / target).read_bytes() == before[target], target
 
 
+def test_snakemakes_own_report_holds_page_tables_and_figures_in_one_file(finished, tmp_path):
+    whole = tmp_path / "whole.html"
+    finished.run("results/report/report.html", "figures")
+    finished.run("results/report/report.html", "figures", flags=("--report", str(whole)))
+    text = whole.read_text()
+    for name in ("report.html", "table4.html", "conformer-strf_0_kernels.png", "conformer-strf_0_paths.png"):
+        assert name in text, name
+    # The files themselves are in it, not their names alone.
+    assert len(text) > (finished.root / "results/report/report.html").stat().st_size
+    assert list(tmp_path.iterdir()) == [whole]
+
+
 def test_the_figures_are_there_to_ask_for(finished, results):
     finished.run("figures")
     for name in ("highpass", "strf/conformer-strf_0_kernels", "strf/conformer-strf_0_paths"):

@@ -25,11 +25,11 @@ from exvo.report.sheet import Sheet, write_sheet
 from exvo.report.systems_layout import interval_notes, systems_sheet
 from exvo.report.systems_table import TABLES, TableSpec, reference_row, table_rows
 from exvo.report.table4 import constant, table4
-from exvo.scoring.bootstrap import BootstrapConfig, SpeakerBootstrap
+from exvo.scoring.bootstrap import METRICS, BootstrapConfig, SpeakerBootstrap
 from exvo.scoring.fusion import CrossFit, FusionConfig, Run
 from exvo.scoring.margins import margins, margins_json
 from exvo.scoring.rivals import Reference, Rivals
-from exvo.scoring.selection import Candidate, describe, find_candidates, ranked
+from exvo.scoring.selection import Candidate, describe, find_candidates, interval_json, ranked
 from exvo.scoring.submission import write_submission
 from exvo.systems import SOURCE_FOLDER
 
@@ -144,6 +144,7 @@ def write_outcome(
     _write_parts_of_val(val_labels, candidates, submitted, quality, plan, paths.tables)
 
     rivals = Rivals(submitted, candidates, _reference(plan.tables), read, val_labels, test_ids)
+    learned = source.draws([submitted.fusion.val])
     ahead = margins(submitted.draws, rivals.draws("val", val_labels, source))
 
     # From here on nothing is chosen any more, so Test may be read.
@@ -157,6 +158,7 @@ def write_outcome(
         "selection": describe(candidates, submitted, plan.submission, val_labels),
         "reference": rivals.reference.name if rivals.reference else None,
         "margins": margins_json(ahead),
+        "val_intervals": {metric: interval_json(learned.interval(metric)) for metric in METRICS},
         "train_prior": score(val_labels, constant(prior, val_labels)).to_json(),
         "statistics": {
             "resamples": plan.bootstrap.resamples,
