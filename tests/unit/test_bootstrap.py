@@ -221,26 +221,54 @@ def truth():
     return score(*simulate(np.random.default_rng(0), 20_000, 5))
 
 
-def coverage(truth, n_speakers, n_each, n_corpora, by_clip=False):
+def plain_limits(drawn):
+    """The percentile interval as it is without widening, of 300 resamples."""
+    drawn = np.sort(drawn)
+    return drawn[6], drawn[-7]
+
+
+def of_unequal_countries(labels, answers, sizes):
+    """The same clips and right answers, but so many speakers of each country."""
+    country = np.repeat(np.arange(N_COUNTRIES), sizes)[[int(name[1:]) for name in labels.speaker]]
+    right = answers.country.argmax(axis=1) == labels.country
+    chosen = np.where(right, country, (country + 1) % N_COUNTRIES)
+    return replace(labels, country=country), replace(answers, country=np.eye(N_COUNTRIES)[chosen])
+
+
+def coverage(truth, n_speakers, n_each, n_corpora, by_clip=False, plain=False, sizes=None):
     """Share of simulated corpora whose interval covers the truth, by metric."""
     random = np.random.default_rng(7)
     hits = dict.fromkeys(("uar", "mae", "ccc", "s_mtl"), 0)
     for corpus in range(n_corpora):
         labels, answers = simulate(random, n_speakers, n_each)
+        if sizes:
+            labels, answers = of_unequal_countries(labels, answers, sizes)
         if by_clip:
             labels = replace(labels, speaker=labels.clip_id)
         draws = SpeakerBootstrap(labels, BootstrapConfig(resamples=300, seed=corpus)).draws([answers])
         for name in hits:
             interval = draws.interval(name)
-            hits[name] += interval.low <= getattr(truth, name) <= interval.high
+            low, high = plain_limits(draws.values[name][1:]) if plain else (interval.low, interval.high)
+            hits[name] += low <= getattr(truth, name) <= high
     return {name: n / n_corpora for name, n in hits.items()}
 
 
-@pytest.mark.parametrize("n_speakers", [20, 60])
-def test_intervals_cover_the_truth_as_often_as_they_say(truth, n_speakers):
-    # 300 corpora: a true coverage of 0.95 gives 0.95 +- 0.025 (two standard errors).
+@pytest.mark.parametrize(("n_speakers", "least"), [(10, 0.89), (12, 0.89), (20, 0.91), (60, 0.91)])
+def test_intervals_cover_the_truth_as_often_as_they_say(truth, n_speakers, least):
+    # 300 corpora: a true coverage of 0.95 gives 0.95 +- 0.025 (two standard errors); with a dozen speakers it is less.
     for name, share in coverage(truth, n_speakers, 10, 300).items():
-        assert 0.91 <= share <= 0.985, (name, share)
+        assert least <= share <= 0.985, (name, share)
+
+
+def test_without_widening_ten_speakers_cover_the_truth_too_seldom(truth):
+    found = coverage(truth, 10, 10, 300, plain=True)
+    assert 0.85 <= min(found.values()) <= max(found.values()) <= 0.92, found
+
+
+def test_a_country_of_one_speaker_makes_the_interval_of_uar_too_narrow(truth):
+    # What the tables say under such intervals. The other metrics do not mind.
+    found = coverage(truth, 20, 10, 150, sizes=(15, 4, 1))
+    assert found["uar"] < 0.85 and found["mae"] > 0.9, found
 
 
 def test_drawing_clips_instead_of_speakers_covers_too_seldom(truth):
@@ -251,19 +279,27 @@ def test_drawing_clips_instead_of_speakers_covers_too_seldom(truth):
 
 def test_p_values_are_uniform_where_there_is_no_difference():
     random = np.random.default_rng(8)
-    p = []
+    p = {"uar": [], "mae": [], "ccc": []}
     for corpus in range(300):
-        labels, answers = simulate(random, 25, 6)
-        # Two systems with errors of the same kind: another draw of the same noise, alike within speakers.
+        labels, _ = simulate(random, 25, 6)
         index, _ = speaker_index(labels.speaker)
-        errors = [random.normal(size=25)[index] * 3 + random.normal(size=len(labels)) for _ in range(2)]
-        pair = [replace(answers, age=labels.age + error) for error in errors]
+        n, pair = len(labels), []
+        # Two systems with errors of the same kind: another draw of the same noise, alike within speakers.
+        for _ in range(2):
+            right = random.random(n) < random.beta(3, 1, 25)[index]
+            chosen = np.where(right, labels.country, (labels.country + 1) % N_COUNTRIES)
+            noise = 0.8 * random.normal(size=(25, 10))[index] + 0.6 * random.normal(size=(n, 10))
+            age = labels.age + 3 * random.normal(size=25)[index] + random.normal(size=n)
+            emotion = 0.6 * labels.emotion + noise
+            pair.append(Predictions(labels.clip_id, age, np.eye(N_COUNTRIES)[chosen], emotion, (0, 1, 2)))
         source = SpeakerBootstrap(labels, BootstrapConfig(resamples=300, seed=corpus))
-        p.append(difference(source.draws([pair[0]]), source.draws([pair[1]]), "mae").p)
-    p = np.array(p)
-    for level in (0.05, 0.25, 0.5, 0.75):
-        assert np.mean(p <= level) == pytest.approx(level, abs=0.075)
-    assert np.mean(p <= 0.05) < 0.09
+        first, second = (source.draws([one]) for one in pair)
+        for metric, found in p.items():
+            found.append(difference(first, second, metric).p)
+    for metric, found in p.items():
+        for level in (0.05, 0.25, 0.5, 0.75):
+            assert np.mean(np.array(found) <= level) == pytest.approx(level, abs=0.075), (metric, level)
+        assert np.mean(np.array(found) <= 0.05) < 0.09, metric
 
 
 def test_a_clear_difference_is_found_and_the_interval_agrees_with_p():

@@ -15,7 +15,8 @@ stacked
     towards the Train prior as far as that helps on Val (`exvo.scoring.stacking`).
 per_task
     Of ``average``, ``weighted`` and ``stacked``, for each task the one with the best cross-fitted score. For the
-    cross-fitted predictions of a fold that choice is made by the scores on the other folds.
+    cross-fitted predictions of a fold that choice is made by the scores on the other folds, of predictions whose fits
+    saw the fold: not wholly nested, so a little optimistic still.
 average
     Equal weights in every task.
 paper
