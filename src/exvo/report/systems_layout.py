@@ -97,8 +97,8 @@ def few_speakers_note(few: Mapping[str, int]) -> list[str]:
     names = ", ".join(f"{name} ({n})" for name, n in few.items())
     return [
         f"Countries with fewer than {MIN_SPEAKERS} speakers: {names}. No resample holds other speakers of them, so "
-        "intervals and p-values of UAR and S_MTL are too narrow: they do not cover what other speakers of these "
-        "countries would score."
+        "intervals and p-values of UAR and S_MTL do not cover how other speakers of these countries would be "
+        "recognised, and may be too narrow."
     ]
 
 

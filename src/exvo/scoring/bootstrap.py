@@ -15,7 +15,7 @@ In a resample as on all clips, UAR is over the countries present and mean CCC ov
 
 The interval is the percentile interval, widened for few speakers (Hesterberg 2015, section 3.3, "expanded
 percentile"): with n speakers its quantiles are ``Phi(sqrt(n / (n - 1)) t_(n-1, alpha/2))`` and the same from above,
-which makes the interval of a mean as wide as Student's. (Of UAR it stays too narrow where a country has very few
+which makes the interval of a mean as wide as Student's. (Of UAR it may be too narrow where a country has very few
 speakers: no resample holds another. The tables name such countries.) P-values are the same interval turned round: the
 two-sided p of a difference is the level at which its interval begins to touch zero.
 """
