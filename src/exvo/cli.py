@@ -107,8 +107,9 @@ def score(
     """Check a submission against a corpus and, where the Test labels are known, score it."""
     from exvo.corpus.table import CorpusError, read_corpus, read_test_labels
     from exvo.metrics import score as score_predictions
-    from exvo.scoring.bootstrap import MIN_SPEAKERS, BootstrapConfig, SpeakerBootstrap
+    from exvo.scoring.bootstrap import BootstrapConfig, SpeakerBootstrap
     from exvo.scoring.check import check_submission
+    from exvo.scoring.intervals import MIN_SPEAKERS
     from exvo.scoring.submission import read_submission
 
     if form not in ("standard", "organisers"):

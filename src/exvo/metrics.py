@@ -126,7 +126,7 @@ def mean_ccc(
     if target.ndim != 2 or target.shape != prediction.shape:
         raise ValueError(f"mean_ccc: two (n, n_emotions) arrays, got {target.shape} and {prediction.shape}")
     per_emotion = _ccc_of_columns(target, prediction, form)
-    counted = _varies(target)
+    counted = varying(target)
     return per_emotion, float(per_emotion[counted].mean()) if counted.any() else float("nan")
 
 
@@ -242,6 +242,20 @@ def labelled(labels: Answers, task: str) -> np.ndarray:
     return ~np.isnan(labels.age) if task == "age" else ~np.isnan(labels.emotion).all(axis=1)
 
 
+def varying(values: np.ndarray) -> np.ndarray:
+    """Return which columns have at least two different values; exact, where a variance would round.
+
+    Parameters
+    ----------
+    values : np.ndarray [shape=(n, k)]
+        NaN where there is none.
+    """
+    known = ~np.isnan(values)
+    low = np.where(known, values, np.inf).min(axis=0, initial=np.inf)
+    high = np.where(known, values, -np.inf).max(axis=0, initial=-np.inf)
+    return low < high
+
+
 def selection_score(scores: Scores, tasks: Iterable[str] | None = None) -> float:
     """One number to choose an epoch by, higher is better: the harmonic mean of the terms a system has.
 
@@ -276,20 +290,12 @@ def selection_score(scores: Scores, tasks: Iterable[str] | None = None) -> float
     return float(len(inverse) / sum(inverse)) if sum(inverse) > 0 else float("inf")
 
 
-def _varies(target: np.ndarray) -> np.ndarray:
-    """Which columns have at least two different labels; exact, where a variance would round."""
-    known = ~np.isnan(target)
-    low = np.where(known, target, np.inf).min(axis=0, initial=np.inf)
-    high = np.where(known, target, -np.inf).max(axis=0, initial=-np.inf)
-    return low < high
-
-
 def _ccc_of_columns(target: np.ndarray, prediction: np.ndarray, form: CccForm) -> np.ndarray:
     """CCC of each column of two (n, k) arrays: moments over the rows whose target is known."""
     if form not in ("standard", "organisers"):
         raise ValueError(f"ccc: form must be 'standard' or 'organisers', not {form!r}")
     known = ~np.isnan(target)
-    varies = _varies(target)
+    varies = varying(target)
     n = np.where(varies, known.sum(axis=0), 2)  # 2 keeps the divisions of masked columns quiet
     target, prediction = np.where(known, target, 0.0), np.where(known, prediction, 0.0)
     mean_t, mean_p = target.sum(axis=0) / n, prediction.sum(axis=0) / n
@@ -297,7 +303,8 @@ def _ccc_of_columns(target: np.ndarray, prediction: np.ndarray, form: CccForm) -
     n_variance = n - 1 if form == "organisers" else n
     spread = ((off_t**2).sum(axis=0) + (off_p**2).sum(axis=0)) / n_variance + (mean_t - mean_p) ** 2
     value = np.full(len(varies), np.nan)
-    np.divide(2 * (off_t * off_p).sum(axis=0) / n, spread, out=value, where=varies)
+    covariance = np.where(varying(np.where(known, prediction, np.nan)), (off_t * off_p).sum(axis=0) / n, 0.0)
+    np.divide(2 * covariance, spread, out=value, where=varies)
     return value.round(4) if form == "organisers" else value
 
 

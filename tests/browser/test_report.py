@@ -73,7 +73,7 @@ def test_tables_figures_and_players_are_there(browser):
         "return Object.fromEntries(['section', 'table', 'figure img', 'audio', '.tile']"
         ".map(name => [name, document.querySelectorAll(name).length]))"
     )
-    assert counts["section"] == 10 and counts[".tile"] == 2
+    assert counts["section"] == 10 and counts[".tile"] == 3
     assert counts["table"] >= 12 and counts["figure img"] >= 10 and counts["audio"] >= 5
     empty = "return [...document.querySelectorAll('tbody')].filter(body => !body.rows.length).length"
     assert browser.run(empty) == 0

@@ -293,6 +293,14 @@ def test_differences_of_rounding_are_ties():
     np.testing.assert_allclose(found.weights, [0.5, 0.5])
 
 
+def test_steps_try_each_entry_by_itself():
+    def beyond_a_valley(weights):
+        return np.where(weights[:, 1] > 0.95, 1.0, -((weights - 1 / 3) ** 2).sum(axis=1))
+
+    found = search_weights(beyond_a_valley, 3, step=0.1, max_candidates=1)
+    assert found.value == 1 and found.weights.tolist() == [0, 1, 0]
+
+
 def test_steps_can_give_all_weight_to_one():
     found = search_weights(lambda w: w[:, 1], 3, step=0.25, max_candidates=1)
     np.testing.assert_allclose(found.weights, [0, 1, 0])

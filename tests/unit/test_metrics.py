@@ -72,7 +72,9 @@ def test_ccc_where_there_is_nothing_to_agree_with(form):
     assert np.isnan(metrics.ccc([0.4], [0.4], form=form))
     assert np.isnan(metrics.ccc([], [], form=form))
     assert np.isnan(metrics.ccc([NAN, NAN], [0.1, 0.2], form=form))
-    assert metrics.ccc([0.1, 0.5, 0.9], [0.1, 0.1, 0.1], form=form) == pytest.approx(0, abs=1e-12)
+    # Exactly: a rounded 1e-17 would be a positive term of S_MTL.
+    for constant in np.linspace(0.05, 0.95, 19):
+        assert metrics.ccc([0.1, 0.5, 0.9], [constant] * 3, form=form) == 0
 
 
 def test_ccc_masks_missing_labels_but_not_missing_predictions():

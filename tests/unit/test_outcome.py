@@ -15,11 +15,11 @@ from exvo.cli import app
 from exvo.corpus.labels import EMOTIONS
 from exvo.corpus.table import read_corpus, read_test_labels
 from exvo.metrics import score
-from exvo.predictions import write_predictions
+from exvo.predictions import read_predictions, write_predictions
 from exvo.report.emotion_table import emotion_correlations
 from exvo.report.outcome import OutcomePaths, OutcomePlan, write_outcome
 from exvo.scoring.bootstrap import BootstrapConfig
-from exvo.scoring.fusion import CrossFit, FusionConfig
+from exvo.scoring.fusion import CrossFit, FusionConfig, Run, fuse
 from exvo.scoring.submission import read_submission
 
 SYSTEMS = ("good", "fair", "poor")
@@ -33,6 +33,10 @@ FUSIONS = (
     FusionConfig("stacked", SYSTEMS, rule="stacked"),
     FusionConfig("paper", ("good", "fair"), rule="paper"),
 )
+
+
+REFERENCE = "organisers' network (raw)"
+FIRST_ROWS = ["Train prior (no audio)", REFERENCE, "Conformer (STRF)", "mine"]
 
 
 def write_csv(path, rows):
@@ -49,12 +53,16 @@ class Made:
         random = np.random.default_rng(0)
         self.root, self.runs = root, {}
         parts = {}
-        for split, letter in (("Val", "v"), ("Test", "t")):
+        for split, letter in (("Val", "v"), ("Test", "t"), ("Train", "n")):
             labels = make_labels(random, 14, 8)
             ids = np.array([f"{letter}{i}" for i in range(len(labels))], dtype=object)
             names = np.char.add(letter, labels.speaker.astype(str))
             parts[split] = replace(labels, clip_id=ids, speaker=names)
-        self.write_table("data_info.csv", [*parts.items()], blind=True)
+        self.train = parts.pop("Train")
+        # Far from the mean: most of Train is young.
+        self.train = replace(self.train, age=np.where(self.train.age < 33, 22.0, self.train.age))
+        self.parts = parts
+        self.write_table("data_info.csv", [*parts.items(), ("Train", self.train)], blind=True)
         self.write_table("test_labels.csv", [("Test", parts["Test"])])
         for name, noise in zip(SYSTEMS, (0.7, 1.1, 2.5), strict=True):
             self.runs[name] = []
@@ -81,12 +89,16 @@ class Made:
                 rows.append(head | dict(zip(("Country", "Age", *EMOTIONS), cells, strict=True)))
         write_csv(self.root / name, rows)
 
-    def write(self, folder, submission=None, fusions=FUSIONS):
+    def predictions(self, name, split):
+        """The seeds of a system for Val or Test."""
+        return [read_predictions(pair[split == "Test"]) for pair in self.runs[name]]
+
+    def write(self, folder, submission=None, fusions=FUSIONS, tables=TABLES):
         paths = OutcomePaths(
             folder / "test_preds.csv", folder / "fusion.json", folder / "val.parquet", folder
         )
         plan = OutcomePlan(
-            fusions, submission, TABLES, BootstrapConfig(resamples=200), CrossFit(4), ["stage x is left out"]
+            fusions, submission, tables, BootstrapConfig(resamples=200), CrossFit(4), ["stage x is left out"]
         )
         write_outcome(read_corpus(self.root), self.runs, plan, self.root / "quality.parquet", paths)
         return json.loads(paths.fusion.read_text())
@@ -156,12 +168,11 @@ def test_a_single_system_can_be_the_best(made, tmp_path):
     bad = (FusionConfig("avg", ("good", "poor"), rule="average"),)
     record = made.write(tmp_path, fusions=bad)
     assert (record["name"], record["kind"]) == ("good", "system")
-    assert [row["system"] for row in rows_of(tmp_path, "table4")] == [
-        "Conformer (STRF)",
-        "mine",
-        "avg",
-        "good",
-    ]
+    rows = [row["system"] for row in rows_of(tmp_path, "table4")]
+    assert rows == [*FIRST_ROWS, "avg", "good, seeds averaged"]
+    # It is the best single system itself, and the reference too: what is left is its own seeds.
+    assert [margin["over"] for margin in record["margins"]] == [REFERENCE, f"{REFERENCE}, seeds averaged"]
+    assert record["margins"][1]["differences"]["ccc"]["value"] == 0
 
 
 def test_a_joint_model_is_judged_as_the_systems_are(made, tmp_path, monkeypatch):
@@ -173,22 +184,102 @@ def test_a_joint_model_is_judged_as_the_systems_are(made, tmp_path, monkeypatch)
     assert (found["joined"]["kind"], found["joined"]["systems"]) == ("fusion", ["fair", "poor"])
     assert record["fusions"]["joined"]["joint"]["n_seeds"] == 2 and record["fusions"]["avg"]["joint"] is None
     rows = {row["system"]: row for row in rows_of(tmp_path, "table4")}
-    # Of equal candidates the fusion is submitted, so the system does not stand there twice.
-    assert list(rows) == ["Conformer (STRF)", "mine", "avg", "joined"]
+    assert list(rows) == [*FIRST_ROWS, "avg", "joined", "good, seeds averaged"]
+    # Its seeds are models of their own, and their deviation that of its Table 4 row.
+    assert rows["joined"]["ccc_sd"] == rows[REFERENCE]["ccc_sd"] != ""
     assert record["name"] == "joined" and rows["joined"]["paper_s_mtl"] == ""
 
 
 def test_table_4_scores_test_with_the_papers_figures_beside(made, written):
     folder, record = written
     rows = {row["system"]: row for row in rows_of(folder, "table4")}
-    assert list(rows) == ["Conformer (STRF)", "mine", "weighted", "stacked", "paper"]
+    assert list(rows) == [*FIRST_ROWS, "weighted", "stacked", "paper", "good, seeds averaged"]
     assert (rows["Conformer (STRF)"]["paper_s_mtl"], rows["paper"]["paper_s_mtl"]) == ("0.358", "0.412")
     assert rows["weighted"]["paper_s_mtl"] == ""
     for name, scores in record["test"]["fusions"].items():
+        name = "good, seeds averaged" if name == "good" else name
         assert float(rows[name]["s_mtl_mean"]) == pytest.approx(scores["s_mtl"], abs=1e-4)
     mean = np.mean([scores["mae"] for scores in record["test"]["systems"]["good"]])
     assert float(rows["Conformer (STRF)"]["mae_mean"]) == pytest.approx(mean, abs=1e-4)
     assert rows[record["name"]]["ccc_diff"] == "" and rows["mine"]["ccc_p"] != ""
+
+
+def test_table_4_says_what_a_constant_scores(made, written):
+    folder, record = written
+    (row,) = [row for row in rows_of(folder, "table4") if row["system"] == "Train prior (no audio)"]
+    median = np.median(made.train.age)
+    assert median == 22
+    for labels, found in ((made.parts["Test"], record["test"]), (made.parts["Val"], record)):
+        scores = found["train_prior"]
+        assert scores["mae"] == pytest.approx(np.abs(labels.age - median).mean(), rel=1e-9)
+        assert (scores["uar"], scores["ccc"], scores["s_mtl"]) == (pytest.approx(1 / 3), 0, None)
+    assert (row["ccc_mean"], row["s_mtl_mean"], row["n_seeds"]) == ("0.0000", "", "0")
+    assert float(row["mae_mean"]) == pytest.approx(record["test"]["train_prior"]["mae"], abs=1e-4)
+    # What learns on Val may lean on it.
+    assert record["fusions"]["weighted"]["tasks"]["age"]["train_prior"]["years"] == median
+    assert "train_prior" not in record["fusions"]["paper"]["tasks"]["age"]
+
+
+def test_the_margin_over_the_reference_is_stated_with_its_interval(made, written):
+    folder, record = written
+    labels = made.parts["Test"]
+    mine = record["test"]["fusion"]
+    seeds = [score(labels, seed) for seed in made.predictions("good", "Test")]
+    mean = {metric: np.mean([getattr(s, metric) for s in seeds]) for metric in ("uar", "mae", "ccc", "s_mtl")}
+    # The best single system is the reference here, so its margin is that of the averaged seeds.
+    by_seed, averaged = record["test"]["margins"]
+    assert [by_seed["over"], averaged["over"]] == [REFERENCE, f"{REFERENCE}, seeds averaged"]
+    for metric, value in mean.items():
+        found = by_seed["differences"][metric]
+        assert found["value"] == pytest.approx(mine[metric] - value, abs=1e-9)
+        assert found["low"] <= found["value"] <= found["high"] and 0 < found["p"] <= 1
+    percent = by_seed["s_mtl_percent"]
+    assert percent["value"] == pytest.approx(100 * (mine["s_mtl"] / mean["s_mtl"] - 1), abs=1e-6)
+    assert percent["low"] < percent["value"] < percent["high"]
+    assert percent["p"] == by_seed["differences"]["s_mtl"]["p"]
+    text = (folder / "table4.md").read_text()
+    assert f"Margin of {record['name']}, the submission" in text
+    assert f"{percent['value']:+.1f} [{percent['low']:+.1f}, {percent['high']:+.1f}]" in text
+    assert record["reference"] == REFERENCE
+
+
+def test_without_table_1_there_is_no_reference_and_table_4_says_so(made, tmp_path):
+    record = made.write(tmp_path, tables={"table3": TABLES["table3"]})
+    assert record["reference"] is None
+    assert [margin["over"] for margin in record["test"]["margins"]] == ["good, seeds averaged"]
+    assert "No reference row: Table 1" in (tmp_path / "table4.md").read_text()
+
+
+def test_deviations_are_of_fusions_made_of_one_seed_at_a_time(made, written):
+    folder, record = written
+    rows = {row["system"]: row for row in rows_of(folder, "table4")}
+    labels, val = made.parts["Test"], made.parts["Val"]
+    runs = {n: list(map(Run, made.predictions(n, "Val"), made.predictions(n, "Test"))) for n in SYSTEMS}
+    prior = float(np.median(made.train.age))
+    for config in FUSIONS:
+        found = [
+            fuse(config, {n: r[i : i + 1] for n, r in runs.items()}, val, labels.clip_id, CrossFit(4), prior)
+            for i in range(2)
+        ]
+        for split, part, told in (("test", labels, rows[config.name]), ("cross_fitted", val, None)):
+            scores = [score(part, getattr(fusion, split)) for fusion in found]
+            expected = {m: np.std([getattr(s, m) for s in scores], ddof=1) for m in ("ccc", "mae", "s_mtl")}
+            (candidate,) = [c for c in record["selection"]["candidates"] if c["name"] == config.name]
+            for metric, value in expected.items():
+                shown = float(told[f"{metric}_sd"]) if told else candidate["deviation"][metric]
+                assert shown == pytest.approx(value, abs=6e-5), (config.name, split, metric)
+            if split == "cross_fitted":
+                spread = np.std([s.ccc_per_emotion[3] for s in scores], ddof=1)
+                emotions = [r for r in rows_of(folder, "emotions") if r["candidate"] == config.name]
+                assert float(emotions[3]["ccc_sd"]) == pytest.approx(spread, abs=6e-5)
+                if config.name == record["name"]:
+                    (whole, *_) = rows_of(folder, "groups")
+                    assert float(whole["ccc_sd"]) == pytest.approx(expected["ccc"], abs=6e-5)
+    # The best single system is there as a fusion of its seeds.
+    mean = np.mean([seed.age for seed in made.predictions("good", "Test")], axis=0)
+    error = np.abs(mean - labels.age).mean()
+    assert float(rows["good, seeds averaged"]["mae_mean"]) == pytest.approx(error, abs=1e-4)
+    assert error < float(rows[REFERENCE]["mae_mean"]) and rows["good, seeds averaged"]["n_seeds"] == "2"
 
 
 def test_without_test_labels_table_4_is_blind(made, tmp_path):
@@ -200,6 +291,7 @@ def test_without_test_labels_table_4_is_blind(made, tmp_path):
         away.rename(labels)
     assert "no test_labels.csv" in record["test"]["blind"]
     assert {row["ccc_mean"] for row in rows_of(tmp_path, "table4")} == {"blind"}
+    assert "margins" not in record["test"] and record["margins"][0]["differences"]["s_mtl"]["p"] is not None
     assert "| blind |" in (tmp_path / "table4.md").read_text()
 
 

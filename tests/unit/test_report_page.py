@@ -12,13 +12,14 @@ from made_run import CLIP, COUNTRY, FOLDER, STAGES, MadeRun
 
 from exvo.corpus.table import CorpusError
 from exvo.report.page.cost import cost_section
-from exvo.report.page.outcome import fusion_section
+from exvo.report.page.fusion import fusion_section
+from exvo.report.page.outcome import outcome_section
 from exvo.report.page.parts import Section, Story, Table, Words, bare_path, without_folders
 from exvo.report.page.sheets import read_table, tables_section
 from exvo.report.page.strf import strf_section
 from exvo.report.page.training import training_section
 from exvo.report.page.write import render
-from exvo.report.sheet import Grid, Sheet, write_sheet
+from exvo.report.sheet import DASH, Grid, Sheet, write_sheet
 
 ANCHORS = ["outcome", "tables", "listen", "answers", "fusion", "strf", "training", "quality", "cost"]
 ANCHORS += ["provenance"]
@@ -110,7 +111,7 @@ def test_every_stage_of_every_chosen_clip_can_be_heard(page):
 
 def test_every_picture_says_what_it_shows(page):
     pictures = page.of("img")
-    assert len(pictures) == 5 * len(STAGES) + 12
+    assert len(pictures) == 5 * len(STAGES) + 13
     assert all(len(picture["alt"]) > 20 for picture in pictures)
     assert all(picture["src"].startswith(("data:image/svg+xml", "data:image/png")) for picture in pictures)
 
@@ -173,25 +174,75 @@ def test_a_blind_test_and_tasks_without_labels_are_said(bare):
     assert [s["id"] for s in bare.of("section")] == ANCHORS
 
 
-def test_a_single_system_has_no_weights_to_show(made_run):
-    record = json.loads(made_run.files.fusion.read_text())
-    record["systems"] = {"organisers-raw": record["systems"]["organisers-raw"]}
-    (words,) = fusion_section(record | {"kind": "system"}).parts
-    assert "is organisers-raw alone" in words.text
+def single_system(record):
+    """The record as it would be, had the best single system been submitted."""
+    chosen = next(c for c in record["selection"]["candidates"] if c["kind"] == "system")
+    record["selection"]["submitted"] = chosen["name"]
+    return record | {"kind": "system", "systems": {chosen["name"]: {}}, "rule": "average"}
 
 
-def test_a_joint_model_has_no_weights_to_show(made_run):
+def test_of_a_single_system_the_weights_of_the_best_fusion_are_drawn(made_run):
+    record = single_system(json.loads(made_run.files.fusion.read_text()))
+    words, drawn, _table = fusion_section(record).parts[:3]
+    assert "is a single system" in words.text
+    best = next(c["name"] for c in record["selection"]["candidates"] if c["rule"] in ("weighted", "stacked"))
+    assert drawn.title == f"Parts of the systems in {best}, which is not submitted"
+    # The best by candidates, not the first by name.
+    record["selection"]["candidates"].reverse()
+    other = fusion_section(record).parts[1].title
+    assert other != drawn.title and other.endswith("which is not submitted")
+    for candidate in record["selection"]["candidates"]:
+        candidate["rule"] = candidate["rule"] and "average"
+    assert [part.kind for part in fusion_section(record).parts[:2]] == ["words", "table"]
+
+
+def test_a_joint_model_has_no_weights_and_those_of_the_best_fusion_are_drawn(made_run):
     record = json.loads(made_run.files.fusion.read_text())
     joint = {"representation": "features", "training": {}, "n_seeds": 2}
     tasks = {name: {**task, "chosen_by": "training on Train"} for name, task in record["tasks"].items()}
     for task in tasks.values():
-        for key in ("weights", "shares", "rule"):
+        for key in ("weights", "shares", "rule", "train_prior"):
             task.pop(key, None)
     systems = {"organisers-raw": {}, "conformer-strf": {}}
+    record["kind"] = "fusion"
     section = fusion_section(record | {"rule": "joint", "joint": joint, "tasks": tasks, "systems": systems})
-    words, table = section.parts[:2]
+    words, drawn, table = section.parts[:3]
     assert "trained on Train with 2 seeds on representations by organisers-raw, conformer-strf" in words.text
+    assert drawn.title.endswith("which is not submitted")
     assert [row[1] for row in table.grids[0].rows] == ["joint"] * 3
+
+
+def test_every_score_of_outcome_and_fusion_has_its_interval_counts_and_deviation(made_run):
+    record = json.loads(made_run.files.fusion.read_text())
+    tables = {part.title: part for part in outcome_section(record).parts if part.kind == "table"}
+    whole = re.compile(rf"\d\.\d+ \[(?:{DASH}|[-\d.]+), [-\d.]+\] ± \d\.\d+")
+    for row in tables["Scores of the submission"].grids[0].rows:
+        assert all(whole.fullmatch(cell) for cell in row[1:5]), row
+        assert row[5:] == ["24 / 24 / 24", "8 / 8 / 8"]
+    candidates = tables["Candidates"].grids[0].rows
+    assert len(candidates) == 4
+    for row in candidates:
+        assert all(whole.fullmatch(cell) for cell in row[2:6]), row
+        assert row[7:] == ["24 / 24 / 24", "8 / 8 / 8"]
+    (table,) = [part for part in fusion_section(record).parts if part.kind == "table"]
+    header = list(table.grids[0].header)
+    for row in table.grids[0].rows:
+        assert whole.fullmatch(row[header.index("cross-fitted")]), row
+        assert "[" in row[header.index("on what it learned from")]
+    prior = {row[0]: row[header.index("Train prior alone")] for row in table.grids[0].rows}
+    assert prior["country"] == "0.500" and prior["emotion"] == "0.000" and float(prior["age"]) > 1
+
+
+def test_the_margin_over_the_reference_is_the_outcomes(made_run, page):
+    record = json.loads(made_run.files.fusion.read_text())
+    found = record["test"]["margins"][0]
+    assert found["over"] == "organisers' network (raw)"
+    percent = found["s_mtl_percent"]
+    low, high = (DASH if percent[end] is None else f"{percent[end]:+.1f}" for end in ("low", "high"))
+    assert page.says(f"{percent['value']:+.1f} [{low}, {high}]") and page.says(f"{percent['value']:+.0f} %")
+    assert page.says("Margin of the submission")
+    # Four speakers of each of the two countries.
+    assert page.says("Countries with fewer than 5 speakers")
 
 
 def test_tables_come_back_as_they_were_written(tmp_path):

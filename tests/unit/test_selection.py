@@ -74,9 +74,9 @@ def test_candidates_are_the_fusions_and_each_single_system(compared):
 
 
 def test_the_record_compares_the_submitted_with_every_other(compared):
-    _, _, candidates = compared
+    labels, _, candidates = compared
     best = ranked(candidates)[0]
-    record = json.loads(json.dumps(describe(candidates, best, None), allow_nan=False))
+    record = json.loads(json.dumps(describe(candidates, best, None, labels), allow_nan=False))
     assert record["submitted"] == record["candidates"][0]["name"] == best.name
     assert record["runner_up"] == record["candidates"][1]["name"]
     assert set(record["differences"]) == {"w", "two", "s0", "s1", "s2"} - {best.name}

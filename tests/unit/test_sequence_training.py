@@ -23,8 +23,9 @@ from exvo.features.logmel import logmel_statistics
 from exvo.features.store import FeatureRow, write_sequences
 from exvo.metrics import mae, mean_ccc, predicted_class, uar
 from exvo.models import sequence_training
-from exvo.models.answers import priors, without_labels
+from exvo.models.answers import without_labels
 from exvo.models.conformer import ConformerConfig
+from exvo.models.priors import priors
 from exvo.models.sequence_batches import SpecAugment
 from exvo.models.sequence_checkpoint import CHECKPOINT
 from exvo.models.sequence_data import FrameStore

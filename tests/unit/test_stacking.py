@@ -59,8 +59,8 @@ def make_runs(random, labels, noises):
     }
 
 
-def fused(rule, runs, labels, cross=CrossFit()):  # noqa: B008
-    return fuse(FusionConfig("f", tuple(runs), rule=rule), runs, labels, TEST_IDS, cross)
+def fused(rule, runs, labels, cross=CrossFit(), prior=None):  # noqa: B008
+    return fuse(FusionConfig("f", tuple(runs), rule=rule), runs, labels, TEST_IDS, cross, prior)
 
 
 @pytest.mark.parametrize("task", ["emotion", "age", "country"])
@@ -250,6 +250,80 @@ def test_too_few_speakers_are_averaged_with_a_notice():
     fusion = fused("stacked", runs, one_country)
     assert fusion.description["tasks"]["country"]["chosen_by"] == "too few speakers"
     assert any("second country" in note for note in fusion.description["notes"])
+
+
+def test_a_country_of_one_speaker_costs_a_stacked_fusion_nothing():
+    random = np.random.default_rng(12)
+    labels = make_labels(random, 30, 6)
+    country = np.where(labels.country == 2, 0, labels.country)
+    alone = replace(labels, country=np.where(labels.speaker == "s7", 2, country))
+    runs = make_runs(random, alone, (0.3, 0.3))
+    stacked, average = (fused(rule, runs, alone) for rule in ("stacked", "average"))
+    # The systems know this country; a fit that has never seen it would miss all of its clips: UAR 2/3 at best.
+    assert average.description["cross_fitted_val"]["uar"] > 0.9
+    assert stacked.description["cross_fitted_val"]["uar"] == average.description["cross_fitted_val"]["uar"]
+    record = stacked.description["tasks"]["country"]
+    assert record["chosen_by"] == "too few speakers" and set(record["weights"].values()) == {0.5}
+    (note,) = [note for note in stacked.description["notes"] if note.startswith("country")]
+    assert note.endswith("too few to learn from: 2, so equal weights")
+    # Speakers in three folds are enough.
+    three = replace(labels, country=np.where(np.isin(labels.speaker, ["s7", "s8", "s9"]), 2, country))
+    assert fused("stacked", runs, three).description["tasks"]["country"]["chosen_by"] == "stacking"
+
+
+@pytest.mark.parametrize("rule", ["weighted", "stacked", "per_task"])
+@pytest.mark.parametrize("n_systems", [3, 8])
+def test_an_age_that_cannot_be_learned_costs_nothing(rule, n_systems):
+    random = np.random.default_rng(13)
+    labels = make_labels(random, 25, 8)
+    # Most are young and a few are old: the median is far below the mean, and below any average of these systems.
+    age = np.where(random.random(25) < 0.7, 21.0, 60.0)[np.repeat(np.arange(25), 8)]
+    labels = replace(labels, age=age)
+    runs = make_runs(random, labels, (None,) * n_systems)
+    constant = mae(age, np.full(len(age), 21.0))
+    without, with_prior = (fused(rule, runs, labels, prior=prior) for prior in (None, 21.0))
+    found = with_prior.description
+    assert without.description["cross_fitted_val"]["mae"] > constant + 2
+    assert found["cross_fitted_val"]["mae"] == pytest.approx(constant, abs=1e-6)
+    record = found["tasks"]["age"]
+    assert record["train_prior"] == {"weight": 1.0, "years": 21.0}
+    assert sum((record.get("weights") or record["shares"]).values()) == pytest.approx(0)
+    np.testing.assert_allclose(with_prior.test.age, 21.0)
+    for task in ("emotion", "country"):  # age alone leans on it
+        assert "train_prior" not in found["tasks"][task]
+        np.testing.assert_array_equal(getattr(with_prior.test, task), getattr(without.test, task))
+
+
+@pytest.mark.parametrize("rule", ["weighted", "stacked"])
+def test_the_prior_has_the_weight_that_val_gives_it(rule):
+    random = np.random.default_rng(14)
+    labels = make_labels(random, 25, 8)
+    good = make_runs(random, labels, (0.05, 0.05))
+    record = fused(rule, good, labels, prior=25.0).description["tasks"]["age"]
+    assert record["train_prior"]["weight"] == 0
+    # Of a system that exaggerates by two from the prior, half the way back is right.
+    wide = replace(good["s0"][0].val, age=2 * labels.age - 30)
+    far = {"a": [Run(wide, replace(predict(random, TEST_IDS), age=np.array([20.0, 30.0, 50.0])))]}
+    fusion = fused("weighted", far, labels, prior=30.0)
+    record = fusion.description["tasks"]["age"]
+    assert record["train_prior"] == {"weight": 0.5, "years": 30.0} and record["weights"] == {"a": 0.5}
+    np.testing.assert_allclose(fusion.test.age, [25.0, 30.0, 40.0])
+    assert fusion.description["cross_fitted_val"]["mae"] == pytest.approx(0, abs=1e-9)
+    # What the rule learns of a speaker's clips comes from others, the weight of the prior too.
+    other = replace(labels, age=np.where(labels.speaker == "s7", 90.0, labels.age))
+    held_out = labels.speaker == "s7"
+    before, after = (fused(rule, far, one, prior=30.0).cross_fitted.age[held_out] for one in (labels, other))
+    np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("rule", ["average", "paper"])
+def test_rules_that_learn_nothing_know_no_prior(rule):
+    random = np.random.default_rng(15)
+    labels = make_labels(random, 10, 4)
+    runs = make_runs(random, labels, (None, None))
+    with_prior, without = (fused(rule, runs, labels, prior=prior) for prior in (30.0, None))
+    assert with_prior.description == without.description
+    np.testing.assert_array_equal(with_prior.test.age, without.test.age)
 
 
 def test_per_task_takes_each_task_from_the_rule_that_does_best_on_other_speakers():

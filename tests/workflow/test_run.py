@@ -1,5 +1,6 @@
 """A true run from recordings to the submission, and what it leaves behind."""
 
+import base64
 import csv
 import json
 import subprocess
@@ -131,6 +132,19 @@ def test_the_same_command_gives_the_same_bytes(finished, results, tmp_path):
     again.run(*targets, flags=("--forcerun", "denoise_clips"))
     for target in targets:
         assert (again.root / target).read_bytes() == before[target], target
+
+
+def test_snakemakes_own_report_holds_page_tables_and_figures_in_one_file(finished, results, tmp_path):
+    whole = tmp_path / "whole.html"
+    finished.run("results/report/report.html", flags=("--report", str(whole)))
+    text = whole.read_text()
+    files = ["report/report.html", "tables/table4.html", "tables/emotions.csv"]
+    files += [f"figures/strf/conformer-strf_0_{name}.png" for name in ("kernels", "paths")]
+    for name in files:
+        # Longer than what files of a kind have in common, and free of the padding at the end.
+        inside = base64.b64encode((results / name).read_bytes()[:3000]).decode().rstrip("=")[:-1]
+        assert inside in text, name
+    assert list(tmp_path.iterdir()) == [whole]
 
 
 def test_the_figures_are_there_to_ask_for(finished, results):

@@ -3,7 +3,6 @@
 A task without a label on Train has no head and is NaN throughout; an emotion without one is 0.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from exvo.corpus.labels import EMOTIONS, TASKS, Labels
+from exvo.corpus.labels import EMOTIONS, Labels
 from exvo.metrics import labelled
 
 
@@ -28,34 +27,6 @@ def without_labels(labels: Labels, tasks: Sequence[str]) -> tuple[str, ...]:
         no_label = np.isnan(labels.emotion).all(axis=0)
         names += [name for name, missing in zip(EMOTIONS, no_label, strict=True) if missing]
     return tuple(names)
-
-
-def priors(labels: Labels, tasks: Sequence[str]) -> dict[str, float | list[float]]:
-    """Return the mean label of each task: what a clip without audio is answered with.
-
-    Returns
-    -------
-    dict
-        ``emotion``: list of 10, 0 for an emotion without labels; ``age``: float, in years; ``country``: list of
-        frequencies. NaN for a task that is not among ``tasks``, each of which must have a label.
-    """
-    result: dict[str, float | list[float]] = {
-        "emotion": [math.nan] * len(EMOTIONS),
-        "age": math.nan,
-        "country": [math.nan] * len(labels.countries),
-    }
-    for task in TASKS:
-        if task not in tasks:
-            continue
-        if task == "emotion":
-            n_labels = np.maximum((~np.isnan(labels.emotion)).sum(axis=0), 1)
-            result[task] = (np.nansum(labels.emotion, axis=0) / n_labels).tolist()
-        elif task == "age":
-            result[task] = float(np.nanmean(labels.age))
-        else:
-            counts = np.bincount(labels.country[labels.country >= 0], minlength=len(labels.countries))
-            result[task] = (counts / counts.sum()).tolist()
-    return result
 
 
 def answers(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from exvo.corpus.labels import Labels
 from exvo.metrics import labelled, score, selection_score
-from exvo.models.answers import any_labelled, priors, torch_threads, without_labels
+from exvo.models.answers import any_labelled, torch_threads, without_labels
 from exvo.models.organisers import (
     OrganisersNetwork,
     Target,
@@ -27,6 +27,7 @@ from exvo.models.organisers import (
     task_target,
 )
 from exvo.models.organisers_step import OrganisersStep
+from exvo.models.priors import priors
 from exvo.models.standardise import Standardisation, names_digest
 from exvo.models.trained_mlp import (
     MlpConfig,

@@ -26,7 +26,7 @@ def predictions_or_priors(
     clip_ids : np.ndarray [shape=(n,), str]
     has_audio : np.ndarray [shape=(n,), bool]
     priors : mapping
-        As `exvo.models.answers.priors` gives them.
+        As `exvo.models.priors.priors` gives them.
     countries : sequence of Country
     predict : callable
         From the mask of clips with audio to their emotion, age and country probabilities; not called where no clip

@@ -22,7 +22,8 @@ from torch import nn
 
 from exvo.corpus.labels import Labels
 from exvo.metrics import labelled, score, selection_score
-from exvo.models.answers import answers, any_labelled, priors, torch_threads, without_labels
+from exvo.models.answers import answers, any_labelled, torch_threads, without_labels
+from exvo.models.priors import priors
 from exvo.models.sequence_batches import Batches, TrainBatches, as_targets
 from exvo.models.sequence_checkpoint import (
     CHECKPOINT,

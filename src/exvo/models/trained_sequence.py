@@ -195,7 +195,7 @@ class TrainedSequence:
     best_epoch : int
         The epoch kept, from 1.
     priors : dict
-        What a clip without audio gets, as `exvo.models.answers.priors` gives it.
+        What a clip without audio gets, as `exvo.models.priors.priors` gives it.
     n_labelled : dict of int
         Train clips with a label, per task of the system.
     untrained : tuple of str

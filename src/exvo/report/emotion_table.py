@@ -45,6 +45,7 @@ def emotion_sheet(
     labels: Labels,
     predictions: Mapping[str, Predictions],
     draws: Mapping[str, Draws],
+    deviations: Mapping[str, Mapping[str, float]],
     confused_by: str,
     notes: Sequence[str] = (),
 ) -> Sheet:
@@ -56,6 +57,8 @@ def emotion_sheet(
         Of the Val clips.
     predictions, draws : mapping of str to Predictions, and to Draws
         By candidate, in the order of the columns; at least one.
+    deviations : mapping of str to mapping of str to float
+        By candidate, the deviation over seeds by emotion and of ``ccc``; empty where there is none.
     confused_by : str
         The candidate of the readers' table of confusions; the CSV has all.
     notes : sequence of str
@@ -65,17 +68,24 @@ def emotion_sheet(
     n_clips = known.sum(axis=0)
     n_speakers = [len(np.unique(index[known[:, column]])) for column in range(len(EMOTIONS))]
     correlations = {name: emotion_correlations(labels, answers) for name, answers in predictions.items()}
+
+    def spread(name: str, metric: str) -> float:
+        return deviations[name].get(metric, np.nan)
+
+    def cell(name: str, metric: str) -> str:
+        return estimate(draws[name].value(metric), 3, draws[name].interval(metric), spread(name, metric))
+
     rows = [
         [
             emotion,
             f"{n_clips[i]:,}",
             f"{n_speakers[i]:,}",
-            *(estimate(d.value(emotion), 3, d.interval(emotion)) for d in draws.values()),
+            *(cell(name, emotion) for name in draws),
             _confused(correlations[confused_by], i),
         ]
         for i, emotion in enumerate(EMOTIONS)
     ]
-    totals = [DASH, DASH, *(estimate(d.value("ccc"), 3, d.interval("ccc")) for d in draws.values()), DASH]
+    totals = [DASH, DASH, *(cell(name, "ccc") for name in draws), DASH]
     header = [
         "emotion",
         "clips",
@@ -98,6 +108,7 @@ def emotion_sheet(
             "ccc": number(draws[name].value(emotion), 4, ""),
             "ccc_low": number(draws[name].interval(emotion).low, 4, ""),
             "ccc_high": number(draws[name].interval(emotion).high, 4, ""),
+            "ccc_sd": number(spread(name, emotion), 4, ""),
             "n_clips": str(n_clips[i]),
             "n_speakers": str(n_speakers[i]),
             **{f"r_{other}": number(correlations[name][i, j], 4, "") for j, other in enumerate(EMOTIONS)},

@@ -10,9 +10,11 @@ from exvo.corpus.labels import Labels
 from exvo.metrics import Scores, score
 from exvo.predictions import Predictions, align
 from exvo.report.sheet import Grid, Sheet, estimate, number
-from exvo.report.systems_layout import PLACES
+from exvo.report.systems_layout import PLACES, few_speakers_note
 from exvo.report.systems_table import COUNTS
-from exvo.scoring.bootstrap import METRICS, MIN_SPEAKERS, BootstrapConfig, Draws, SpeakerBootstrap
+from exvo.scoring.bootstrap import METRICS, BootstrapConfig, Draws, SpeakerBootstrap
+from exvo.scoring.intervals import MIN_SPEAKERS
+from exvo.scoring.seeds import deviation
 
 # Lower edges of the bands, in years and in dB; a band reaches up to the next one.
 AGE_EDGES = (0, 20, 25, 30, 35, 40)
@@ -26,11 +28,13 @@ class _Group:
     scores: Scores
     draws: Draws
     n_clips: int
+    deviation: Mapping[str, float]
 
 
 def group_sheet(
     labels: Labels,
     predictions: Predictions,
+    seeds: Sequence[Predictions],
     snr: Mapping[str, float] | None,
     config: BootstrapConfig,
     notes: Sequence[str] = (),
@@ -43,6 +47,8 @@ def group_sheet(
         Of the Val clips.
     predictions : Predictions
         Of the same clips in the same order.
+    seeds : sequence of Predictions
+        The same made of one seed at a time, for the deviation over seeds.
     snr : mapping of str to float, or None
         SNR of clips in dB, as the denoiser estimates it; None where no system uses that stage.
     config : BootstrapConfig
@@ -54,7 +60,8 @@ def group_sheet(
         part = labels.take(rows)
         answers = align(predictions, part.clip_id)
         draws = SpeakerBootstrap(part, config).draws([answers])
-        groups.append(_Group(kind, name, score(part, answers), draws, len(rows)))
+        spread = deviation([score(part, align(seed, part.clip_id)) for seed in seeds])
+        groups.append(_Group(kind, name, score(part, answers), draws, len(rows), spread))
     header = ["group", "of", "UAR", "MAE", "CCC", "S_MTL", "clips", "labelled clips", "speakers"]
     lines, records = [], []
     for group in groups:
@@ -62,7 +69,8 @@ def group_sheet(
         intervals = {metric: group.draws.interval(metric) for metric in METRICS}
         n = [getattr(group.scores, count) for count in COUNTS]
         speakers = [group.draws.source.n_speakers_of[count[2:]] for count in COUNTS]
-        texts = [estimate(values[metric], PLACES[metric], intervals[metric]) for metric in METRICS]
+        spread = {metric: group.deviation.get(metric, np.nan) for metric in METRICS}
+        texts = [estimate(values[m], PLACES[m], intervals[m], spread[m]) for m in METRICS]
         counts = [" / ".join(f"{count:,}" for count in part) for part in (n, speakers)]
         lines.append([group.name, group.kind, *texts, f"{group.n_clips:,}", *counts])
         record = {"kind": group.kind, "group": group.name, "n_clips": str(group.n_clips)}
@@ -70,6 +78,7 @@ def group_sheet(
             record[metric] = number(values[metric], 4, "")
             record[f"{metric}_low"] = number(intervals[metric].low, 4, "")
             record[f"{metric}_high"] = number(intervals[metric].high, 4, "")
+            record[f"{metric}_sd"] = number(spread[metric], 4, "")
         record |= {count: str(value) for count, value in zip(COUNTS, n, strict=True)}
         record |= {f"speakers_{c[2:]}": str(value) for c, value in zip(COUNTS, speakers, strict=True)}
         records.append(record)
@@ -78,6 +87,7 @@ def group_sheet(
         "speakers: country / age / emotion. Within one country UAR is the share of its clips that are recognised.",
         "Age bands and countries are of clips with that label; bands include their lower edge.",
     ]
+    own += few_speakers_note(groups[0].draws.source.few_speakers())
     if snr is None:
         own.append("No noise levels: the stage that estimates the SNR (denoised) is not used.")
     else:

@@ -5,32 +5,35 @@ Everything is chosen on Val. The Test labels are read here and nowhere else, onc
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from exvo.audio.store import WITHOUT_AUDIO
-from exvo.corpus.labels import Labels
+from exvo.corpus.labels import TASKS, Labels
 from exvo.corpus.table import Corpus, read_test_labels
 from exvo.files import write_text
-from exvo.metrics import score
+from exvo.metrics import labelled, score
+from exvo.models.priors import priors
 from exvo.predictions import Predictions, align, read_predictions, write_predictions
-from exvo.report import paper
 from exvo.report.emotion_table import emotion_sheet
 from exvo.report.group_table import group_sheet
 from exvo.report.sheet import Sheet, write_sheet
 from exvo.report.systems_layout import interval_notes, systems_sheet
-from exvo.report.systems_table import TABLES, TableSpec, blind_rows, reference_row, table_rows
+from exvo.report.systems_table import TABLES, TableSpec, reference_row, table_rows
+from exvo.report.table4 import constant, table4
 from exvo.scoring.bootstrap import METRICS, BootstrapConfig, SpeakerBootstrap
 from exvo.scoring.fusion import CrossFit, FusionConfig, Run
+from exvo.scoring.margins import margins, margins_json
+from exvo.scoring.rivals import Reference, Rivals
 from exvo.scoring.selection import Candidate, describe, find_candidates, interval_json, ranked
 from exvo.scoring.submission import write_submission
 from exvo.systems import SOURCE_FOLDER
 
 SNR_COLUMN = "denoised_snr_before_db"
-BLIND = "the corpus has no test_labels.csv, so Test is not scored"
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,9 @@ def write_outcome(
         for name, seeds in runs.items()
     }
     source = SpeakerBootstrap(val_labels, plan.bootstrap)
-    candidates = find_candidates(plan.fusions, read, val_labels, test_ids, plan.cross, source)
+    prior = train_prior(labels)
+    age_prior = None if np.isnan(prior["age"]) else prior["age"]
+    candidates = find_candidates(plan.fusions, read, val_labels, test_ids, plan.cross, source, age_prior)
     submitted = _submitted(candidates, plan.submission)
     write_submission(paths.submission, submitted.fusion.test, corpus)
     write_predictions(paths.val, submitted.fusion.cross_fitted)
@@ -138,11 +143,23 @@ def write_outcome(
         write_sheet(paths.tables, name, sheet)
     _write_parts_of_val(val_labels, candidates, submitted, quality, plan, paths.tables)
 
+    rivals = Rivals(submitted, candidates, _reference(plan.tables), read, val_labels, test_ids)
+    learned = source.draws([submitted.fusion.val])
+    ahead = margins(submitted.draws, rivals.draws("val", val_labels, source))
+
     # From here on nothing is chosen any more, so Test may be read.
-    test_record = _score_test(corpus, read, candidates, submitted, plan, paths.tables)
+    test_labels = read_test_labels(corpus)
+    test_source = None if test_labels is None else SpeakerBootstrap(test_labels, plan.bootstrap)
+    rows = plan.tables.get("table3", {})
+    sheet, test_record = table4(rows, rivals, candidates, plan.notices, prior, test_source, test_labels)
+    write_sheet(paths.tables, "table4", sheet)
     record = submitted.fusion.description | {
         "kind": submitted.kind,
-        "selection": describe(candidates, submitted, plan.submission),
+        "selection": describe(candidates, submitted, plan.submission, val_labels),
+        "reference": rivals.reference.name if rivals.reference else None,
+        "margins": margins_json(ahead),
+        "val_intervals": {metric: interval_json(learned.interval(metric)) for metric in METRICS},
+        "train_prior": score(val_labels, constant(prior, val_labels)).to_json(),
         "statistics": {
             "resamples": plan.bootstrap.resamples,
             "confidence": plan.bootstrap.confidence,
@@ -151,6 +168,7 @@ def write_outcome(
             "n_clips": source.n_clips,
             "n_speakers": source.n_speakers,
             "n_clips_without_speaker": source.n_unnamed,
+            "few_speakers": source.few_speakers(),
         },
         "fusions": {c.name: c.fusion.description for c in candidates if c.kind == "fusion"},
         "test": test_record,
@@ -158,6 +176,19 @@ def write_outcome(
         "notices": list(plan.notices),
     }
     write_text(paths.fusion, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def train_prior(labels: Labels) -> dict[str, Any]:
+    """Return the answer of no system at all, as `exvo.models.priors.priors`, NaN where Train has no label of a task."""
+    train = labels.take(labels.split == "Train")
+    return priors(train, [task for task in TASKS if labelled(train, task).any()])
+
+
+def _reference(tables: Mapping[str, Mapping[str, str]]) -> Reference | None:
+    """Return the organisers' network on the first stage of Table 1 that the corpus allows."""
+    rows = tables.get("table1", {})
+    stage = reference_row(TABLES["table1"], rows)
+    return None if stage is None else Reference(f"organisers' network ({stage})", rows[stage])
 
 
 def _submitted(candidates: Sequence[Candidate], wish: str | None) -> Candidate:
@@ -179,7 +210,8 @@ def _write_parts_of_val(
     shown = [submitted, *(c for c in (*candidates, singles[0]) if c.kind == "fusion" or c is singles[0])]
     shown = list({c.name: c for c in shown}.values())
     confidence = (
-        f"Brackets: {plan.bootstrap.confidence:.0%}, {plan.bootstrap.resamples:,} resamples of speakers."
+        f"Brackets: {plan.bootstrap.confidence:.0%}, {plan.bootstrap.resamples:,} resamples of speakers. ±: deviation "
+        "over seeds (n - 1), of the same made of one seed of each system at a time."
     )
     about = [
         f"Submitted: {submitted.name}. Best single system (seeds averaged): {singles[0].name}. Predictions of each "
@@ -188,59 +220,17 @@ def _write_parts_of_val(
     ]
     predictions = {c.name: c.fusion.cross_fitted for c in shown}
     draws = {c.name: c.draws for c in shown}
-    write_sheet(folder, "emotions", emotion_sheet(labels, predictions, draws, submitted.name, about))
+    deviations = {c.name: c.deviation(labels) for c in shown}
+    sheet = emotion_sheet(labels, predictions, draws, deviations, submitted.name, about)
+    write_sheet(folder, "emotions", sheet)
     snr = _snr(quality)
     about = [
         f"Of {submitted.name}, which is submitted; each clip by what was learned from other speakers.",
         confidence,
     ]
-    write_sheet(
-        folder, "groups", group_sheet(labels, submitted.fusion.cross_fitted, snr, plan.bootstrap, about)
-    )
-
-
-def _score_test(
-    corpus: Corpus,
-    read: Mapping[str, Sequence[Run]],
-    candidates: Sequence[Candidate],
-    submitted: Candidate,
-    plan: OutcomePlan,
-    folder: Path,
-) -> dict[str, object]:
-    """Write Table 4 and return the Test scores, or say in both that Test is blind."""
-    fusions = {c.name: c for c in candidates if c.kind == "fusion" or c is submitted}
-    single = {
-        row if row not in fusions else f"{row} (system)": name
-        for row, name in plan.tables.get("table3", {}).items()
-    }
-    figures = {row: paper.TABLE4.get(paper.paper_row(row, paper.TABLE4), paper.NO_FIGURES) for row in single}
-    for name, candidate in fusions.items():
-        by_paper = candidate.fusion.description["rule"] == "paper"
-        figures[name] = paper.TABLE4[paper.FUSION] if by_paper else paper.NO_FIGURES
-    spec = replace(TABLES["table4"], figures=figures)
-    said = [f"Submitted: {submitted.name}, which the others are compared with."]
-    said += [f"Rows: {', '.join(f'{row} is {name}' for row, name in single.items())}."] if single else []
-    said += [f"{notice}." for notice in plan.notices]
-    labels = read_test_labels(corpus)
-    if labels is None:
-        rows = blind_rows(spec, [*single, *fusions])
-        write_sheet(folder, "table4", systems_sheet(spec, rows, [f"Blind: {BLIND}.", *said]))
-        return {"blind": BLIND}
-    systems = {name: [align(run.test, labels.clip_id) for run in seeds] for name, seeds in read.items()}
-    test = Scored(labels, SpeakerBootstrap(labels, plan.bootstrap), systems)
-    fused = {name: [align(c.fusion.test, labels.clip_id)] for name, c in fusions.items()}
-    rows = {row: systems[name] for row, name in single.items()} | fused
-    write_sheet(folder, "table4", test.sheet(spec, rows, submitted.name, said))
-    draws = test.source.draws(fused[submitted.name])
-    return {
-        "fusion": score(labels, fused[submitted.name][0]).to_json(),
-        "intervals": {metric: interval_json(draws.interval(metric)) for metric in METRICS},
-        "fusions": {name: score(labels, answers).to_json() for name, (answers,) in fused.items()},
-        "systems": {
-            name: [score(labels, seed).to_json() for seed in systems[name]]
-            for name in submitted.fusion.description["systems"]
-        },
-    }
+    seeds = [seed.cross_fitted for seed in submitted.seeds]
+    sheet = group_sheet(labels, submitted.fusion.cross_fitted, seeds, snr, plan.bootstrap, about)
+    write_sheet(folder, "groups", sheet)
 
 
 def _reference_notes(spec: TableSpec, reference: str | None, systems: Mapping[str, str]) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from exvo.files import write_text
-from exvo.scoring.bootstrap import Difference, Interval
+from exvo.scoring.intervals import Difference, Interval
 
 ENDINGS = ("csv", "md", "html")
 DASH = "\N{EN DASH}"

@@ -1,13 +1,14 @@
 """Tables 1 to 4 laid out: what stands in the cells and the notes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from exvo.report.paper import AsPrinted, Figures, paper_row
 from exvo.report.sheet import DASH, Grid, Sheet, estimate, number, signed
 from exvo.report.systems_table import COUNTS, TableRow, TableSpec
-from exvo.scoring.bootstrap import METRICS, MIN_SPEAKERS, SpeakerBootstrap
+from exvo.scoring.bootstrap import METRICS, SpeakerBootstrap
+from exvo.scoring.intervals import MIN_SPEAKERS
 
 PLACES = {"uar": 3, "mae": 2, "ccc": 3, "s_mtl": 3}
 BLIND = "blind"
@@ -74,12 +75,31 @@ def interval_notes(source: SpeakerBootstrap, split: str) -> list[str]:
         f"{config.resamples:,} resamples (seed {config.seed}); of several seeds the mean, on the same speakers. Where "
         "a resample lacks a country or an emotion, UAR and CCC are means over those it has.",
     ]
+    lines += few_speakers_note(source.few_speakers())
     if source.n_unnamed:
         lines.append(
             f"{source.n_unnamed:,} of {source.n_clips:,} labelled clips have no speaker and count each as its own: if "
             "they are of few speakers, intervals are too narrow."
         )
     return lines
+
+
+def few_speakers_note(few: Mapping[str, int]) -> list[str]:
+    """Say of which countries there are too few speakers for their intervals; no line where there are enough.
+
+    Parameters
+    ----------
+    few : mapping of str to int
+        As `exvo.scoring.bootstrap.SpeakerBootstrap.few_speakers`.
+    """
+    if not few:
+        return []
+    names = ", ".join(f"{name} ({n})" for name, n in few.items())
+    return [
+        f"Countries with fewer than {MIN_SPEAKERS} speakers: {names}. No resample holds other speakers of them, so "
+        "intervals and p-values of UAR and S_MTL do not cover how other speakers of these countries would be "
+        "recognised, and may be too narrow."
+    ]
 
 
 def _paper_cells(figures: AsPrinted | Figures | None, kind: type) -> dict[str, str]:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from exvo.metrics import Scores, s_mtl
+from exvo.metrics import Scores
 from exvo.report import paper
 from exvo.report.paper import AsPrinted, Figures, paper_row
-from exvo.scoring.bootstrap import METRICS, TASK_OF, Difference, Draws, Interval, difference
+from exvo.scoring.bootstrap import METRICS, TASK_OF, Draws, difference
+from exvo.scoring.intervals import Difference, Interval
+from exvo.scoring.seeds import deviation, values
 
 COUNTS = ("n_country", "n_age", "n_emotion")
 
@@ -71,7 +73,9 @@ TABLES = {
         "system",
         paper.TABLE4,
         "Paper: its figures for H-VB, as printed; those of its fusion (HuBERT + STRF) stand beside fusions by its "
-        "rule. A fusion averages the seeds of its systems first, so it has one score and no deviation.",
+        "rule. Fusions, and rows that say so, average the seeds of their systems before they are scored, which helps "
+        "by itself: compare a fusion with such a row, not with the mean of seeds scored one by one. Their deviation "
+        "is that of the same fusion made of one seed of each system at a time (of a joint fusion, of its own seeds).",
         split="Test",
     ),
 }
@@ -115,6 +119,7 @@ def table_rows(
     scores: Mapping[str, Sequence[Scores]],
     draws: Mapping[str, Draws],
     reference: str | None = None,
+    apart: Mapping[str, tuple[int, Mapping[str, float]]] | None = None,
 ) -> list[TableRow]:
     """Summarise scores over seeds, rows in the paper's order, others after them.
 
@@ -127,6 +132,8 @@ def table_rows(
         By row: the same seeds on resampled speakers.
     reference : str, optional
         The row that the others are compared with; None compares nothing.
+    apart : mapping of str to (int, mapping of str to float), optional
+        Rows that are one answer made of several seeds: how many these are, and the deviation over them by metric.
 
     Raises
     ------
@@ -144,15 +151,15 @@ def table_rows(
                 f"{spec.title}: the seeds of {spec.row_header} {name!r} were scored on different clips: {counts}"
             )
         n = dict(zip(COUNTS, counts.pop(), strict=True))
-        values = np.array([[s.uar, s.mae, s.ccc, s_mtl(s.ccc, s.uar, s.mae)] for s in seeds])
-        deviation = values.std(axis=0, ddof=1) if len(seeds) > 1 else np.full(len(METRICS), np.nan)
+        n_seeds, spread = (apart or {}).get(name, (len(seeds), deviation(seeds)))
+        found = [values(seed) for seed in seeds]
         compared = reference is not None and name != reference
         rows.append(
             TableRow(
                 name=name,
-                n_seeds=len(seeds),
-                mean=dict(zip(METRICS, values.mean(axis=0).tolist(), strict=True)),
-                deviation=dict(zip(METRICS, deviation.tolist(), strict=True)),
+                n_seeds=n_seeds,
+                mean={metric: float(np.mean([one[metric] for one in found])) for metric in METRICS},
+                deviation={metric: spread.get(metric, np.nan) for metric in METRICS},
                 n=n,
                 n_speakers={
                     f"n_{TASK_OF[m]}": draws[name].n_speakers[m] if n[f"n_{TASK_OF[m]}"] else 0

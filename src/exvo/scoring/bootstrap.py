@@ -15,26 +15,24 @@ In a resample as on all clips, UAR is over the countries present and mean CCC ov
 
 The interval is the percentile interval, widened for few speakers (Hesterberg 2015, section 3.3, "expanded
 percentile"): with n speakers its quantiles are ``Phi(sqrt(n / (n - 1)) t_(n-1, alpha/2))`` and the same from above,
-which makes the interval of a mean as wide as Student's. (With four speakers a country, UAR's is still too narrow: 90 %
-instead of 95 % in the simulation of the tests.) P-values are the same interval turned round: the two-sided p
-of a difference is the level at which its interval begins to touch zero.
+which makes the interval of a mean as wide as Student's. (Of UAR it may be too narrow where a country has very few
+speakers: no resample holds another. The tables name such countries.) P-values are the same interval turned round: the
+two-sided p of a difference is the level at which its interval begins to touch zero.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.stats import norm, t
 
 from exvo.corpus.labels import EMOTIONS, TASKS, Labels
-from exvo.metrics import CccForm, labelled, predicted_class
+from exvo.metrics import CccForm, labelled, predicted_class, varying
 from exvo.predictions import Predictions
+from exvo.scoring.intervals import MIN_SPEAKERS, Difference, Interval, limits, p_value
 from exvo.scoring.speakers import speaker_index
 
-# With fewer there are too few different resamples to speak of a 95 % interval (five speakers have 126).
-MIN_SPEAKERS = 5
 METRICS = ("uar", "mae", "ccc", "s_mtl")
-TASK_OF = {"uar": "country", "mae": "age", "ccc": "emotion"} | dict.fromkeys(EMOTIONS, "emotion")
+TASK_OF = {"uar": "country", "mae": "age", "ccc": "emotion"}
 
 
 @dataclass(frozen=True)
@@ -57,47 +55,6 @@ class BootstrapConfig:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A confidence interval.
-
-    Attributes
-    ----------
-    low, high : float
-        NaN where the metric is not defined, or with fewer than `MIN_SPEAKERS` speakers; a ``low`` of -inf: it was not
-        defined (S_MTL with a term that is not positive) in so many resamples that there is no lower limit.
-    n_speakers : int
-        That the metric rests on.
-    n_undefined : int
-        Resamples without a value: those without labels are left out, those in which a term of S_MTL is not
-        positive count as lower than any value.
-    """
-
-    low: float
-    high: float
-    n_speakers: int
-    n_undefined: int
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A difference of two systems, the first minus the second, on the same speakers.
-
-    Attributes
-    ----------
-    value : float
-    low, high : float
-        Confidence interval, NaN or infinite as in `Interval`.
-    p : float
-        Two-sided, for no difference; NaN where there is no interval. Not below 2 / (resamples + 1) or so.
-    """
-
-    value: float
-    low: float
-    high: float
-    p: float
-
-
-@dataclass(frozen=True)
 class Draws:
     """Metrics of one system, mean over its seeds, on all clips and on every resample.
 
@@ -107,7 +64,8 @@ class Draws:
         By metric: ``uar``, ``mae``, ``ccc``, ``s_mtl`` and each emotion's CCC by its name. The first is of all
         clips. NaN where there is nothing to measure; -inf for an S_MTL with a term that is not positive.
     n_speakers : dict of str to int
-        By metric: speakers with a label of its task; of ``s_mtl`` the fewest of the three.
+        By metric: speakers with a label of its task, for the CCC of one emotion of that emotion; of ``s_mtl`` the
+        fewest of the three.
     source : SpeakerBootstrap
         Whose resamples these are.
     """
@@ -128,7 +86,7 @@ class Draws:
         n_undefined = int((~np.isfinite(drawn)).sum())
         if n_speakers < MIN_SPEAKERS or np.isnan(self.value(metric)) or not len(known):
             return Interval(np.nan, np.nan, n_speakers, n_undefined)
-        low, high = _limits(known, n_speakers, self.source.config.confidence)
+        low, high = limits(known, n_speakers, self.source.config.confidence)
         return Interval(low, high, n_speakers, n_undefined)
 
 
@@ -149,6 +107,8 @@ class SpeakerBootstrap:
         Labelled clips, their speakers (those without a name included), and clips without a speaker.
     n_speakers_of : dict of str to int
         Speakers with a label, by task.
+    n_speakers_of_emotion, n_speakers_of_country : dict of str to int
+        Speakers with a label of an emotion, and speakers of a country that has any, by name.
     """
 
     def __init__(self, labels: Labels, config: BootstrapConfig, form: CccForm = "standard") -> None:
@@ -163,6 +123,15 @@ class SpeakerBootstrap:
         self.n_clips, self.n_speakers = len(rows), len(self._starts)
         self.n_speakers_of = {task: len(np.unique(index[known[task][self._rows]])) for task in TASKS}
         self._labels = labels.take(self._rows)
+        self.n_speakers_of_emotion = {
+            name: len(np.unique(index[~np.isnan(column)]))
+            for name, column in zip(EMOTIONS, self._labels.emotion.T, strict=True)
+        }
+        self.n_speakers_of_country = {
+            country.name: len(np.unique(index[self._labels.country == i]))
+            for i, country in enumerate(labels.countries)
+            if (self._labels.country == i).any()
+        }
         self._weights = _draw(self.n_speakers, config)
         self._sum_labels()
 
@@ -211,7 +180,7 @@ class SpeakerBootstrap:
         """
         if not seeds:
             raise ValueError("bootstrap: no predictions")
-        columns = []
+        columns, still = [], []
         for seed in seeds:
             if not np.array_equal(seed.clip_id, self._clip_id):
                 raise ValueError(
@@ -219,12 +188,18 @@ class SpeakerBootstrap:
                     "align them first"
                 )
             columns += self._columns_of(seed)
+            still.append(~varying(np.where(self._emotion_known, seed.emotion[self._rows], np.nan)))
         width = 30 + self._is_country.shape[1] + 1
         totals = self._totals(columns)
-        parts = [self._metrics(totals[:, i * width : (i + 1) * width]) for i in range(len(seeds))]
+        parts = [self._metrics(totals[:, i * width : (i + 1) * width], still[i]) for i in range(len(seeds))]
         values = {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
         n_speakers = {name: self.n_speakers_of[task] for name, task in TASK_OF.items()}
+        n_speakers |= self.n_speakers_of_emotion
         return Draws(values, n_speakers | {"s_mtl": min(self.n_speakers_of.values())}, self)
+
+    def few_speakers(self) -> dict[str, int]:
+        """Return the countries with speakers, but so few that no resample can tell how others of them would do."""
+        return {name: n for name, n in self.n_speakers_of_country.items() if n < MIN_SPEAKERS}
 
     def _columns_of(self, seed: Predictions) -> list[np.ndarray]:
         """Return what is summed of one seed: per emotion p, p^2 and t p; right answers per country; errors of age."""
@@ -236,13 +211,13 @@ class SpeakerBootstrap:
         error = np.where(self._age_known, np.abs(seed.age[self._rows] - self._labels.age), 0)
         return [emotion, emotion**2, emotion * self._target, right, error[:, None]]
 
-    def _metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]:
-        """Compute the metrics of one seed from its sums."""
+    def _metrics(self, totals: np.ndarray, still: np.ndarray) -> dict[str, np.ndarray]:
+        """Compute the metrics of one seed from its sums; ``still`` emotions are answered by a constant: CCC 0."""
         with np.errstate(divide="ignore", invalid="ignore"):
             n, n_variance = self._n, self._n - (self.form == "organisers")
             mean_t, mean_p = self._sum_t / n, totals[:, :10] / n
             spread = self._sum_tt - n * mean_t**2 + totals[:, 10:20] - n * mean_p**2
-            covariance = totals[:, 20:30] / n - mean_t * mean_p
+            covariance = np.where(still, 0.0, totals[:, 20:30] / n - mean_t * mean_p)
             ccc = 2 * covariance / (spread / n_variance + (mean_t - mean_p) ** 2)
             mean_ccc = np.where(self._varies, ccc, 0).sum(axis=1) / self._varies.sum(axis=1)
             present = self._n_country > 0
@@ -279,16 +254,41 @@ def difference(first: Draws, second: Draws, metric: str) -> Difference:
     ValueError
         If the two were not measured by the same `SpeakerBootstrap`.
     """
-    if first.source is not second.source:
-        raise ValueError("difference: the two systems were not measured on the same resamples")
+    _check_source(first, second)
     with np.errstate(invalid="ignore"):  # -inf less -inf: neither is defined, so the resample says nothing
         drawn = first.values[metric][1:] - second.values[metric][1:]
+    return _compared(first, metric, first.value(metric) - second.value(metric), drawn)
+
+
+def relative(first: Draws, second: Draws, metric: str) -> Difference:
+    """Return by how many percent the first system's metric is above the second's; of a metric that is positive.
+
+    Raises
+    ------
+    ValueError
+        As `difference`.
+    """
+    _check_source(first, second)
+    a, b = first.values[metric][1:], second.values[metric][1:]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = np.where(np.isfinite(a) & np.isfinite(b), 100 * (a / b - 1), a - b)
+        value = 100 * (np.float64(first.value(metric)) / second.value(metric) - 1)
+    return _compared(first, metric, value, drawn)
+
+
+def _check_source(first: Draws, second: Draws) -> None:
+    if first.source is not second.source:
+        raise ValueError("difference: the two systems were not measured on the same resamples")
+
+
+def _compared(first: Draws, metric: str, value: float, drawn: np.ndarray) -> Difference:
+    """Return a comparison with what its resamples say."""
     known = np.sort(drawn[~np.isnan(drawn)])
-    value, n_speakers = first.value(metric) - second.value(metric), first.n_speakers[metric]
+    n_speakers = first.n_speakers[metric]
     if np.isnan(value) or n_speakers < MIN_SPEAKERS or not len(known):
-        return Difference(value, np.nan, np.nan, np.nan)
-    low, high = _limits(known, n_speakers, first.source.config.confidence)
-    return Difference(value, low, high, _p_value(known, n_speakers))
+        return Difference(float(value), np.nan, np.nan, np.nan)
+    low, high = limits(known, n_speakers, first.source.config.confidence)
+    return Difference(float(value), low, high, p_value(known, n_speakers))
 
 
 def _draw(n_speakers: int, config: BootstrapConfig) -> np.ndarray:
@@ -298,17 +298,3 @@ def _draw(n_speakers: int, config: BootstrapConfig) -> np.ndarray:
     for row in weights[1:] if n_speakers else ():
         row[:] = np.bincount(random.integers(n_speakers, size=n_speakers), minlength=n_speakers)
     return weights
-
-
-def _limits(known: np.ndarray, n_speakers: int, confidence: float) -> tuple[float, float]:
-    """Return the expanded percentile interval of sorted draws, without interpolation: a draw may be infinite."""
-    tail = norm.cdf(np.sqrt(n_speakers / (n_speakers - 1)) * t.ppf((1 - confidence) / 2, n_speakers - 1))
-    place = max(int(np.floor(tail * (len(known) + 1))) - 1, 0)
-    return float(known[place]), float(known[len(known) - 1 - place])
-
-
-def _p_value(known: np.ndarray, n_speakers: int) -> float:
-    """Twice the smaller tail beyond zero, taken back through the widening for few speakers."""
-    below, above = (known <= 0).sum(), (known >= 0).sum()
-    tail = min((min(below, above) + 1) / (len(known) + 1), 0.5)
-    return float(2 * t.cdf(np.sqrt((n_speakers - 1) / n_speakers) * norm.ppf(tail), n_speakers - 1))

@@ -4,94 +4,28 @@ What a rule learns on Val (weights, or a trained combiner), it learns twice: on 
 fold of speakers left out in turn, to predict that fold. The predictions of the folds together are *cross-fitted*: their
 score is not raised by what the rule remembers of its own clips, so all rules can be compared on equal terms. A rule
 that learns nothing needs no folds.
+
+Of age, what learns on Val may also lean on the Train prior, a constant: where no system can tell ages, the constant is
+better than all of them, and an average of systems that add up to one cannot become it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 import numpy as np
 
 from exvo.corpus.labels import EMOTIONS, Labels
 from exvo.metrics import labelled, mae, mean_ccc, predicted_class, uar
+from exvo.scoring.fusion_config import CrossFit, FusionConfig
 from exvo.scoring.objectives import values_of_weights
 from exvo.scoring.speakers import speaker_folds, speaker_index
-from exvo.scoring.stacking import LogisticStack, RidgeStack
+from exvo.scoring.stacking import LogisticStack, RidgeStack, prior_record
 from exvo.scoring.weights import search_weights
 
-Rule = Literal["weighted", "stacked", "per_task", "average", "paper", "joint"]
-Representation = Literal["pooled", "features"]
 METRICS = {"emotion": "ccc", "age": "mae", "country": "uar"}
-
-
-@dataclass(frozen=True)
-class FusionConfig:
-    """How to combine systems.
-
-    Attributes
-    ----------
-    name : str
-    systems : tuple of str
-        At least one; their order decides nothing but ties and the order of the report.
-    rule : {"weighted", "stacked", "per_task", "average", "paper", "joint"}
-        See `exvo.scoring.fusion`.
-    step : float
-        ``weighted``: the grid of weights, a whole part of 1 (0.1 gives weights 0, 0.1, ..., 1).
-    emotion_from : str, optional
-        ``paper``: the system that gives emotion; by default the first.
-    max_candidates : int
-        ``weighted``: a grid with more points than this is not searched in full; the weights are then found by
-        steps that move weight from one system to another as long as that helps.
-    representation : {"pooled", "features"}
-        ``joint``: what the model read of each system.
-    training : mapping
-        ``joint``: how it was trained. For the record, like ``representation``.
-
-    Raises
-    ------
-    ValueError
-        If a value cannot be used: the message names the key.
-    """
-
-    name: str
-    systems: tuple[str, ...]
-    rule: Rule = "weighted"
-    step: float = 0.1
-    emotion_from: str | None = None
-    max_candidates: int = 1001
-    representation: Representation = "pooled"
-    training: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        where = f"fusion {self.name!r}"
-        if not self.systems or len(set(self.systems)) < len(self.systems):
-            raise ValueError(f"{where}: systems must name at least one system, and each once")
-        if self.rule not in get_args(Rule):
-            raise ValueError(f"{where}: rule must be one of {', '.join(get_args(Rule))}, not {self.rule!r}")
-        if not 0 < self.step <= 1 or abs(round(1 / self.step) * self.step - 1) > 1e-9:
-            raise ValueError(
-                f"{where}: step must divide 1 into whole parts (0.1, 0.05, 0.25), not {self.step}"
-            )
-        if self.emotion_from is not None and self.emotion_from not in self.systems:
-            raise ValueError(
-                f"{where}: emotion_from names {self.emotion_from!r}, which is not in its systems"
-            )
-
-
-@dataclass(frozen=True)
-class CrossFit:
-    """How Val is parted to judge what was learned on it.
-
-    Attributes
-    ----------
-    folds : int
-        At least 3: a trained combiner chooses its penalty among the folds that it is fitted on.
-    seed : int
-    """
-
-    folds: int = 5
-    seed: int = 0
+# A fit that chooses its penalty while it is judged goes without two folds, and must still know every country.
+MIN_COUNTRY_FOLDS = 3
 
 
 class Combiner(Protocol):
@@ -107,15 +41,16 @@ class Combiner(Protocol):
 
 @dataclass(frozen=True)
 class Weights:
-    """A weighted average; ``shares`` are the weights."""
+    """A weighted average; ``shares`` are the weights of the systems, ``constant`` is what the Train prior adds."""
 
     shares: np.ndarray
     record: dict[str, Any]
+    constant: float = 0.0
 
     def __call__(self, stack: np.ndarray) -> np.ndarray:
         """Average predictions [shape=(n_systems, n, ...)]; a system of weight 0 leaves no trace."""
         used = self.shares > 0
-        return np.tensordot(self.shares[used], stack[used], axes=1)
+        return np.tensordot(self.shares[used], stack[used], axes=1) + self.constant
 
 
 @dataclass
@@ -127,7 +62,9 @@ class FusedTask:
     val, cross_fitted, test : np.ndarray [shape=(n,) or (n, n_columns)]
         ``val`` by what was learned on all of Val; ``cross_fitted`` on the other speakers' folds.
     record : dict
-        ``chosen_by``, ``weights`` or ``shares`` per system that does the task, and more by rule; JSON types.
+        ``chosen_by``, ``weights`` or ``shares`` per system that does the task, ``train_prior`` (its ``weight`` and
+        ``years``) where the rule might lean on it, and more by rule; JSON types. Weights and that of the prior sum to
+        one.
     notes : list of str
     """
 
@@ -146,6 +83,7 @@ def combine_task(
     test: np.ndarray,
     labels: Labels,
     cross: CrossFit,
+    prior: float | None = None,
 ) -> FusedTask:
     """Combine the systems that do a task.
 
@@ -160,9 +98,11 @@ def combine_task(
     labels : Labels
         Of the Val clips.
     cross : CrossFit
+    prior : float, optional
+        A constant that what is learned may lean on; of age only.
     """
     notes: list[str] = []
-    learn = _learner(config, task, val, labels, cross, notes)
+    learn = _learner(config, task, val, labels, cross, notes, prior)
     if isinstance(learn, Weights):
         fused = learn(val)
         return FusedTask(fused, fused, learn(test), _record(learn, names), notes)
@@ -193,7 +133,13 @@ def _record(learned: Combiner, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _learner(
-    config: FusionConfig, task: str, val: np.ndarray, labels: Labels, cross: CrossFit, notes: list[str]
+    config: FusionConfig,
+    task: str,
+    val: np.ndarray,
+    labels: Labels,
+    cross: CrossFit,
+    notes: list[str],
+    prior: float | None,
 ) -> Weights | tuple[Callable[[Sequence[int]], Combiner], np.ndarray, np.ndarray]:
     """Return weights where there is nothing to learn; else how to learn on folds, the clips and their folds."""
     n = len(val)
@@ -203,7 +149,7 @@ def _learner(
         return Weights(chosen, {"chosen_by": "rule"})
     if config.rule in ("average", "paper"):
         return _equal(n, "rule")
-    if config.rule == "weighted" and n == 1:
+    if config.rule == "weighted" and n == 1 and prior is None:
         return _equal(n, "only system")
     rows = np.flatnonzero(labelled(labels, task))
     if not len(rows):
@@ -219,14 +165,15 @@ def _learner(
         return _equal(n, "too few speakers")
     stack = val[:, rows]
     if config.rule == "weighted":
-        return _weight_fit(config, task, seen, stack, folds), rows, folds
+        return _weight_fit(config, task, seen, stack, folds, prior), rows, folds
     if task == "country":
-        if not _countries_enough(seen.country, folds):
-            notes.append("country: too few speakers of a second country to learn from, so equal weights")
+        why = _countries_too_few(seen, folds)
+        if why:
+            notes.append(f"country: {why}, so equal weights")
             return _equal(n, "too few speakers")
         return LogisticStack(stack, seen.country, folds).fit, rows, folds
     if task == "age":
-        return RidgeStack(stack, seen.age, folds).fit, rows, folds
+        return RidgeStack(stack, seen.age, folds, prior=prior).fit, rows, folds
     index, _ = speaker_index(seen.speaker)
     alone = [
         column
@@ -273,9 +220,17 @@ def _equal(n: int, chosen_by: str) -> Weights:
 
 
 def _weight_fit(
-    config: FusionConfig, task: str, seen: Labels, stack: np.ndarray, folds: np.ndarray
+    config: FusionConfig,
+    task: str,
+    seen: Labels,
+    stack: np.ndarray,
+    folds: np.ndarray,
+    prior: float | None,
 ) -> Callable[[Sequence[int]], Weights]:
-    """Return a search of weights on the labelled clips of some folds."""
+    """Return a search of weights on the labelled clips of some folds; the prior is one more candidate."""
+    n = len(stack)
+    if prior is not None:
+        stack = np.concatenate([stack, np.full_like(stack[:1], prior)])
 
     def fit(use: Sequence[int]) -> Weights:
         inside = np.isin(folds, list(use))
@@ -286,14 +241,26 @@ def _weight_fit(
             max_candidates=config.max_candidates,
         )
         how = search.how if np.isfinite(search.value) else "undefined"
-        return Weights(search.weights, {"chosen_by": how, "n_candidates": search.n_candidates})
+        record: dict[str, Any] = {"chosen_by": how, "n_candidates": search.n_candidates}
+        if prior is None:
+            return Weights(search.weights, record)
+        weight = float(search.weights[n])
+        return Weights(search.weights[:n], record | prior_record(weight, prior), weight * prior)
 
     return fit
 
 
-def _countries_enough(country: np.ndarray, folds: np.ndarray) -> bool:
-    """Whether two countries are left when any two folds are: nested cross-validation leaves out so many."""
-    return all(
-        len(np.unique(country[~np.isin(folds, pair)])) >= 2
-        for pair in combinations(range(folds.max() + 1), 2)
-    )
+def _countries_too_few(seen: Labels, folds: np.ndarray) -> str | None:
+    """Say why a combiner cannot learn countries; None where it can.
+
+    Nested cross-validation leaves two folds out. A country that is in them alone is unknown to the fit that judges
+    it: none of its clips could be told, whatever the systems say.
+    """
+    present = np.unique(seen.country)
+    if len(present) < 2:
+        return "no speaker of a second country to learn from"
+    few = [k for k in present if len(np.unique(folds[seen.country == k])) < MIN_COUNTRY_FOLDS]
+    if not few:
+        return None
+    names = ", ".join(seen.countries[k].name for k in few)
+    return f"speakers in fewer than {MIN_COUNTRY_FOLDS} folds, too few to learn from: {names}"

@@ -1,22 +1,27 @@
 """Fusion of systems, task by task, learned on Val.
 
 The seeds of a system are averaged first. Then, for each task by itself, the predictions of the systems that do the
-task are combined: emotion intensities, ages, and the probabilities of the countries. Fusion sees predictions and Val
-labels, and nothing else; Test labels never come here.
+task are combined: emotion intensities, ages, and the probabilities of the countries. Fusion sees predictions, Val
+labels and the Train prior of age, and nothing else; Test labels never come here.
 
 Rules
 -----
 weighted
-    A weighted average; weights of each task chosen on Val by the task's own metric (mean CCC, UAR, MAE).
+    A weighted average; weights of each task chosen on Val by the task's own metric (mean CCC, UAR, MAE). Of age the
+    Train prior is one more candidate (ours; the paper weighs systems alone), so that an age that cannot be learned
+    costs nothing.
 stacked
-    A trained combiner per task: ridge regression for emotion and age, logistic regression for country.
+    A trained combiner per task: ridge regression for emotion and age, logistic regression for country. Age is drawn
+    towards the Train prior as far as that helps on Val (`exvo.scoring.stacking`).
 per_task
     Of ``average``, ``weighted`` and ``stacked``, for each task the one with the best cross-fitted score. For the
-    cross-fitted predictions of a fold that choice is made by the scores on the other folds.
+    cross-fitted predictions of a fold that choice is made by the scores on the other folds, of predictions whose fits
+    saw the fold: not wholly nested, so a little optimistic still.
 average
     Equal weights in every task.
 paper
-    Equal weights for country and age, emotion from one system alone: the rule of the paper's Table 4.
+    Equal weights for country and age, emotion from one system alone: the rule of the paper's Table 4. Like
+    ``average``, it knows no prior.
 joint
     A model trained on Train on what the systems make of a clip before they answer (`exvo.models.joint_network`). Its
     predictions come in like a system's, and nothing is learned from Val here.
@@ -31,15 +36,8 @@ import numpy as np
 from exvo.corpus.labels import TASKS, Labels
 from exvo.metrics import labelled, score
 from exvo.predictions import Predictions, align
-from exvo.scoring.combine import (
-    METRICS,
-    CrossFit,
-    FusedTask,
-    FusionConfig,
-    combine_task,
-    task_folds,
-    task_value,
-)
+from exvo.scoring.combine import METRICS, FusedTask, combine_task, task_folds, task_value
+from exvo.scoring.fusion_config import CrossFit, FusionConfig
 
 __all__ = ["CrossFit", "Fusion", "FusionConfig", "Run", "fuse", "mean_of_seeds"]
 
@@ -67,9 +65,9 @@ class Fusion:
         ``cross_fitted`` each clip by what was learned on other speakers.
     description : dict
         JSON types only: ``name``, ``rule``, ``step``, ``joint`` (representation, training and number of seeds of a
-        joint model), ``tasks`` (per task: metric, weights or shares per system, how they were chosen, Val score and
-        cross-fitted Val score, clips and speakers with labels), ``systems`` (per system: seeds, Val scores), ``val``
-        and ``cross_fitted_val`` (scores of the fusion), ``notes``.
+        joint model), ``tasks`` (per task: metric, weights or shares per system, of age ``train_prior`` beside them,
+        how they were chosen, Val score and cross-fitted Val score, clips and speakers with labels), ``systems`` (per
+        system: seeds, Val scores), ``val`` and ``cross_fitted_val`` (scores of the fusion), ``notes``.
     """
 
     val: Predictions
@@ -84,6 +82,7 @@ def fuse(
     val_labels: Labels,
     test_clip_ids: Sequence[str] | np.ndarray,
     cross: CrossFit = _FIVE_FOLDS,
+    age_prior: float | None = None,
 ) -> Fusion:
     """Combine systems.
 
@@ -98,6 +97,8 @@ def fuse(
         Test clips, in the order wanted.
     cross : CrossFit
         How Val is parted to judge what was learned on it.
+    age_prior : float, optional
+        The Train prior of age, in years, which ``weighted``, ``stacked`` and ``per_task`` may lean on.
 
     Raises
     ------
@@ -118,7 +119,7 @@ def fuse(
         model = mean_of_seeds(config.name, runs[config.name], val_labels, test_clip_ids)
         parts = {task: _answered_task(task, model) for task in TASKS}
     else:
-        parts = {task: _fuse_task(config, task, systems, val_labels, cross) for task in TASKS}
+        parts = {task: _fuse_task(config, task, systems, val_labels, cross, age_prior) for task in TASKS}
     for part in parts.values():
         notes += part.notes
     fused = {
@@ -218,7 +219,12 @@ def _answered_task(task: str, model: Run) -> FusedTask:
 
 
 def _fuse_task(
-    config: FusionConfig, task: str, systems: Mapping[str, Run], labels: Labels, cross: CrossFit
+    config: FusionConfig,
+    task: str,
+    systems: Mapping[str, Run],
+    labels: Labels,
+    cross: CrossFit,
+    age_prior: float | None,
 ) -> FusedTask:
     """Combine the systems that do a task; a task that none does is left NaN."""
     # A corpus may have no Val clips: what a system does then shows on Test.
@@ -244,7 +250,7 @@ def _fuse_task(
         np.stack([getattr(getattr(systems[n], split), task) for n in doing]) for split in ("val", "test")
     )
     combine = _best_rule if config.rule == "per_task" else combine_task
-    part = combine(config, task, doing, val, test, labels, cross)
+    part = combine(config, task, doing, val, test, labels, cross, age_prior if task == "age" else None)
     key = "weights" if "weights" in part.record else "shares"
     part.record[key] = {name: part.record[key].get(name, 0.0) for name in config.systems}
     if len(doing) < len(systems):
@@ -261,10 +267,11 @@ def _best_rule(
     test: np.ndarray,
     labels: Labels,
     cross: CrossFit,
+    prior: float | None,
 ) -> FusedTask:
     """Combine a task by the rule that does best on held-out speakers; arguments as of `combine_task`."""
     parts = {
-        rule: combine_task(replace(config, rule=rule), task, names, val, test, labels, cross)
+        rule: combine_task(replace(config, rule=rule), task, names, val, test, labels, cross, prior)
         for rule in CHOICE
     }
     rows = np.flatnonzero(labelled(labels, task))

@@ -19,8 +19,11 @@ import numpy as np
 
 from exvo.corpus.labels import Labels
 from exvo.metrics import Scores, score
-from exvo.scoring.bootstrap import METRICS, Difference, Draws, Interval, SpeakerBootstrap, difference
+from exvo.predictions import align
+from exvo.scoring.bootstrap import METRICS, Draws, SpeakerBootstrap, difference
 from exvo.scoring.fusion import CrossFit, Fusion, FusionConfig, Run, fuse
+from exvo.scoring.intervals import Difference, Interval
+from exvo.scoring.seeds import deviation
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ class Candidate:
         Of the cross-fitted predictions.
     draws : Draws
         Of the same.
+    seeds : sequence of Fusion
+        The same made of one seed of each system at a time: what its deviation over seeds is of. Empty where a system
+        has one seed.
     """
 
     name: str
@@ -43,6 +49,20 @@ class Candidate:
     fusion: Fusion
     scores: Scores
     draws: Draws
+    seeds: Sequence[Fusion] = ()
+
+    def deviation(
+        self, labels: Labels, split: Literal["cross_fitted", "test"] = "cross_fitted"
+    ) -> dict[str, float]:
+        """Return the deviation over seeds of every metric, as `exvo.scoring.seeds.deviation`.
+
+        Parameters
+        ----------
+        labels : Labels
+            Of the clips of the split; of Test, any that have labels.
+        split : {"cross_fitted", "test"}
+        """
+        return deviation([score(labels, align(getattr(seed, split), labels.clip_id)) for seed in self.seeds])
 
 
 def find_candidates(
@@ -52,6 +72,7 @@ def find_candidates(
     test_clip_ids: Sequence[str] | np.ndarray,
     cross: CrossFit,
     source: SpeakerBootstrap,
+    age_prior: float | None = None,
 ) -> list[Candidate]:
     """Compute the fusions and the single systems in them, and score both on Val.
 
@@ -67,18 +88,28 @@ def find_candidates(
     cross : CrossFit
     source : SpeakerBootstrap
         Of the Val labels.
+    age_prior : float, optional
+        As of `exvo.scoring.fusion.fuse`.
     """
     systems = dict.fromkeys(name for config in fusions for name in config.systems)
     single = [FusionConfig(name, (name,), rule="average") for name in systems]
     candidates = []
     for kind, configs in (("fusion", fusions), ("system", single)):
         for config in configs:
-            fusion = fuse(config, runs, labels, test_clip_ids, cross)
-            scores = score(labels, fusion.cross_fitted)
-            candidates.append(
-                Candidate(config.name, kind, fusion, scores, source.draws([fusion.cross_fitted]))
-            )
+            fusion = fuse(config, runs, labels, test_clip_ids, cross, age_prior)
+            scores, draws = score(labels, fusion.cross_fitted), source.draws([fusion.cross_fitted])
+            seeds = [
+                fuse(config, one, labels, test_clip_ids, cross, age_prior) for one in _by_seed(config, runs)
+            ]
+            candidates.append(Candidate(config.name, kind, fusion, scores, draws, seeds))
     return candidates
+
+
+def _by_seed(config: FusionConfig, runs: Mapping[str, Sequence[Run]]) -> list[dict[str, Sequence[Run]]]:
+    """Return the runs of each seed alone: the first of every system, then the second; none where there is one."""
+    names = [*config.systems, *([config.name] if config.rule == "joint" else [])]
+    n_seeds = min(len(runs.get(name, ())) for name in names)
+    return [{name: runs[name][i : i + 1] for name in names} for i in range(n_seeds if n_seeds > 1 else 0)]
 
 
 def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -95,7 +126,9 @@ def _rank(scores: Scores) -> tuple[int, float]:
     return len(inverse), len(inverse) / sum(inverse) if sum(inverse) > 0 else np.inf
 
 
-def describe(candidates: Sequence[Candidate], submitted: Candidate, wish: str | None) -> dict[str, Any]:
+def describe(
+    candidates: Sequence[Candidate], submitted: Candidate, wish: str | None, labels: Labels
+) -> dict[str, Any]:
     """Say which candidate was submitted and why, and how it compares with the others; JSON types only.
 
     Parameters
@@ -104,13 +137,15 @@ def describe(candidates: Sequence[Candidate], submitted: Candidate, wish: str | 
     submitted : Candidate
     wish : str or None
         The name that the config asked for; None for the best.
+    labels : Labels
+        Of the Val clips.
 
     Returns
     -------
     dict
         ``asked_for``, ``submitted``, ``runner_up`` (the best of the others), ``candidates`` (best first: name, kind,
-        rule, systems, cross-fitted Val scores, intervals), ``differences`` (submitted minus each other candidate:
-        value, low, high and p per metric).
+        rule, systems, cross-fitted Val scores, intervals, deviation over seeds), ``differences`` (submitted minus each
+        other candidate: value, low, high and p per metric).
     """
     order = ranked(candidates)
     others = [candidate for candidate in order if candidate is not submitted]
@@ -126,6 +161,7 @@ def describe(candidates: Sequence[Candidate], submitted: Candidate, wish: str | 
                 "systems": list(candidate.fusion.description["systems"]),
                 "cross_fitted_val": candidate.scores.to_json(),
                 "intervals": {metric: interval_json(candidate.draws.interval(metric)) for metric in METRICS},
+                "deviation": deviation_json(candidate.deviation(labels)),
             }
             for candidate in order
         ],
@@ -152,6 +188,11 @@ def interval_json(interval: Interval) -> dict[str, Any]:
 def difference_json(found: Difference) -> dict[str, float | None]:
     """Return a difference as JSON types; None where there is none."""
     return {name: _finite(getattr(found, name)) for name in ("value", "low", "high", "p")}
+
+
+def deviation_json(deviation: Mapping[str, float]) -> dict[str, float | None]:
+    """Return the deviation of each metric as JSON types; None where there is none."""
+    return {metric: _finite(deviation.get(metric, np.nan)) for metric in METRICS}
 
 
 def _finite(value: float) -> float | None:

@@ -5,13 +5,16 @@ predictions of itself alone (``own``) or of all ten (``joint``). Ridge predicts 
 correlation is highest where predictions vary as much as labels do (Lin 1989), so emotions are stretched to the variance
 of the labels, and then limited to [0, 1].
 
+Ridge minimises squared errors and age is scored by absolute ones, so an age may also be drawn towards the Train prior,
+Train's median, by a weight that is chosen with the penalty, by MAE on the same held-out folds.
+
 Country: multinomial logistic regression on the systems' log-probabilities, countries weighted equally, as UAR does.
 
 How strongly to regularise, and which inputs to read, is chosen by the task's metric on folds that the fit did not
 see. Where a fit is itself judged on held-out folds, that choice is made inside the others: nested cross-validation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +26,8 @@ from exvo.scoring.weights import TIE
 
 # Penalties, strongest first: of standardised inputs, relative to the mean squared error.
 RIDGE_GRID = (10.0, 1.0, 0.1, 0.01, 0.001)
+# Of the Train prior, in an age; 0 first, so that it comes in only where it helps.
+PRIOR_GRID = tuple(i / 10 for i in range(11))
 # Relative to the mean log-loss.
 LOGISTIC_GRID = (1.0, 0.1, 0.01)
 # Lower probabilities are raised to it before the logarithm.
@@ -41,7 +46,8 @@ class LinearCombiner:
     limits : (float, float)
         Predictions are limited to them.
     shares : np.ndarray [shape=(n_systems,)]
-        Part of each system in the sum of the absolute standardised coefficients.
+        Part of each system in the sum of the absolute standardised coefficients; they sum to one, less the weight of
+        the Train prior.
     record : dict
         What was chosen, as JSON types.
     """
@@ -71,11 +77,19 @@ class RidgeStack:
     folds : np.ndarray [shape=(n,), int]
     left_alone : sequence of int
         Columns with too few labels to learn from: the systems are averaged.
+    prior : float, optional
+        Of age: the constant that it may be drawn towards.
     """
 
     def __init__(
-        self, stack: np.ndarray, target: np.ndarray, folds: np.ndarray, left_alone: Sequence[int] = ()
+        self,
+        stack: np.ndarray,
+        target: np.ndarray,
+        folds: np.ndarray,
+        left_alone: Sequence[int] = (),
+        prior: float | None = None,
     ) -> None:
+        self._prior = prior
         self._n_systems, self._folds = len(stack), folds
         self._is_emotion = stack.ndim == 3
         self._inputs = _inputs(stack)
@@ -90,10 +104,10 @@ class RidgeStack:
         self._high = np.array([np.where(known, self._target, -np.inf)[rows].max(axis=0) for rows in by_fold])
 
     def fit(self, use: Sequence[int]) -> LinearCombiner:
-        """Fit on some folds; the penalty and the inputs are chosen among them by leaving each out in turn."""
+        """Fit on some folds; penalty, inputs and weight of the prior are chosen by leaving each of them out in turn."""
         use = list(use)
         inside = np.isin(self._folds, use)
-        best, best_value = ("own", 0), -np.inf
+        best, best_value = ("own", 0, 0.0), -np.inf
         for which in ("own", "joint") if self._is_emotion else ("own",):
             held_out = np.full((len(RIDGE_GRID), *self._target.shape), np.nan)
             for fold in use:
@@ -102,14 +116,32 @@ class RidgeStack:
                 fused = self._inputs[rows] @ coefficients + intercept[:, None]
                 held_out[:, rows] = np.clip(fused, *self._limits())
             for place, answers in enumerate(held_out[:, inside]):
-                value = self._value(self._target[inside], answers)
-                if value > best_value + TIE:
-                    best, best_value = (which, place), value
-        which, place = best
+                for weight, drawn in self._towards_prior(answers):
+                    value = self._value(self._target[inside], drawn)
+                    if value > best_value + TIE:
+                        best, best_value = (which, place, weight), value
+        which, place, weight = best
         coefficients, intercept, shares = (part[place] for part in self._solve(which, use))
         record = {"model": "ridge", "penalty": RIDGE_GRID[place]}
         record |= {"inputs": which} if self._is_emotion else {}
-        return LinearCombiner(coefficients, intercept, self._limits(), shares, record)
+        if self._prior is None:
+            return LinearCombiner(coefficients, intercept, self._limits(), shares, record)
+        rest = 1 - weight
+        return LinearCombiner(
+            rest * coefficients,
+            rest * intercept + weight * self._prior,
+            self._limits(),
+            rest * shares,
+            record | prior_record(weight, self._prior),
+        )
+
+    def _towards_prior(self, answers: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
+        """Give every weight that the prior may have, and the answers drawn towards it."""
+        if self._prior is None:
+            yield 0.0, answers
+            return
+        for weight in PRIOR_GRID:
+            yield weight, (1 - weight) * answers + weight * self._prior
 
     def _limits(self) -> tuple[float, float]:
         return (0.0, 1.0) if self._is_emotion else (0.0, np.inf)
@@ -198,7 +230,7 @@ class LogisticStack:
     ----------
     stack : np.ndarray [shape=(n_systems, n, n_countries)]
     target : np.ndarray [shape=(n,), int]
-        Known for every clip; at least two countries in any union of all folds but two.
+        Known for every clip: at least two countries, each of which is in any union of all folds but two.
     folds : np.ndarray [shape=(n,), int]
     """
 
@@ -244,6 +276,11 @@ class LogisticStack:
         coefficients[:, model.classes_] = found.T
         intercept[model.classes_] = [0, model.intercept_[0]] if two else model.intercept_
         return coefficients, intercept
+
+
+def prior_record(weight: float, years: float) -> dict[str, Any]:
+    """Say how far an age leans on the Train prior, as JSON types."""
+    return {"train_prior": {"weight": round(float(weight), 12), "years": float(years)}}
 
 
 def _inputs(stack: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Search of weights that are not negative and sum to one, for the best value of a function.
 
-A grid over the simplex where it is small enough; else steps that move weight from one entry to another as
-long as that helps. Ties go to the weights nearest to equal, so the same values always give the same weights.
+A grid over the simplex where it is small enough; else steps that move weight from one entry to another, or give all of
+it to one, as long as that helps. Ties go to the weights nearest to equal, so the same values always give the same
+weights.
 """
 
 from collections.abc import Callable
@@ -59,7 +60,9 @@ def search_weights(
     best_value, n_candidates = float(values_of(best[None])[0]), 1
     while True:
         before = best_value
-        candidates = _from_equal(_grid(n, n_steps) if on_grid else _moves(best, step))
+        # Steps from equal weights need not reach the corners: each entry by itself is tried too.
+        near = _grid(n, n_steps) if on_grid else np.vstack([_moves(best, step), np.eye(n)])
+        candidates = _from_equal(near)
         for weights, value in zip(candidates, values_of(candidates).tolist(), strict=True):
             if value > best_value + TIE:
                 best, best_value = weights, value

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from exvo.report.page.drawing import BLUE, GREY, TASK_COLOURS, VERMILION, picture
+from exvo.report.page.drawing import BLUE, VERMILION, picture
 from exvo.report.page.parts import Picture, Section, Table, Tiles, Words, without_folders
-from exvo.report.sheet import DASH, Grid, estimate, number, signed
-from exvo.report.systems_layout import PLACES
-from exvo.scoring.bootstrap import METRICS, Difference, Interval
+from exvo.report.page.record import cell, counts, difference, interval, submitted_candidate
+from exvo.report.sheet import DASH, Grid, estimate, signed
+from exvo.report.systems_layout import PLACES, few_speakers_note
+from exvo.scoring.bootstrap import METRICS
 
+COUNTED = ("clips", "speakers")
 NAMES = {"uar": "UAR (country)", "mae": "MAE (age, years)", "ccc": "CCC (emotion)", "s_mtl": "S_MTL"}
 
 
@@ -24,7 +26,7 @@ def outcome_section(record: Mapping[str, Any]) -> Section:
         ``fusion.json``.
     """
     selection, test = record["selection"], record["test"]
-    submitted = _submitted(selection)
+    submitted = submitted_candidate(selection)
     n_test = record["n_test_clips"]
     lead = (
         f"Submitted: {submitted['name']}, {_what(record)} The submission, results/fusion/test_preds.csv, answers "
@@ -37,9 +39,11 @@ def outcome_section(record: Mapping[str, Any]) -> Section:
             [
                 ("S_MTL on Test", *_tile(test.get("fusion"), test.get("intervals"))),
                 ("S_MTL on validation", *_tile(val, submitted["intervals"])),
+                *_margin_tile(record),
             ]
         ),
         _score_table(record, submitted),
+        *_margins(record),
     ]
     if "blind" in test:
         parts.append(Words(f"Test is blind: {without_folders(test['blind'])}. All scores are of validation."))
@@ -56,69 +60,6 @@ def outcome_section(record: Mapping[str, Any]) -> Section:
     return Section("outcome", "Outcome", lead, parts)
 
 
-def fusion_section(record: Mapping[str, Any]) -> Section:
-    """Show what the submission is made of: each system's part in each task."""
-    lead = "What each system contributes to the submission, task by task."
-    name, tasks = record["selection"]["submitted"], record["tasks"]
-    if len(record["systems"]) == 1:
-        only = next(iter(record["systems"]))
-        return Section(
-            "fusion", "Fusion", lead, [Words(f"{name} is {only} alone: there are no weights to show.")]
-        )
-    chosen = {task: entry for task, entry in tasks.items() if entry["chosen_by"] != "none"}
-    parts: list = [
-        Words(f"No system predicts {task}, so there is nothing to combine.")
-        for task in tasks
-        if task not in chosen
-    ]
-    if record["joint"]:
-        parts.append(Words(_joint(name, record["joint"], list(record["systems"]))))
-    elif chosen:
-        parts.append(_weights(name, list(record["systems"]), chosen))
-    rows = [
-        [
-            task,
-            entry.get("rule", record["rule"]).replace("_", " "),
-            ", ".join(f"{key} {entry[key]}" for key in ("model", "penalty", "inputs") if key in entry)
-            or DASH,
-            entry["chosen_by"],
-            f"{entry['metric'].upper()} {_number(entry['val_score'])}",
-            f"{entry['metric'].upper()} {_number(entry['cross_fitted_val_score'])}",
-            f"{entry['n_clips']:,}",
-            f"{entry['n_speakers']:,}",
-        ]
-        for task, entry in tasks.items()
-    ]
-    header = [
-        "task",
-        "rule",
-        "combiner",
-        "chosen by",
-        "on what it learned from",
-        "cross-fitted",
-        "clips",
-        "speakers",
-    ]
-    parts.append(Table("How each task is combined", [Grid(header, rows)]))
-    parts += [Words(f"{without_folders(note)}.") for note in record["notes"]]
-    return Section("fusion", "Fusion", lead, parts)
-
-
-def _joint(name: str, joint: Mapping[str, Any], systems: Sequence[str]) -> str:
-    read = {
-        "pooled": "what their heads read of a clip",
-        "features": "their features, each clip as a whole",
-    }[joint["representation"]]
-    return (
-        f"{name} is a model of its own, trained on Train with {joint['n_seeds']} seeds on representations by "
-        f"{', '.join(systems)}: {read}. It has no weights of systems to show; its answers are its seeds' mean."
-    )
-
-
-def _submitted(selection: Mapping[str, Any]) -> Mapping[str, Any]:
-    return next(c for c in selection["candidates"] if c["name"] == selection["submitted"])
-
-
 def _what(record: Mapping[str, Any]) -> str:
     n, asked = len(record["systems"]), record["selection"]["asked_for"]
     what = "a single system, its seeds averaged" if record["kind"] == "system" else f"a fusion of {n} systems"
@@ -126,59 +67,79 @@ def _what(record: Mapping[str, Any]) -> str:
     return f"{what}, {why}."
 
 
-def _number(value: float | None, places: int = 3) -> str:
-    return number(np.nan if value is None else value, places, DASH)
-
-
-def _interval(record: Mapping[str, Any] | None) -> Interval | None:
-    if record is None:
-        return None
-    high = np.nan if record["high"] is None else record["high"]
-    # No lower limit beside an upper one: the metric was undefined in many resamples.
-    low = record["low"] if record["low"] is not None else (-np.inf if np.isfinite(high) else np.nan)
-    return Interval(low, high, record["n_speakers"], record["n_undefined"])
-
-
-def _difference(record: Mapping[str, float | None]) -> Difference:
-    return Difference(**{name: np.nan if value is None else value for name, value in record.items()})
-
-
 def _tile(scores: Mapping[str, Any] | None, intervals: Mapping[str, Any] | None) -> tuple[str, str]:
     if scores is None:
         return "blind", "no labels"
     if scores["s_mtl"] is None:
         return DASH, "a term is missing or not positive"
-    interval = _interval((intervals or {}).get("s_mtl"))
-    text = estimate(scores["s_mtl"], 3, interval)
+    text = estimate(scores["s_mtl"], 3, interval((intervals or {}).get("s_mtl")))
     value, _, limits = text.partition(" ")
     return value, limits or "too few speakers for an interval"
 
 
+def _margin_tile(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return how many percent of S_MTL the submission is ahead of the reference, on Test or else on validation."""
+    if record["reference"] is None:
+        return []
+    split = "Test" if "margins" in record["test"] else "validation"
+    found = (record["test"] if split == "Test" else record)["margins"][0]
+    percent = difference(found["s_mtl_percent"])
+    label = f"S_MTL over the {record['reference']}, {split}"
+    if not np.isfinite(percent.value):
+        return [(label, DASH, "a term is missing or not positive")]
+    if np.isnan(percent.p):
+        return [(label, f"{percent.value:+.0f} %", "too few speakers for an interval")]
+    low, high = (f"{end:+.0f}" if np.isfinite(end) else DASH for end in (percent.low, percent.high))
+    return [(label, f"{percent.value:+.0f} %", f"[{low}, {high}]")]
+
+
 def _score_table(record: Mapping[str, Any], submitted: Mapping[str, Any]) -> Table:
-    rows = [("validation, cross-fitted", submitted["cross_fitted_val"], submitted["intervals"])]
-    if "fusion" in record["test"]:
-        rows.insert(0, ("Test", record["test"]["fusion"], record["test"]["intervals"]))
-    cells = []
-    for name, scores, intervals in rows:
-        values = [
-            estimate(
-                np.nan if scores[metric] is None else scores[metric],
-                PLACES[metric],
-                _interval(intervals[metric]),
-            )
-            for metric in METRICS
-        ]
-        counts = " / ".join(f"{scores[count]:,}" for count in ("n_country", "n_age", "n_emotion"))
-        speakers = " / ".join(f"{intervals[metric]['n_speakers']:,}" for metric in ("uar", "mae", "ccc"))
-        cells.append([name, *values, counts, speakers])
+    test, cells = record["test"], []
+    if "fusion" in test:
+        cells.append(["Test", test["fusion"], test["intervals"], test["deviation"]])
+    val = submitted["cross_fitted_val"]
+    cells.append(["validation, cross-fitted", val, submitted["intervals"], submitted["deviation"]])
+    rows = [
+        [name, *(cell(m, scores, intervals, spread) for m in METRICS), *counts(scores, intervals)]
+        for name, scores, intervals, spread in cells
+    ]
     statistics = record["statistics"]
-    note = (
+    notes = [
         f"Brackets: {statistics['confidence']:.0%} confidence interval from {statistics['resamples']:,} resamples of "
-        "speakers. Cross-fitted: each speaker's clips are predicted by what was learned from other speakers. Clips and "
-        "speakers: with a label of country / age / emotion."
+        "speakers. ±: deviation over seeds, of the same made of one seed of each system at a time. Cross-fitted: each "
+        "speaker's clips are predicted by what was learned from other speakers. Clips and speakers: with a label of "
+        "country / age / emotion."
+    ]
+    for split, few in (("Test", test.get("few_speakers", {})), ("Validation", statistics["few_speakers"])):
+        notes += [f"{split}: {note}" for note in few_speakers_note(few)]
+    return Table("Scores of the submission", [Grid(["scored on", *NAMES.values(), *COUNTED], rows)], notes)
+
+
+def _margins(record: Mapping[str, Any]) -> list[Table]:
+    """Show by how much the submission is ahead of the reference and of the best single system."""
+    by_split = {"Test": record["test"].get("margins", []), "validation": record["margins"]}
+    header = ["ahead of", *NAMES.values(), "S_MTL, %"]
+    grids = [
+        Grid(
+            header,
+            [
+                [
+                    margin["over"],
+                    *(signed(difference(margin["differences"][m]), PLACES[m]) for m in METRICS),
+                    signed(difference(margin["s_mtl_percent"]), 1),
+                ]
+                for margin in found
+            ],
+            f"On {split}",
+        )
+        for split, found in by_split.items()
+        if found
+    ]
+    note = (
+        "The submission's score minus the other's on the same speakers, with its interval and p-value; of MAE, less is "
+        "better. Where seeds are averaged, as a fusion averages them, none of the margin comes from that."
     )
-    header = ["scored on", *NAMES.values(), "clips", "speakers"]
-    return Table("Scores of the submission", [Grid(header, cells)], [note])
+    return [Table("Margin of the submission", grids, [note])] if grids else []
 
 
 def _comparisons(selection: Mapping[str, Any]) -> list[str]:
@@ -192,7 +153,7 @@ def _comparisons(selection: Mapping[str, Any]) -> list[str]:
         others[singles[0]] = f"{already} and best single system" if already else "the best single system"
     lines = []
     for name, what in others.items():
-        found = _difference(selection["differences"][name]["s_mtl"])
+        found = difference(selection["differences"][name]["s_mtl"])
         against = f"Against {name}, {what}, the difference in S_MTL on validation"
         if not np.isfinite(found.value):
             lines.append(f"{against} is not defined: a term of one of them is missing or not positive.")
@@ -229,15 +190,19 @@ def _candidates(selection: Mapping[str, Any], confidence: float) -> list[Picture
             c["name"],
             (f"fusion, {c['rule'].replace('_', ' ')}" if c["kind"] == "fusion" else "system")
             + (", submitted" if c["name"] == selection["submitted"] else ""),
-            *(_number(c["cross_fitted_val"][metric], PLACES[metric]) for metric in METRICS),
+            *(cell(m, c["cross_fitted_val"], c["intervals"], c["deviation"]) for m in METRICS),
             DASH
             if c["name"] == selection["submitted"]
-            else signed(_difference(selection["differences"][c["name"]]["s_mtl"]), 3),
+            else signed(difference(selection["differences"][c["name"]]["s_mtl"]), 3),
+            *counts(c["cross_fitted_val"], c["intervals"]),
         ]
         for c in candidates
     ]
-    header = ["candidate", "kind", "UAR", "MAE", "CCC", "S_MTL", "submission minus it, S_MTL"]
-    note = "The best of many is best by luck too: its validation score is a little too high, and p-values too low."
+    header = ["candidate", "kind", "UAR", "MAE", "CCC", "S_MTL", "submission minus it, S_MTL", *COUNTED]
+    note = (
+        "Cross-fitted validation, seeds averaged; brackets, ±, clips and speakers as above. The best of many is best "
+        "by luck too: its validation score is a little too high, and p-values too low."
+    )
     return [*parts, Table("Candidates", [Grid(header, rows)], [note])]
 
 
@@ -245,36 +210,11 @@ def _forest(figure: Figure, candidates: Sequence[Mapping[str, Any]], submitted: 
     axes = figure.subplots()
     for row, candidate in enumerate(candidates):
         colour = VERMILION if candidate["name"] == submitted else BLUE
-        value, interval = candidate["cross_fitted_val"]["s_mtl"], _interval(candidate["intervals"]["s_mtl"])
-        if interval is not None and np.isfinite(interval.high):
-            axes.plot([max(interval.low, 0), interval.high], [row, row], color=colour, linewidth=2)
+        value, ends = candidate["cross_fitted_val"]["s_mtl"], interval(candidate["intervals"]["s_mtl"])
+        if ends is not None and np.isfinite(ends.high):
+            axes.plot([max(ends.low, 0), ends.high], [row, row], color=colour, linewidth=2)
         axes.plot([value], [row], "o" if candidate["kind"] == "fusion" else "s", color=colour, markersize=6)
     axes.set_yticks(range(len(candidates)), [c["name"] for c in candidates])
     axes.invert_yaxis()
     axes.grid(True, axis="x")
     axes.set_xlabel("S_MTL on validation (dots: fusions, squares: single systems; red: submitted)")
-
-
-def _weights(name: str, systems: Sequence[str], tasks: Mapping[str, Mapping[str, Any]]) -> Picture:
-    def paint(figure: Figure) -> None:
-        panels = figure.subplots(1, len(tasks), sharey=True, sharex=True, squeeze=False)[0]
-        for axes, (task, entry) in zip(panels, tasks.items(), strict=True):
-            parts = entry.get("weights") or entry["shares"]
-            values = [parts.get(system, 0.0) for system in systems]
-            axes.barh(range(len(systems)), values, color=TASK_COLOURS[task], height=0.65)
-            for row, value in enumerate(values):
-                axes.text(value + 0.01, row, f"{value:.2f}", va="center", fontsize=8, color=GREY)
-            axes.set_title(f"{task}: {'weights' if 'weights' in entry else 'shares'}", loc="left")
-            axes.grid(True, axis="x")
-        panels[0].set_yticks(range(len(systems)), systems)
-        panels[0].invert_yaxis()
-        panels[0].set_xlim(0, min(1.0, panels[0].get_xlim()[1]) * 1.15)
-
-    return picture(
-        "Parts of the systems",
-        f"Bars: the part of {len(systems)} systems in each task of {name}.",
-        "Weights of an average add to one; shares of a trained combiner are its absolute standardised coefficients, "
-        "added up by system. A system with a small part may still be good by itself, where others say the same.",
-        (10.5, 0.26 * len(systems) + 0.9),
-        paint,
-    )

@@ -14,7 +14,8 @@ from exvo.predictions import read_predictions
 from exvo.report.page.answers import answers_section
 from exvo.report.page.clips import clips_section
 from exvo.report.page.cost import cost_section
-from exvo.report.page.outcome import fusion_section, outcome_section
+from exvo.report.page.fusion import fusion_section
+from exvo.report.page.outcome import outcome_section
 from exvo.report.page.parts import Section
 from exvo.report.page.provenance import provenance_section
 from exvo.report.page.quality import quality_section

@@ -1,0 +1,57 @@
+"""What ``fusion.json`` holds, as the values that `exvo.report.sheet` writes into cells."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from exvo.report.sheet import DASH, estimate, number
+from exvo.report.systems_layout import PLACES
+from exvo.scoring.intervals import Difference, Interval
+
+
+def submitted_candidate(selection: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the candidate that was submitted."""
+    return next(c for c in selection["candidates"] if c["name"] == selection["submitted"])
+
+
+def plain(value: float | None, places: int = 3) -> str:
+    """Return a number with so many decimals, a dash where there is none."""
+    return number(np.nan if value is None else value, places, DASH)
+
+
+def interval(record: Mapping[str, Any] | None) -> Interval | None:
+    """Return an interval as `exvo.scoring.selection.interval_json` wrote it."""
+    if record is None:
+        return None
+    high = np.nan if record["high"] is None else record["high"]
+    # No lower limit beside an upper one: the metric was undefined in many resamples.
+    low = record["low"] if record["low"] is not None else (-np.inf if np.isfinite(high) else np.nan)
+    return Interval(low, high, record["n_speakers"], record["n_undefined"])
+
+
+def difference(record: Mapping[str, float | None]) -> Difference:
+    """Return a difference as `exvo.scoring.selection.difference_json` wrote it."""
+    return Difference(**{name: np.nan if value is None else value for name, value in record.items()})
+
+
+def cell(
+    metric: str,
+    scores: Mapping[str, Any],
+    intervals: Mapping[str, Any],
+    deviation: Mapping[str, float | None] | None = None,
+) -> str:
+    """Return a score with its interval and its deviation over seeds, as far as they are there."""
+    value, spread = scores[metric], (deviation or {}).get(metric)
+    return estimate(
+        np.nan if value is None else value,
+        PLACES[metric],
+        interval(intervals[metric]),
+        np.nan if spread is None else spread,
+    )
+
+
+def counts(scores: Mapping[str, Any], intervals: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the clips and the speakers that scores rest on: country / age / emotion."""
+    clips = " / ".join(f"{scores[count]:,}" for count in ("n_country", "n_age", "n_emotion"))
+    return clips, " / ".join(f"{intervals[metric]['n_speakers']:,}" for metric in ("uar", "mae", "ccc"))
