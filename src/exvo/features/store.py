@@ -154,10 +154,43 @@ def write_sequences(
         }
         | {name: columns[name] for name in ("status", "reason")}
     )
-    with atomic_path(frames_path) as temporary, temporary.open("wb") as file:
-        np.lib.format.write_array(file, frames, allow_pickle=False)
+    write_frames(frames_path, len(frames), [frames])
     with atomic_path(index_path) as temporary:
         pq.write_table(index, temporary)
+
+
+def write_frames(path: str | Path, n_rows: int, blocks: Iterable[np.ndarray]) -> None:
+    """Write a ``.npy`` of rows block after block, so that memory need not hold them all.
+
+    Parameters
+    ----------
+    path : str or Path
+    n_rows : int
+        Of all blocks together.
+    blocks : iterable of np.ndarray [shape=(n, width)]
+        At least one; all of one width and type.
+
+    Raises
+    ------
+    ValueError
+        Where the blocks have another number of rows in all, or differ in width or type.
+    """
+    n_written, kind = 0, None
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        for block in blocks:
+            found = (block.shape[1], block.dtype)
+            if kind is None:
+                kind = found
+                header = {"descr": block.dtype.str, "fortran_order": False, "shape": (n_rows, found[0])}
+                np.lib.format.write_array_header_1_0(file, header)
+            elif found != kind:
+                raise ValueError(f"{path}: rows of {found} after rows of {kind}")
+            # Not by a map of the file, where a full disk kills the process without a word, nor by NumPy's own
+            # writing, which tells of a full disk only how many items it wrote.
+            file.write(np.ascontiguousarray(block).data)
+            n_written += len(block)
+        if n_written != n_rows:
+            raise ValueError(f"{path}: {n_written} rows, not {n_rows}")
 
 
 def read_sequences(frames_path: str | Path, index_path: str | Path) -> tuple[np.ndarray, pa.Table]:
