@@ -39,15 +39,18 @@ test-browser: $(READY)
 test-fuzz: $(READY)
 	EXVO_FUZZ=2000 $(BIN)/pytest -n $$(nproc) tests/robustness/test_fuzz.py
 
-# 52 kills, two for every rule.
+# 52 kills, two for every rule, and of every training one while it trains.
 test-faults: $(READY)
 	EXVO_KILLS=52 $(BIN)/pytest -p no:xdist tests/robustness/test_faults.py
 
-# True runs after each of 14 changes, and from scratch in other folders, all of whose files are compared.
+# True runs after each of 14 changes, from scratch in other folders, and with every kind of bad clip among the good; all
+# files are compared.
 test-changes: $(READY)
-	EXVO_CHANGES=all $(BIN)/pytest -p no:xdist tests/robustness/test_changes.py tests/robustness/test_determinism.py
+	EXVO_CHANGES=all $(BIN)/pytest -p no:xdist tests/robustness/test_changes.py \
+		tests/robustness/test_determinism.py tests/robustness/test_bad_whole.py
 
 # On a SLURM of one node that the tests start; as root, with Debian's packages, or else skipped with the reason.
+# EXVO_SLURM=all adds a run of every encoder on the demo corpus under the rules' memory.
 test-slurm: $(READY)
 	$(BIN)/pytest -rs tests/slurm
 

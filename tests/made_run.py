@@ -52,9 +52,9 @@ class MadeRun:
         self._write_corpus(blind, unlabelled)
         self.corpus = read_corpus(root / "corpus")
         self._write_audio()
-        runs = {name: [self._write_model(name, seed) for seed in SEEDS] for name in SYSTEMS}
+        self.runs = {name: [self._write_model(name, seed) for seed in SEEDS] for name in SYSTEMS}
         self.files = self._files()
-        plan = OutcomePlan(
+        self.plan = OutcomePlan(
             [FusionConfig(name, tuple(SYSTEMS), rule=name) for name in fusions],
             None,
             {"table1": {"raw": "organisers-raw"}, "table3": {"Conformer (STRF)": "conformer-strf"}},
@@ -62,11 +62,7 @@ class MadeRun:
             CrossFit(4),
             [f"system x is left out: {FOLDER}/wav is not there"],
         )
-        outcome = self.results / "fusion"
-        paths = OutcomePaths(
-            outcome / "test_preds.csv", self.files.fusion, self.files.val, self.results / "tables"
-        )
-        write_outcome(self.corpus, runs, plan, self.files.quality, paths)
+        self.write_outcome(self.results)
         schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
         config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
         config["corpus"]["root"] = f"{FOLDER}/bursts"
@@ -75,6 +71,17 @@ class MadeRun:
         self.config = json.loads(json.dumps(complete(config, schema)))
         spec = {"stage": "raw", "feature": "compare", "encoder": "mlp", "tasks": ["emotion", "age"]}
         self.systems = dict.fromkeys(SYSTEMS, spec)
+
+    def write_outcome(self, results):
+        """Write what the last rule writes into a folder of results."""
+        fusion = results / "fusion"
+        paths = OutcomePaths(
+            fusion / "test_preds.csv",
+            fusion / self.files.fusion.name,
+            fusion / self.files.val.name,
+            results / "tables",
+        )
+        write_outcome(self.corpus, self.runs, self.plan, self.files.quality, paths)
 
     def write(self, path, *, clips=(), **changes):
         """Write the report, with some of its files changed, and return its text."""

@@ -1,5 +1,6 @@
-"""A run of the whole workflow in miniature: every rule, and a system of every kind."""
+"""A run of the whole workflow in miniature: every rule, and a system and a fusion of every kind."""
 
+import re
 import shutil
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -7,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from small_run import SUBMISSION, results, small_workflow
-from workflow_copy import Workflow
+from workflow_copy import REPOSITORY, Workflow
 
 SYSTEMS = {
     "mlp": {"stage": "vad", "feature": "compare", "encoder": "mlp"},
@@ -21,8 +22,25 @@ SYSTEMS = {
     "frozen": {"stage": "denoised", "feature": "hubert", "encoder": "hubert"},
     "fine-tuned": {"stage": "raw", "feature": "hubert", "encoder": "hubert", "training": {"fine_tune": {}}},
 }
-FIGURE = "results/figures/highpass.png"
-TARGETS = (SUBMISSION, "results/report/report.html", "results/pretrain/first/model.safetensors", FIGURE)
+# Joint fusions by what they read of their systems.
+POOLED = ("mlp", "strf", "frozen", "fine-tuned")
+JOINT = {
+    "joint": {"systems": list(POOLED), "rule": "joint"},
+    "joint-features": {"systems": ["mlp", "logmel", "frozen"], "rule": "joint", "representation": "features"},
+}
+TARGETS = (
+    SUBMISSION,
+    "results/report/report.html",
+    "results/pretrain/first/model.safetensors",
+    "results/pretrain/second/model.safetensors",
+    "results/figures/highpass.png",
+)
+
+
+def all_rules() -> set[str]:
+    """Return the names of the rules that make something."""
+    text = "".join(file.read_text() for file in (REPOSITORY / "workflow/rules").glob("*.smk"))
+    return set(re.findall(r"^(?:use rule \w+ as|rule) (\w+)", text, re.MULTILINE))
 
 
 def workflow_of_all_kinds(root: Path) -> Workflow:
@@ -38,7 +56,9 @@ def workflow_of_all_kinds(root: Path) -> Workflow:
         "stacked": {"systems": list(SYSTEMS), "rule": "stacked"},
         "per-task": None,
         "paper": {"systems": ["frozen", "strf"], "rule": "paper"},
+        **JOINT,
     }
+    config["joint"] = {"max_epochs": 1}
     config["tables"] = {
         "table1": dict.fromkeys(("baseline", "raw", "dc", "denoised")) | {"vad": "mlp"},
         "table2": dict.fromkeys(("emotion only", "age only", "country only", "joint")) | {"all": "logmel"},
@@ -56,7 +76,14 @@ def workflow_of_all_kinds(root: Path) -> Workflow:
     encoder = {"d_model": 16, "n_heads": 2, "ffn": 16, "n_layers": 1, "positional_groups": 2}
     config["pretrain"] = {
         "clusters": {"mfcc": {"of": "mfcc", "k": 8}},
-        "models": {"first": {"targets": ["mfcc"], "encoder": encoder, "training": {"max_steps": 4}}},
+        "models": {
+            "first": {"targets": ["mfcc"], "encoder": encoder, "training": {"max_steps": 4}},
+            "second": {
+                "targets": ["mfcc"],
+                "encoder": encoder | {"frontend": "conv", "conv_channels": 8},
+                "training": {"max_steps": 2},
+            },
+        },
     }
     return workflow
 

@@ -1,33 +1,20 @@
 """One run of the whole workflow over every kind of bad clip, and runs over tables that hold too little."""
 
-import csv
 import json
+import re
 import shutil
 
 import pyarrow.parquet as pq
 import pytest
-from bad_clips import all_bad_clips
+from bad_corpus import add_bad_clips, read_table, write_table
 from small_run import SUBMISSION, SYSTEM, small_workflow
 
 from exvo.audio.store import OK, WITHOUT_AUDIO
-from exvo.corpus.labels import SPLITS
 from exvo.corpus.table import read_corpus
 from exvo.predictions import read_predictions
 from exvo.scoring.check import check_submission
 
 pytestmark = pytest.mark.xdist_group("robustness")
-
-
-def read_table(workflow, name="data_info.csv"):
-    with (workflow.corpus / name).open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def write_table(workflow, rows, name="data_info.csv"):
-    with (workflow.corpus / name).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +31,9 @@ def mixed(good, tmp_path_factory):
     root = tmp_path_factory.mktemp("mixed")
     workflow = good.copy(root / "workflow")
     shutil.rmtree(workflow.root / "results")
-    (workflow.root / "outside").mkdir()
-    bad = all_bad_clips(workflow.root / "outside")
-    rows = read_table(workflow)
-    age = {"Country": "0", "Country_string": "China", "Age": "30"}
-    for number, clip in enumerate(bad):
-        clip.make(workflow.corpus / "raw")
-        split = SPLITS[number % 3]
-        labels = age if split != "Test" else {}
-        rows.append(dict.fromkeys(rows[0], "") | {"File_ID": f"[{clip.clip_id}]", "Split": split} | labels)
-    write_table(workflow, rows)
-    workflow.config["corpus"]["max_bad_fraction"] = 0.9
-    workflow.config["audio"] = {"convert": {"max_seconds": 10}}
+    bad = add_bad_clips(workflow)
     workflow.run(SUBMISSION)
-    return workflow, {clip.clip_id: clip for clip in bad}
+    return workflow, bad
 
 
 def test_every_clip_has_a_row_with_a_true_status_and_reason(good, mixed):
@@ -122,25 +98,28 @@ def test_nothing_of_a_name_was_run_or_written_elsewhere(mixed):
     assert [path.name for path in (workflow.root / "outside").iterdir()] == ["secret.wav"]
 
 
-def test_too_many_broken_clips_stop_the_run_before_training(good, tmp_path):
+def test_too_many_broken_clips_stop_the_run_after_decoding(good, tmp_path):
+    """For each processor that is free, and with keep-going, as the default profile has it."""
     workflow = good.copy(tmp_path / "workflow")
-    shutil.rmtree(workflow.root / "results/models")
+    for folder in ("results/models", "results/audio/dc", "results/features"):
+        shutil.rmtree(workflow.root / folder)
     recordings = sorted((workflow.corpus / "raw").iterdir())
     for path in recordings[:5]:
         path.write_text("not found\n")
     for path in recordings[5:7]:
         path.unlink()
-    printed = workflow.run(f"results/models/{SYSTEM}/0/val.parquet", check=False)
-    assert "7 of 30 clips have no audio (23.3%), more than corpus.max_bad_fraction allows (10.0%)" in printed
+    printed = workflow.run(f"results/models/{SYSTEM}/0/val.parquet", flags=("--cores", "6"), check=False)
+    reasons = "7 of 30 clips have no audio (23.3%), more than corpus.max_bad_fraction allows (10.0%)"
     names = [path.stem for path in recordings]
-    assert (
-        f"- 5 unreadable: Invalid data found when processing input ({', '.join(names[:3])}, ...)" in printed
-    )
-    assert f"- 2 missing: no file ({', '.join(names[5:7])})" in printed
-    assert (
-        "Training organisers" not in printed
-        and not (workflow.root / f"results/models/{SYSTEM}/0/val.parquet").exists()
-    )
+    unreadable = f"- 5 unreadable: Invalid data found when processing input ({', '.join(names[:3])}, ...)"
+    # Where it happened, and again at the end of the run.
+    for said in (reasons, unreadable, f"- 2 missing: no file ({', '.join(names[5:7])})"):
+        assert said in printed.partition("Error in rule check_clips")[2]
+        assert any(said in line for line in printed.splitlines()[-12:]), said
+    started = re.findall(r"^Job \d+: (.+)$", printed, re.MULTILINE)
+    decoding = [f"Decoding shard {shard} (raw)" for shard in ("0000", "0001")]
+    assert sorted(started) == ["Counting clips without audio (raw)", *decoding]
+    assert not (workflow.root / "results/audio/dc").exists()
 
 
 def test_a_table_with_little_in_it_still_runs_to_a_whole_submission(good, tmp_path):

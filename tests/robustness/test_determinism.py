@@ -1,16 +1,23 @@
 """The same bits from run to run, wherever it runs, however many jobs run at once, and however the corpus is cut."""
 
 import os
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from all_kinds import SYSTEMS, from_scratch
+from all_kinds import JOINT, POOLED, SYSTEMS, TARGETS, all_rules, from_scratch
 from small_run import results
 
 from exvo.features.store import read_sequences
 
 pytestmark = pytest.mark.xdist_group("all kinds")
+
+
+def test_every_rule_is_in_the_runs(all_kinds):
+    printed = all_kinds.run(*TARGETS, flags=("--dry-run", "--forceall"))
+    counts = printed.partition("Job stats:")[2].partition("total")[0]
+    assert {*re.findall(r"^(\w+) +\d+$", counts, re.MULTILINE)} == all_rules()
 
 
 @pytest.mark.skipif(os.environ.get("EXVO_CHANGES") != "all", reason="a third whole run: make test-changes")
@@ -24,14 +31,14 @@ def test_two_runs_from_scratch_leave_the_same_bytes(all_kinds, tmp_path):
 
 def rows(workflow, folder):
     """Return all rows of the shards of a folder, in id order, but for where in a shard the frames of a clip are."""
-    paths = sorted((workflow.root / "results" / folder).glob("????.parquet"))
+    paths = sorted((workflow.root / "results" / folder).glob("*.parquet"))
     table = pa.concat_tables(pq.read_table(path) for path in paths).sort_by("clip_id")
     return len(paths), table.drop_columns([name for name in ("start",) if name in table.column_names])
 
 
 def frames(workflow, folder):
     found = {}
-    for path in sorted((workflow.root / "results" / folder).glob("????.npy")):
+    for path in sorted((workflow.root / "results" / folder).glob("*.npy")):
         values, index = read_sequences(path, path.with_suffix(".parquet"))
         for row in index.to_pylist():
             found[row["clip_id"]] = values[row["start"] : row["start"] + row["n_frames"]].tobytes()
@@ -66,10 +73,28 @@ def test_features_do_not_depend_on_the_shards(all_kinds, in_three_shards, featur
     assert [clip_id for clip_id in two if two[clip_id] != three[clip_id]] == []
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_weights_and_predictions_do_not_depend_on_the_shards(all_kinds, in_three_shards, system):
+REPRESENTATIONS = [f"pooled/{system}" for system in POOLED] + [
+    f"features/{feature}" for feature in ("compare", "logmel", "hubert")
+]
+
+
+@pytest.mark.parametrize("folder", REPRESENTATIONS)
+def test_vectors_do_not_depend_on_the_shards(all_kinds, in_three_shards, folder):
+    """They stand in the order of the shards, in one file whatever the shards."""
+    folder = f"representations/{folder}"
+    (n_two, two), (n_three, three) = (rows(w, folder) for w in (all_kinds, in_three_shards))
+    assert n_two == n_three == 1 and two.equals(three)
+    two, three = (frames(w, folder) for w in (all_kinds, in_three_shards))
+    assert [clip_id for clip_id in two if two[clip_id] != three[clip_id]] == []
+
+
+MODELS = [f"models/{system}" for system in SYSTEMS] + [f"fusion/{fusion}" for fusion in JOINT]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_weights_and_predictions_do_not_depend_on_the_shards(all_kinds, in_three_shards, model):
     two, three = results(all_kinds), results(in_three_shards)
-    names = [path for path in two if path.startswith(f"models/{system}/")]
+    names = [path for path in two if path.startswith(f"{model}/")]
     assert len(names) >= 6
     assert [name for name in names if two[name] != three[name]] == []
 

@@ -1,28 +1,31 @@
 """Runs that are killed, find the disk full or read-only, or meet another run: a rerun ends as an undisturbed run.
 
-EXVO_KILLS says how often a run is killed; `make test-faults` kills 52 times, each rule twice.
+EXVO_KILLS says how often a run is killed; `make test-faults` kills 52 times, each rule twice, and each training once
+while it trains. EXVO_SEED draws other moments.
 """
 
 import os
 import random
-import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
+from collections import Counter
 from itertools import cycle, islice
 
-import psutil
 import pytest
+from all_kinds import all_rules
+from kills import PHASES, TRAINING, TRAINS, WRITES, kill_at, wait_for_job
+from small_disk import small_disk
 from small_run import SUBMISSION, results, small_workflow
-from workflow_copy import REPOSITORY
 
 from exvo.files import atomic_path
 
 pytestmark = pytest.mark.xdist_group("robustness")
 
 N_KILLS = int(os.environ.get("EXVO_KILLS", "3"))
+SEED = int(os.environ.get("EXVO_SEED", "1"))
+# A kill that is meant for a training is tried so often: one that goes on from a checkpoint may be over too soon.
+MAX_TRIES = 4
 SYSTEMS = ("organisers-vad", "conformer-strf", "burst-hubert-tiny")
 FINE_TUNED = {
     "stage": "raw",
@@ -86,8 +89,6 @@ RULES = {
     "write_report": REPORT,
     "fuse_systems": SUBMISSION,
 }
-# Rules that share the script of another.
-SCRIPTS = {"extract_hubert_frontend": "extract_hubert"}
 ALL_RULES = len(RULES) <= N_KILLS
 # A rule of each part of a run, for the few kills of every day.
 FEW = ("convert_clips", "extract_compare", "train_mlp")
@@ -95,14 +96,22 @@ TARGETS = sorted({SUBMISSION, *FIGURES, *RULES.values()}) if ALL_RULES else [SUB
 
 
 def planned_kills():
-    """Return the rule, the victim and the moment (in seconds from the start of the rule's job) of every kill."""
-    draw = random.Random(N_KILLS)
+    """Return of every kill: rule, victim, the share of the job's time that passes first, and whether of its training.
+
+    Every rule meets another victim in each round; trainings are killed while they train in each second round, and in
+    the few kills of every day.
+    """
+    draw = random.Random(SEED)
     rules = list(RULES if ALL_RULES else FEW)
     victims = cycle(["job", "snakemake", "both"])
-    kills = []
+    kills, n_rounds = [], 0
     while len(kills) < N_KILLS:
-        # Every rule meets another victim in each round.
-        kills += [(rule, next(victims), draw.uniform(0, 4)) for rule in islice(rules, N_KILLS - len(kills))]
+        n_rounds += 1
+        aimed = not ALL_RULES or n_rounds % 2 == 0
+        kills += [
+            (rule, next(victims), draw.uniform(0, 1), aimed and rule in TRAINING)
+            for rule in islice(rules, N_KILLS - len(kills))
+        ]
         if len(rules) % 3 == 0:
             next(victims)
     return kills
@@ -117,43 +126,17 @@ def start(workflow, *flags):
         )
 
 
-def wait_for_job(run, rule, seconds=3600):
-    """Return the process of a rule's job once it is there; None where the run ends without one."""
-    until = time.monotonic() + seconds
-    while run.poll() is None:
-        assert time.monotonic() < until, f"no job of {rule} came to run"
-        try:
-            for process in psutil.Process(run.pid).children(recursive=True):
-                if any(part.endswith(f".{SCRIPTS.get(rule, rule)}.py") for part in process.cmdline()):
-                    return process
-        except psutil.Error:  # a process that ended while it was looked at
-            pass
-        time.sleep(0.02)
-    return None
-
-
-def kill(run, job, victim):
-    """Kill a job, its Snakemake (the job lives on) or all processes of the run; return whether one was there."""
-    try:
-        if victim == "job":
-            job.kill()
-        elif victim == "snakemake":
-            run.kill()
-        else:
-            os.killpg(run.pid, signal.SIGKILL)
-    except (psutil.Error, ProcessLookupError):
-        return False
-    return True
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     systems = SYSTEMS if ALL_RULES else SYSTEMS[:1]
     workflow = small_workflow(tmp_path_factory.mktemp("undisturbed") / "workflow", *systems)
+    # An epoch of so few clips takes milliseconds.
+    workflow.config["encoders"]["mlp"] = {"max_epochs": 300, "patience": 300}
     if ALL_RULES:
         entry = workflow.config["systems"]["conformer-strf"]
         entry["training"] = {**entry["training"], "speed_perturbation": True}
-        workflow.config["encoders"]["hubert"] = {"max_epochs": 2}
+        workflow.config["encoders"]["conformer"] |= {"max_epochs": 5, "patience": 5}
+        workflow.config["encoders"]["hubert"] = {"max_epochs": 4, "patience": 4}
         workflow.config["systems"]["fine-tuned"] = FINE_TUNED
         workflow.config["fusions"] = JOINT
         workflow.config["pretrain"] = PRETRAIN
@@ -171,15 +154,17 @@ def fresh(undisturbed, tmp_path):
 
 
 def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(undisturbed, fresh, capsys):
-    n_killed, n_unlocked = 0, 0
-    for rule, victim, moment in planned_kills():
+    phases = {rule: Counter() for rule, *_ in planned_kills()}
+    n_unlocked = 0
+
+    def kill_once(rule, victim, share, training):
+        nonlocal n_unlocked
         run = start(fresh, "--forcerun", rule, "--", RULES[rule])
-        job = wait_for_job(run, rule)
+        job = wait_for_job(run, rule, fresh.root)
         assert job is not None, (fresh.root / "printed.txt").read_text()
-        until = time.monotonic() + moment
-        while time.monotonic() < until and job.is_running() and job.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.02)
-        n_killed += kill(run, job, victim)
+        phase = kill_at(run, job, victim, share, undisturbed.root, training=training)
+        if phase is not None:
+            phases[rule][phase] += 1
         run.wait(timeout=3600)
         if victim != "job":
             # Snakemake cannot know that the run which locked the folder is dead, and says what to do.
@@ -187,28 +172,40 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(undistu
                 assert "--unlock" in fresh.run(RULES[rule], check=False)
             fresh.run(flags=("--unlock",))
             n_unlocked += 1
+        return phase
+
+    for rule, victim, share, training in planned_kills():
+        for n_tries in range(MAX_TRIES if training else 1):
+            if kill_once(rule, victim, share / 2**n_tries, training) in (TRAINS, WRITES):
+                break
     # Snakemake removes what it is about to make again. Where that is killed and all that was made from it is there
     # from before, it makes it again only if asked for it: so all targets are named.
-    targets = sorted({*TARGETS, *(RULES[rule] for rule, _, _ in planned_kills())})
+    targets = sorted({*TARGETS, *(RULES[rule] for rule in phases)})
     fresh.run(*targets)
     expected, found = results(undisturbed), results(fresh)
     assert sorted(found) == sorted(expected)
     differences = [path for path in expected if found[path] != expected[path]]
     assert differences == []
     assert fresh.planned(*targets) == set()
+    total = sum(phases.values(), Counter())
     with capsys.disabled():
-        print(f"\n{n_killed} kills, {n_unlocked} of them of Snakemake; {len(found)} files, 0 differences")
-    assert n_killed > 0.8 * N_KILLS
+        print(f"\nseed {SEED}: {total.total()} kills, {n_unlocked} of them of Snakemake;", end=" ")
+        print(f"{len(found)} files, 0 differences")
+        for phase in PHASES:
+            where = ", ".join(f"{rule} {count[phase]}" for rule, count in phases.items() if count[phase])
+            print(f"- {total[phase]} {phase}: {where or 'none'}")
+    assert total.total() > 0.8 * N_KILLS
+    for rule in TRAINING:
+        assert rule not in phases or phases[rule][TRAINS] + phases[rule][WRITES] > 0
 
 
 def test_every_rule_is_killed():
-    text = "".join(file.read_text() for file in (REPOSITORY / "workflow/rules").glob("*.smk"))
-    assert {*re.findall(r"^(?:use rule \w+ as|rule) (\w+)", text, re.MULTILINE)} == {*RULES}
+    assert all_rules() == {*RULES}
 
 
 def test_a_second_run_at_the_same_time_says_so_and_does_no_harm(undisturbed, fresh):
     first = start(fresh, "--", SUBMISSION)
-    assert wait_for_job(first, "convert_clips") is not None
+    assert wait_for_job(first, "convert_clips", fresh.root) is not None
     printed = fresh.run(SUBMISSION, check=False)
     assert "cannot be locked" in printed and "no other Snakemake process" in printed
     assert first.wait(timeout=3600) == 0, (fresh.root / "printed.txt").read_text()
@@ -217,38 +214,23 @@ def test_a_second_run_at_the_same_time_says_so_and_does_no_harm(undisturbed, fre
     assert [path for path in found if found[path] != expected[path]] == []
 
 
-@pytest.fixture
-def small_disk(fresh):
-    """A results folder on a disk of 100 kB; a function makes it larger or read-only."""
-    folder = fresh.root / "results"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", folder]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"a file system of a given size cannot be mounted here: {mounted.stderr.strip()}")
-
-    def remount(options):
-        subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
-
-    yield remount
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
-def test_a_full_disk_is_told_and_leaves_no_half_file(undisturbed, fresh, small_disk):
-    target = "results/audio/dc/0000.parquet"
-    printed = fresh.run(target, check=False)
-    assert "No space left on device" in printed
-    assert not [path for path in (fresh.root / "results/audio").rglob("*") if path.is_file()]
-    small_disk("size=50m")
-    fresh.run(target)
-    for path in (target, "results/audio/raw/0000.parquet"):
-        assert (fresh.root / path).read_bytes() == (undisturbed.root / path).read_bytes()
-    (fresh.root / target).unlink()
-    small_disk("ro")
-    assert "Read-only file system" in fresh.run(target, check=False)
-    small_disk("rw")
-    fresh.run(target)
-    assert (fresh.root / target).read_bytes() == (undisturbed.root / target).read_bytes()
+def test_a_full_disk_is_told_and_leaves_no_half_file(undisturbed, fresh):
+    (fresh.root / "results").mkdir()
+    with small_disk(fresh.root / "results", "100k") as disk:
+        target = "results/audio/dc/0000.parquet"
+        printed = fresh.run(target, check=False)
+        assert "No space left on device" in printed
+        assert not [path for path in (fresh.root / "results/audio").rglob("*") if path.is_file()]
+        disk.remount("size=50m")
+        fresh.run(target)
+        for path in (target, "results/audio/raw/0000.parquet"):
+            assert (fresh.root / path).read_bytes() == (undisturbed.root / path).read_bytes()
+        (fresh.root / target).unlink()
+        disk.remount("ro")
+        assert "Read-only file system" in fresh.run(target, check=False)
+        disk.remount("rw")
+        fresh.run(target)
+        assert (fresh.root / target).read_bytes() == (undisturbed.root / target).read_bytes()
 
 
 WRITER = """

@@ -3,12 +3,19 @@
 import base64
 import re
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
+from snakemake.utils import update_config
 from workflow_copy import REPOSITORY
+
+from exvo.config import complete
+from exvo.plan import Plan
+from exvo.report.page.steps import benchmark_steps
 
 pytestmark = pytest.mark.xdist_group("all kinds")
 
@@ -54,6 +61,21 @@ def test_no_file_says_where_or_for_whom_it_was_made(run):
         if place.encode() in text
     ]
     assert len(files) > 100 and found == []
+
+
+def test_the_report_counts_the_cost_of_every_job_that_it_rests_on(all_kinds):
+    config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+    update_config(config, deepcopy(all_kinds.config))
+    config["corpus"]["root"] = str(all_kinds.corpus)
+    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
+    steps = benchmark_steps(Plan(complete(config, schema)))
+    folder = all_kinds.root / "results/benchmarks"
+    found = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.tsv")}
+    # Encoders that no system reads, a figure that it does not show, and itself.
+    other = {"figures/highpass", "report"}
+    other |= {name for name in found if name.startswith(("clusters/", "pretrain/", "features/waveform/"))}
+    assert sorted(found - other) == sorted(name for names in steps.values() for name in names)
+    assert "Without benchmark files" not in (all_kinds.root / "results/report/report.html").read_text()
 
 
 def test_no_file_is_one_that_reading_could_execute(run):

@@ -1,5 +1,10 @@
-"""The workflow on a true SLURM of one node: whole runs, errors, cancelled jobs, and memory at a second attempt."""
+"""The workflow on a true SLURM of one node: whole runs, errors, cancelled jobs, and memory at a second attempt.
 
+EXVO_SLURM=all also runs a system of every encoder on the demo corpus, under the memory that the rules ask for.
+"""
+
+import csv
+import os
 import re
 import shutil
 import signal
@@ -17,7 +22,7 @@ from one_node import no_accounting, obstacle, one_node, output
 from exvo.corpus.demo import make_demo_corpus
 
 REPOSITORY = Path(__file__).parents[2]
-PARTS = ["Snakefile", "config", "workflow", "profiles", "envs", "src", "requirements.lock"]
+PARTS = ["Snakefile", "config", "workflow", "profiles", "envs", "src", "resources", "requirements.lock"]
 DEFAULT = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 SUBMISSION = "results/fusion/test_preds.csv"
 AUDIO = "results/audio/raw/0000.parquet"
@@ -79,7 +84,7 @@ class Workflow:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=900,
+            timeout=7200,
             check=False,
         )
         return run.returncode, run.stdout
@@ -193,6 +198,72 @@ def test_the_state_of_jobs_is_known_by_accounting_too(workflow):
     assert code != 0 and "no luck today" in printed
     (job,) = submitted(printed)
     assert output("sacct", "--noheader", "--allocations", "--format=State", "--jobs", job) == "FAILED"
+
+
+def test_too_many_broken_clips_stop_the_run_before_other_jobs_are_submitted(workflow):
+    """Also where up to 100 jobs may wait at once, and failed ones are tried again."""
+    corpus = workflow.root / "corpus"
+    recordings = shutil.copytree(corpus.resolve(), workflow.root / "broken") / "raw"
+    for path in sorted(recordings.iterdir())[::2]:
+        path.write_text("no recording")
+    workflow.config = workflow.config | {"corpus": {"root": "broken", "shards": 2}}
+    code, printed = workflow.submit(SUBMISSION)
+    assert code != 0 and "12 of 24 clips have no audio (50.0%)" in printed
+    # Decoding; the clips are counted here, once.
+    assert len(submitted(printed)) == 2 and printed.count("Error in rule check_clips") == 1
+    assert any("12 of 24 clips have no audio" in line for line in printed.splitlines()[-10:])
+
+
+JOINED = ["organisers-vad", "conformer-strf", "burst-hubert-tiny", "fine-tuned"]
+FINE_TUNED = {"stage": "raw", "feature": "hubert", "encoder": "hubert", "training": {"fine_tune": {}}}
+
+
+@pytest.mark.skipif(os.environ.get("EXVO_SLURM") != "all", reason="a run of hours: EXVO_SLURM=all")
+def test_a_system_of_every_encoder_stays_within_the_memory_of_its_rules(tmp_path, capsys):
+    make_demo_corpus(tmp_path / "demo")
+    workflow = Workflow(tmp_path / "workflow", tmp_path / "demo")
+    short = {"max_epochs": 2}
+    workflow.config = {
+        "corpus": {"root": "corpus", "shards": 2},
+        "seeds": [0],
+        "encoders": {"mlp": short, "conformer": short, "hubert": short},
+        "joint": short,
+        "systems": {name: None for name in DEFAULT["systems"] if name not in JOINED}
+        | {"fine-tuned": FINE_TUNED},
+        "fusions": dict.fromkeys(DEFAULT["fusions"]) | {"all": {"systems": JOINED, "rule": "joint"}},
+        "tables": {
+            table: {row: None for row, system in rows.items() if system not in JOINED}
+            for table, rows in DEFAULT["tables"].items()
+        },
+    }
+    # Of the submission too, for the report rests on the last rule.
+    code, printed = workflow.submit("results/report/report.html", "--retries", "0")
+    assert code == 0, printed
+    jobs = submitted(printed)
+    assert {field(job, "JobState") for job in jobs} == {"COMPLETED"}
+    used: dict[str, tuple[float, int]] = {}
+    for job in jobs:
+        rule = field(job, "Comment").removeprefix("rule_").partition("_wildcards_")[0]
+        allowed = int(field(job, "MinMemoryNode").removesuffix("M"))
+        used[rule] = (max(peak(workflow.root, rule), used.get(rule, (0.0, 0))[0]), allowed)
+    with capsys.disabled():
+        print()
+        for rule, (most, allowed) in sorted(used.items()):
+            print(f"{rule}: {most:.0f} MB of {allowed} MB")
+    assert {"train_mlp", "train_conformer", "train_hubert", "train_joint", "pool_clips"} <= {*used}
+    assert all(0 < most < allowed for most, allowed in used.values())
+
+
+def peak(root: Path, rule: str) -> float:
+    """Return the most memory that a job of a rule took, in MB, by the benchmarks; logs tell of which rule one is."""
+    most = 0.0
+    for path in (root / "results/benchmarks").rglob("*.tsv"):
+        log = root / "results/logs" / path.relative_to(root / "results/benchmarks").with_suffix(".log")
+        if re.search(rf" INFO {rule}, \d+ threads", log.read_text()):
+            with path.open(newline="") as file:
+                values = [row["max_rss"] for row in csv.DictReader(file, delimiter="\t")]
+            most = max([most, *(float(value) for value in values if value not in ("-", "NA"))])
+    return most
 
 
 @contextmanager

@@ -12,7 +12,14 @@ import torchaudio
 from exvo.audio.store import Clip, read_shard, write_shard
 from exvo.features.compare import MIN_SAMPLES, CompareConfig, compare_functionals, compare_shard
 from exvo.features.logmel import LogmelConfig, logmel, logmel_shard, logmel_statistics, mel_filters
-from exvo.features.store import FeatureRow, read_sequences, read_utterances, write_sequences, write_utterances
+from exvo.features.store import (
+    FeatureRow,
+    read_sequences,
+    read_utterances,
+    write_frames,
+    write_sequences,
+    write_utterances,
+)
 
 
 def noise(n, seed=0, level=0.1):
@@ -193,3 +200,23 @@ def test_statistics_are_of_train_only_and_do_not_depend_on_the_shards(tmp_path):
     assert (whole["n_clips"], whole["n_frames"]) == (4, len(frames))
     with pytest.raises(ValueError, match="no Train clip"):
         logmel_statistics([], train, tmp_path / "s.json")
+
+
+def test_frames_written_in_blocks_are_numpys_own_bytes(tmp_path):
+    values = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float16)
+    np.save(tmp_path / "numpy.npy", values)
+    for blocks in ([values], [values[:20], values[20:20], values[20:]]):
+        write_frames(tmp_path / "ours.npy", 50, blocks)
+        assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
+    write_frames(tmp_path / "empty.npy", 0, [values[:0]])
+    assert np.load(tmp_path / "empty.npy").shape == (0, 3)
+
+
+def test_blocks_that_do_not_fit_together_leave_no_file(tmp_path):
+    values = np.zeros((4, 3), np.float32)
+    for n_rows, blocks in ((5, [values]), (7, [values, values]), (8, [values, values[:, :2]])):
+        with pytest.raises(ValueError, match="rows"):
+            write_frames(tmp_path / "a.npy", n_rows, blocks)
+    with pytest.raises(ValueError, match="rows"):
+        write_frames(tmp_path / "a.npy", 8, [values, values.astype(np.float64)])
+    assert not list(tmp_path.iterdir())

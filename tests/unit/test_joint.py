@@ -158,6 +158,10 @@ def test_pooled_vectors_are_those_that_the_heads_read_whatever_the_batch(kind, s
     target = tmp_path / "pooled.parquet"
     write_vectors(shards, pooled_vectors_by(tmp_path / "model"), target.with_suffix(".npy"), target)
     assert len(vector(target, "c1")) == 0
+    by_itself = pooled_vectors_by(tmp_path / "model")
+    for shard, ids in ((shards[0], ["c0", "c2"]), (shards[1], ["c3", "c4"])):
+        for clip_id in ids:
+            np.testing.assert_array_equal(vector(target, clip_id), by_itself(shard, [clip_id]))
     store = FrameStore(shards)
     ids = ["c4", "c0", "c3", "c2"]
     together = pooled(network, prediction_batches(store, ids))

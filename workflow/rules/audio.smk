@@ -27,7 +27,7 @@ rule convert_clips:
 
 
 rule check_clips:
-    """Stop before training where more clips are without audio than corpus.max_bad_fraction allows."""
+    """Stop the run after decoding where more clips are without audio than corpus.max_bad_fraction allows."""
     input:
         audio=shards("results/audio/{{stage}}/{shard}.parquet"),
     output:
@@ -38,8 +38,10 @@ rule check_clips:
         "results/benchmarks/quality/check_{stage}.tsv"
     wildcard_constraints:
         stage="raw|baseline",
-    # With the decoding before everything else: a run that has to stop should not extract features first.
+    # With the decoding before everything else, which waits for it: scheduler.smk.
     priority: 1
+    # A second attempt would count the same clips.
+    retries: 0
     # Seconds of reading: on a cluster it runs where Snakemake runs, and waits in no queue.
     localrule: True
     conda:

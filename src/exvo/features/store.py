@@ -179,6 +179,39 @@ def write_sequences(
         pq.write_table(index, temporary)
 
 
+def write_frames(path: str | Path, n_rows: int, blocks: Iterable[np.ndarray]) -> None:
+    """Write a ``.npy`` of rows block after block, so that memory need not hold them all.
+
+    Parameters
+    ----------
+    path : str or Path
+    n_rows : int
+        Of all blocks together.
+    blocks : iterable of np.ndarray [shape=(n, width)]
+        At least one; all of one width and type.
+
+    Raises
+    ------
+    ValueError
+        Where the blocks have another number of rows in all, or differ in width or type.
+    """
+    n_written, kind = 0, None
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        for block in blocks:
+            found = (block.shape[1], block.dtype)
+            if kind is None:
+                kind = found
+                _write_header(file, n_rows, *found)
+            elif found != kind:
+                raise ValueError(f"{path}: rows of {found} after rows of {kind}")
+            # Not by a map of the file, where a full disk kills the process without a word, nor by NumPy's own
+            # writing, which tells of a full disk only how many items it wrote.
+            file.write(np.ascontiguousarray(block).data)
+            n_written += len(block)
+        if n_written != n_rows:
+            raise ValueError(f"{path}: {n_written} rows, not {n_rows}")
+
+
 def read_sequences(frames_path: str | Path, index_path: str | Path) -> tuple[np.ndarray, pa.Table]:
     """Map a sequence shard into memory.
 
@@ -191,7 +224,7 @@ def read_sequences(frames_path: str | Path, index_path: str | Path) -> tuple[np.
     return np.load(frames_path, mmap_mode="r", allow_pickle=False), pq.read_table(index_path)
 
 
-def _write_header(file: BinaryIO, n_frames: int, n_channels: int, dtype: str) -> None:
+def _write_header(file: BinaryIO, n_frames: int, n_channels: int, dtype: str | np.dtype) -> None:
     header = {
         "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
         "fortran_order": False,

@@ -7,7 +7,7 @@ shard.
 Here are also the vectors that ask for no network: functionals as they are, and of frames their mean and deviation.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from exvo.audio.store import WITHOUT_AUDIO
-from exvo.features.store import read_sequences, read_utterances
+from exvo.features.store import read_sequences, read_utterances, write_frames
 from exvo.files import atomic_path
 
 # Frames and index of a sequence shard, or the table alone of an utterance-level one.
@@ -58,26 +58,25 @@ def write_vectors(
     n_vectors = clips["n_frames"].to_numpy()
     if not n_vectors.any():
         raise ValueError(f"{frames_path}: no clip has audio, so there is nothing to represent")
-    with atomic_path(frames_path) as temporary:
-        out, start = None, 0
-        for shard, table in zip(shards, tables, strict=True):
-            clip_ids = [row["clip_id"] for row in table.to_pylist() if row["n_frames"]]
-            if not clip_ids:
-                continue
-            values = np.asarray(vectors_of(shard, clip_ids), dtype=np.float32)
-            finite = np.isfinite(values).all(axis=1)
-            if not finite.all():
-                raise ValueError(f"{shard[-1]}: the vector of clip {clip_ids[finite.argmin()]} is not finite")
-            if out is None:
-                shape = (int(n_vectors.sum()), values.shape[1])
-                out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
-            out[start : start + len(values)] = values
-            start += len(values)
-        out.flush()
-        del out
+    write_frames(frames_path, int(n_vectors.sum()), _blocks(shards, tables, vectors_of))
     starts = pa.array(np.cumsum(n_vectors) - n_vectors, pa.int64())
     with atomic_path(index_path) as temporary:
         pq.write_table(clips.add_column(1, "start", starts), temporary)
+
+
+def _blocks(
+    shards: Sequence[Shard], tables: Sequence[pa.Table], vectors_of: Callable[[Shard, list[str]], np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Yield the vectors of one shard after another, of those that have a clip with audio."""
+    for shard, table in zip(shards, tables, strict=True):
+        clip_ids = [row["clip_id"] for row in table.to_pylist() if row["n_frames"]]
+        if not clip_ids:
+            continue
+        values = np.asarray(vectors_of(shard, clip_ids), dtype=np.float32)
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            raise ValueError(f"{shard[-1]}: the vector of clip {clip_ids[finite.argmin()]} is not finite")
+        yield values
 
 
 def feature_vectors(shard: Shard, clip_ids: Sequence[str]) -> np.ndarray:

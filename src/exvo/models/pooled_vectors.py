@@ -16,11 +16,11 @@ from exvo.features.vectors import Shard
 from exvo.models.decoder import MultitaskDecoder
 from exvo.models.embedding_network import EmbeddingNetworkConfig
 from exvo.models.fine_tuned_network import FineTunedConfig
-from exvo.models.sequence_batches import Batches
+from exvo.models.sequence_batches import Batches, whole_batches
 from exvo.models.sequence_data import FrameStore
 from exvo.models.sequence_network import SequenceConfig
 from exvo.models.sequence_storage import load_sequence
-from exvo.models.trained_sequence import in_order, prediction_batches
+from exvo.models.trained_sequence import in_order
 
 
 def pooled_vectors_by(model: str | Path) -> Callable[[Shard, Sequence[str]], np.ndarray]:
@@ -41,7 +41,11 @@ def pooled_vectors_by(model: str | Path) -> Callable[[Shard, Sequence[str]], np.
 
 
 def _vectors(network: nn.Module, shard: Shard, clip_ids: Sequence[str]) -> np.ndarray:
-    return pooled(network, prediction_batches(FrameStore([shard]), clip_ids)).numpy()
+    # Each clip by itself: beside others its last bits would change with them, and so with the shards and with every
+    # new clip, and with them the weights of a joint model.
+    return pooled(
+        network, whole_batches(FrameStore([shard]), clip_ids, batch_size=1, max_batch_frames=1)
+    ).numpy()
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from exvo.audio.highpass import HighpassConfig, design_highpass
+from exvo.files import atomic_path
 
 # Okabe & Ito's palette, told apart with any colour vision; the limits also differ by hatching.
 RESPONSE, STOP, PASS = "#0072B2", "#D55E00", "#009E73"
@@ -63,4 +64,5 @@ def plot_highpass_response(config: HighpassConfig, sample_rate: int, path: Path 
     whole.legend(loc="center right", framealpha=1)
     zoom.set_xlim(0, top_hz)
     zoom.set_xlabel("frequency (Hz)")
-    figure.savefig(path, dpi=120)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

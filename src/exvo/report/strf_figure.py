@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from exvo.files import atomic_path
 from exvo.models.strf import Strf, StrfConfig, rate_in_hz, scale_in_cpc
 
 # Both maps keep their order with any colour vision: purple to orange for signed values, blue to yellow for rank.
@@ -97,7 +98,8 @@ def plot_strf_kernels(
     figure.supxlabel("time from the centre (ms)", fontsize=9)
     figure.supylabel("mel channels from the centre", fontsize=9)
     figure.colorbar(image, ax=list(grid), shrink=0.5, label="weight (unit L2 norm)")
-    figure.savefig(path, dpi=120)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
 
 
 def plot_strf_paths(history: tuple[np.ndarray, np.ndarray], path: Path | str, hop_ms: float = 10.0) -> None:
@@ -139,4 +141,5 @@ def plot_strf_paths(history: tuple[np.ndarray, np.ndarray], path: Path | str, ho
     panels["scale"].set(xlabel="epoch", ylabel="scale (cycles per channel)")
     for axes in panels.values():
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
