@@ -83,6 +83,15 @@ class Utterances:
     names: tuple[str, ...]
 
 
+def read_statuses(paths: Iterable[str | Path]) -> dict[str, str]:
+    """Return the status of every clip of some utterance-level shards, without their features."""
+    statuses: dict[str, str] = {}
+    for path in paths:
+        table = pq.read_table(path, columns=["clip_id", "status"])
+        statuses.update(zip(table["clip_id"].to_pylist(), table["status"].to_pylist(), strict=True))
+    return statuses
+
+
 def read_utterances(paths: Iterable[str | Path], groups: Sequence[Collection[str]]) -> list[Utterances]:
     """Read utterance-level shards in one pass, into a matrix for each group of clips.
 

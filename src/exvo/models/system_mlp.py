@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from exvo.audio.store import WITHOUT_AUDIO
-from exvo.corpus.labels import Labels
 from exvo.corpus.table import Corpus
-from exvo.features.store import Utterances, read_utterances
+from exvo.features.store import Utterances, read_statuses, read_utterances
+from exvo.models.answers import any_labelled
 from exvo.models.mlp_storage import save_trained
 from exvo.models.mlp_training import MlpConfig, TrainedMlp, predict_mlp, train_mlp
 from exvo.models.results import predictions_or_priors, write_results
@@ -56,12 +56,18 @@ def train_mlp_system(
     """
     folder = Path(folder)
     config = mlp_config(system)
-    by_split = {split: corpus.labels.take(corpus.labels.split == split) for split in ("Train", "Val", "Test")}
-    train, val = read_utterances(shards, [by_split[split].clip_id for split in ("Train", "Val")])
-    # Standardised in place, each matrix is in memory once; Val is read again for prediction.
+    labels = corpus.labels
+    statuses = read_statuses(shards)
+    no_audio = np.array([statuses.get(clip_id) in WITHOUT_AUDIO for clip_id in labels.clip_id], dtype=bool)
+    train_labels = labels.take((labels.split == "Train") & ~no_audio)
+    val_labels = labels.take((labels.split == "Val") & ~no_audio & any_labelled(labels, config.tasks))
+    # Only what is trained and validated on is read, and standardised in place: each matrix is in memory once.
+    train, val = read_utterances(shards, [train_labels.clip_id, val_labels.clip_id])
     trained = train_mlp(
-        *_with_audio(train, by_split["Train"]),
-        *_with_audio(val, by_split["Val"]),
+        train.values,
+        train_labels,
+        val.values,
+        val_labels,
         config,
         seed,
         feature_names=train.names,
@@ -70,17 +76,9 @@ def train_mlp_system(
     )
     del train, val
     save_trained(folder, trained, system)
-    answers = _predict_shards(
-        trained, shards, {*by_split["Val"].clip_id, *by_split["Test"].clip_id}, n_threads
-    )
+    answers = _predict_shards(trained, shards, set(labels.clip_id[labels.split != "Train"]), n_threads)
     n_epochs = len(trained.history)
     write_results(folder, corpus.labels, answers, best_epoch=trained.best_epoch, n_epochs=n_epochs)
-
-
-def _with_audio(features: Utterances, labels: Labels) -> tuple[np.ndarray, Labels]:
-    """Return features and labels of the clips that have audio."""
-    rows = ~np.isin(features.status.astype(str), WITHOUT_AUDIO)
-    return (features.values, labels) if rows.all() else (features.values[rows], labels.take(rows))
 
 
 def predict_utterances(trained: TrainedMlp, features: Utterances, *, n_threads: int = 1) -> Predictions:
