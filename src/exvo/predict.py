@@ -193,8 +193,9 @@ def _functionals(clips: Sequence[Clip], system: dict, n_threads: int) -> Utteran
 def _by_sequences(
     folder: Path, clips: Sequence[Clip], system: dict, n_threads: int
 ) -> tuple[Predictions, tuple[Country, ...]]:
+    from exvo.models.clip_answers import predict_clips
     from exvo.models.sequence_data import FrameStore
-    from exvo.models.trained_systems import load_system, predict_clips
+    from exvo.models.trained_systems import load_system
 
     trained = load_system(folder)
     with tempfile.TemporaryDirectory() as scratch:
@@ -217,9 +218,10 @@ def _by_joint(
 ) -> tuple[Sequence[Clip], Predictions, tuple[Country, ...]]:
     """Predict by a joint model: as `_by_sequences`, of vectors by the systems that it was trained on."""
     from exvo.features.vectors import feature_vectors, write_vectors
+    from exvo.models.clip_answers import predict_clips
     from exvo.models.joint_data import JointStore
     from exvo.models.results import predictions_or_priors
-    from exvo.models.trained_systems import load_system, predict_clips
+    from exvo.models.trained_systems import load_system
 
     trained, files = load_system(folder), {}
     with tempfile.TemporaryDirectory() as scratch:

@@ -113,6 +113,8 @@ def test_corrupted_tables_are_read_whole_or_refused_in_words(tmp_path):
     config["corpus"]["root"] = str(tmp_path)
     (tmp_path / "raw").mkdir()
     text, outcomes = valid_table(), Counter()
+    for row in csv.DictReader(io.StringIO(text)):
+        (tmp_path / "raw" / f"{row['File_ID'].strip('[]')}.webm").touch()
     for number in range(N_CORRUPTIONS):
         data = corrupt_table(text, np.random.default_rng([11, number]))
         (tmp_path / "data_info.csv").write_bytes(data)

@@ -10,12 +10,13 @@ import torch
 from exvo.corpus.labels import Country, Labels
 from exvo.corpus.table import Corpus
 from exvo.features.store import FeatureRow, write_sequences
+from exvo.models.clip_answers import predict_clips
 from exvo.models.embedding_network import EmbeddingNetwork, EmbeddingNetworkConfig, LayerSum
 from exvo.models.hubert_features import EmbeddingConfig
 from exvo.models.sequence_data import FrameStore
 from exvo.models.system_hubert import train_hubert_system
 from exvo.models.system_sequence import train_sequence_system
-from exvo.models.trained_systems import load_system, predict_clips
+from exvo.models.trained_systems import load_system
 from exvo.predictions import read_predictions
 
 D = 12

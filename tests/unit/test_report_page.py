@@ -296,6 +296,7 @@ def test_a_clip_that_the_corpus_does_not_have_is_refused(made_run, tmp_path):
 
     config = made_run.config | {"corpus": {"root": str(made_run.root / "corpus"), "shards": 2, "limit": None}}
     (made_run.root / "corpus/raw").mkdir(exist_ok=True)
+    (made_run.root / "corpus/raw" / f"{CLIP}.webm").touch()
     Plan(config | {"report": {"clips": [CLIP]}})
     with pytest.raises(CorpusError, match=r"report\.clips names nobody"):
         Plan(config | {"report": {"clips": ["nobody"]}})

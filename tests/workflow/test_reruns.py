@@ -344,7 +344,7 @@ def test_a_file_of_no_clip_changes_nothing(workflow):
             'kind: ClassVar[str] = str("joint")',
             joint() | FUSE,
         ),
-        ("models/trunk_vectors.py", "trunk(torch", "trunk.forward(torch", pooled(*POOLED[:1]) | FUSE),
+        ("models/trunk_vectors.py", "trunk(block)", "trunk.forward(block)", pooled(*POOLED[:1]) | FUSE),
         ("models/pooled_vectors.py", "dim=1)", "dim=+1)", pooled(*POOLED[1:]) | FUSE),
         ("features/vectors.py", "mean(axis=0)", "mean(0)", pooled(*POOLED) | FUSE),
         ("models/mlp_training.py", "_BLOCK_BATCHES = 256", "_BLOCK_BATCHES = 128", train(*STAGES) | FUSE),

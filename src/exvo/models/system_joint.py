@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from exvo.corpus.table import Corpus
+from exvo.models.clip_answers import predict_clips
 from exvo.models.joint_data import JointStore
 from exvo.models.joint_network import JointConfig
 from exvo.models.results import write_results
@@ -15,7 +16,6 @@ from exvo.models.sequence_checkpoint import remove_checkpoints
 from exvo.models.sequence_storage import save_sequence
 from exvo.models.sequence_training import train_sequence
 from exvo.models.system_sequence import sequence_configs
-from exvo.models.trained_systems import predict_clips
 from exvo.predictions import concatenate
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from torch import nn
 
 from exvo.corpus.table import Corpus
+from exvo.models.clip_answers import predict_clips
 from exvo.models.results import write_results
 from exvo.models.sequence_checkpoint import remove_checkpoints
 from exvo.models.sequence_data import FrameStore
@@ -21,7 +22,6 @@ from exvo.models.sequence_storage import save_sequence
 from exvo.models.sequence_training import train_sequence
 from exvo.models.sequence_tuning import tune_loss_weights
 from exvo.models.trained_sequence import NetworkConfig, TrainingConfig
-from exvo.models.trained_systems import predict_clips
 from exvo.predictions import concatenate
 
 ShardPaths = Sequence[tuple[str | Path, str | Path]]
