@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from exvo.audio.store import OK, SAMPLE_RATE
 from exvo.corpus.labels import SPLITS, Labels
 from exvo.files import atomic_path, write_text
+from exvo.markdown import code
 
 MAX_CLIPS_NAMED = 20
 
@@ -129,6 +130,5 @@ def _named_clips(table: pa.Table) -> list[str]:
     lines.append("")
     for row in odd[:MAX_CLIPS_NAMED]:
         # What a corpus calls its files and what ffmpeg says of them is not Markdown.
-        reason = " ".join(row["reason"].replace("`", "'").split())
-        lines.append(f"- `{row['clip_id']}` {row['status']}: `{reason}`")
+        lines.append(f"- {code(row['clip_id'])} {row['status']}: {code(row['reason'])}")
     return lines

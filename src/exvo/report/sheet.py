@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from exvo.files import write_text
+from exvo.markdown import plain
 from exvo.scoring.intervals import Difference, Interval
 
 ENDINGS = ("csv", "md", "html")
@@ -81,14 +82,13 @@ def markdown(sheet: Sheet) -> str:
     """Return a sheet as Markdown."""
 
     def line(cells: Sequence[str]) -> str:
-        # What a config calls its rows must not end a cell of Markdown.
-        return "| " + " | ".join(" ".join(cell.replace("|", "/").split()) for cell in cells) + " |"
+        return "| " + " | ".join(map(plain, cells)) + " |"
 
-    lines = [f"{sheet.title}.", ""]
+    lines = [f"{plain(sheet.title)}.", ""]
     for grid in sheet.grids:
-        lines += [f"{grid.caption}:", ""] if grid.caption else []
+        lines += [f"{plain(grid.caption)}:", ""] if grid.caption else []
         lines += [line(grid.header), "|---" * len(grid.header) + "|", *map(line, grid.rows), ""]
-    return "\n".join([*lines, *(f"- {note}" for note in sheet.notes)]) + "\n"
+    return "\n".join([*lines, *(f"- {plain(note)}" for note in sheet.notes)]) + "\n"
 
 
 def html(sheet: Sheet) -> str:
