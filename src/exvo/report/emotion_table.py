@@ -117,7 +117,7 @@ def emotion_sheet(
         for i, emotion in enumerate(EMOTIONS)
     ]
     own = (
-        "CCC per emotion with its confidence interval. `Also follows`: of the other emotions, those whose labels the "
+        "CCC per emotion with its confidence interval. 'Also follows': of the other emotions, those whose labels the "
         "prediction correlates with most, where r is above zero. Emotions are correlated in the labels too."
     )
     return Sheet(
