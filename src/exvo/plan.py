@@ -14,7 +14,7 @@ import numpy as np
 
 from exvo.corpus.errors import CorpusError
 from exvo.corpus.labels import SPLITS
-from exvo.corpus.shards import ClipFile, clips_digest, scan_files, shard_clips
+from exvo.corpus.shards import ClipFile, clips_digest, has_file, scan_files, shard_clips
 from exvo.corpus.table import TABLE, TEST_TABLE, Corpus, read_corpus, read_test_labels
 from exvo.digest import canonical_json, code_digest, digest
 from exvo.fusion_plan import BEST, possible_fusions, possible_tables
@@ -331,7 +331,8 @@ class Plan:
         possible = []
         for stage in STAGES:
             folder = SOURCE_FOLDER[stage_path(stage)[0]]
-            if not self._files[folder].keys().isdisjoint(self.corpus.labels.clip_id):
+            # Every job makes a plan: it must not list all recordings for this.
+            if has_file(self.corpus.root / folder, self.corpus.labels.clip_id):
                 possible.append(stage)
             else:
                 self.notices.append(

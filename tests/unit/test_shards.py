@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from exvo.corpus.shards import clips_digest, scan_files, shard_clips, stable_hash
+from exvo.corpus.shards import clips_digest, has_file, scan_files, shard_clips, stable_hash
 
 IDS = [f"{n:05d}" for n in range(1000)]
 
@@ -66,3 +66,14 @@ def test_the_digest_changes_with_name_size_time_and_clips(tmp_path):
     assert len({first, second, third, digest()}) == 4
     (tmp_path / "other.webm").write_bytes(b"")
     assert digest() == clips_digest(["a"], scan_files(tmp_path))
+
+
+def test_one_file_of_a_clip_is_enough_to_have_recordings(tmp_path):
+    folder = tmp_path / "raw"
+    assert not has_file(folder, ["a"])
+    folder.mkdir()
+    for name in ("b.wav", "a.b.wav", ".a", "notes"):
+        (folder / name).touch()
+    assert not has_file(folder, ["a"]) and not has_file(folder, [])
+    assert [has_file(folder, [clip_id]) for clip_id in scan_files(folder)] == [True] * 4
+    assert has_file(folder, ["a", "b"])

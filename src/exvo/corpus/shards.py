@@ -77,15 +77,35 @@ def scan_files(folder: Path) -> dict[str, list[ClipFile]]:
                     status = entry.stat()
                 except OSError:  # a dangling link: the file is there by name, and converting it will say so
                     status = entry.stat(follow_symlinks=False)
-                name = entry.name
-                # As splitext, which costs more; that is asked where a name begins with a dot.
-                stem = os.path.splitext(name)[0] if name[0] == "." else name.rpartition(".")[0]  # noqa: PTH122
-                clip_id = stem or name
-                files.setdefault(clip_id, []).append(ClipFile(name, status.st_size, status.st_mtime_ns))
+                file = ClipFile(entry.name, status.st_size, status.st_mtime_ns)
+                files.setdefault(_clip_id(entry.name), []).append(file)
     for candidates in files.values():
         if len(candidates) > 1:
             candidates.sort()
     return files
+
+
+def has_file(folder: Path, clip_ids: Iterable[str]) -> bool:
+    """Return whether a corpus folder has a file of any of some clips; the first one found is enough.
+
+    Raises
+    ------
+    CorpusError
+        Where the folder may not be read.
+    """
+    wanted = set(clip_ids)
+    with reading(folder):
+        if not folder.is_dir():
+            return False
+        with os.scandir(folder) as entries:
+            return any(_clip_id(entry.name) in wanted for entry in entries)
+
+
+def _clip_id(name: str) -> str:
+    """Return a file's name without its last ending."""
+    # As splitext, which costs more; that is asked where a name begins with a dot.
+    stem = os.path.splitext(name)[0] if name[0] == "." else name.rpartition(".")[0]  # noqa: PTH122
+    return stem or name
 
 
 def clips_digest(clip_ids: Sequence[str], files: dict[str, list[ClipFile]]) -> str:
