@@ -51,6 +51,16 @@ def test_compare_is_what_opensmile_gives(shard, tmp_path):
     assert np.isfinite(features.values[[0, 2, 3, 4]]).all() and np.isnan(features.values[1]).all()
 
 
+@pytest.mark.parametrize("feature_set", ["ComParE_2016", "eGeMAPSv02"])
+def test_no_clip_leaves_a_trace_in_the_next_ones(feature_set):
+    tone = np.sin(2 * np.pi * 300 / 16000 * np.arange(20000)).astype(np.float32) * 0.9
+    signals = [noise(48000), noise(16000, 1), np.zeros(16000, np.float32), tone, noise(1000, 2), tone, noise(16000, 1)]
+    values, _ = compare_functionals(signals, CompareConfig(feature_set))
+    level = opensmile.FeatureLevel.Functionals
+    anew = opensmile.Smile(opensmile.FeatureSet[feature_set], level, sampling_rate=16000)
+    np.testing.assert_array_equal(values, [anew(signal, 16000)[0, :, 0] for signal in signals])
+
+
 def test_a_short_clip_is_lengthened_with_zeros():
     short = noise(500)
     values, _ = compare_functionals([short, np.pad(short, (0, MIN_SAMPLES - 500))], CompareConfig())
