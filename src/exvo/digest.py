@@ -7,9 +7,15 @@ every rule carries one canonical JSON text: its own config section and a digest 
 import ast
 import hashlib
 import json
+import os
+import sys
+import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+
+MAX_KEPT = 2000  # readings, most of them of sources that have been edited since; then all is read anew
 
 
 def canonical_json(value: object) -> str:
@@ -41,7 +47,9 @@ def code_digest(*modules: str) -> str:
         Dotted names, such as ``"exvo.audio.denoise"``.
     """
     closure = sorted(import_closure(*modules))
-    return digest(text for name in closure for text in (name, _parsed(name)[1]))
+    code = digest(text for name in closure for text in (name, _parsed(name)[1]))
+    _READINGS.keep()
+    return code
 
 
 def import_closure(*modules: str) -> set[str]:
@@ -68,8 +76,14 @@ def _source(module: str) -> Path:
 
 @cache
 def _parsed(module: str) -> tuple[frozenset[str], str]:
-    """Return the package's own modules that a module imports, wherever in it, and its code without docstrings."""
-    tree = ast.parse(_source(module).read_text(encoding="utf-8"))
+    """Return the package's own modules that a module imports, wherever in it, and a digest of its code."""
+    names, code = _READINGS.of(module, _source(module).read_bytes())
+    return frozenset(name for name in names if _is_module(name)), code
+
+
+def _read(module: str, source: bytes) -> tuple[list[str], str]:
+    """Return the names of the package that a module imports, and a digest of its code without docstrings."""
+    tree = ast.parse(source)
     package = __name__.split(".")[0]
     names: set[str] = set()
     for node in ast.walk(tree):
@@ -84,8 +98,63 @@ def _parsed(module: str) -> tuple[frozenset[str], str]:
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = node.body[1:]
-    own = frozenset(n for n in names if n.split(".")[0] == package and _is_module(n))
-    return own, ast.dump(tree)
+    return sorted(name for name in names if name.split(".")[0] == package), digest([ast.dump(tree)])
+
+
+class _Readings:
+    """What :func:`_read` said of sources, by their contents, kept beside Python's own compiled modules.
+
+    Reading the sources takes a tenth of the planning of a small corpus, at every call and in every job of a cluster.
+    Nothing is kept where Python keeps nothing either: in a checkout that may not be written, or if told so.
+    """
+
+    def __init__(self) -> None:
+        cached = f"code_digests.{sys.implementation.cache_tag}.json"
+        self._path = Path(__file__).parent / "__pycache__" / cached
+        # Another way of reading is another file's content too.
+        self._way = hashlib.sha256(Path(__file__).read_bytes())
+        self._known: dict[str, tuple[list[str], str]] | None = None
+        self._changed = False
+
+    def of(self, module: str, source: bytes) -> tuple[list[str], str]:
+        """Return what :func:`_read` says of a module."""
+        if self._known is None:
+            self._known = self._kept()
+        key = self._way.copy()
+        key.update(source)
+        name = key.hexdigest()
+        if name not in self._known:
+            self._known[name] = _read(module, source)
+            self._changed = True
+        return self._known[name]
+
+    def _kept(self) -> dict:
+        try:
+            kept = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):  # not there yet, or no reading of ours: all is read anew
+            return {}
+        whole = isinstance(kept, dict) and all(
+            isinstance(reading, list) and list(map(type, reading)) == [list, str] for reading in kept.values()
+        )
+        return kept if whole and len(kept) <= MAX_KEPT else {}
+
+    def keep(self) -> None:
+        """Write down what was read since the last call, if it can be."""
+        if not self._changed or sys.dont_write_bytecode:
+            return
+        self._changed = False
+        with suppress(OSError):
+            self._path.parent.mkdir(exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
+            try:
+                with os.fdopen(handle, "w") as file:
+                    json.dump(self._known, file)
+                Path(name).replace(self._path)
+            finally:
+                Path(name).unlink(missing_ok=True)
+
+
+_READINGS = _Readings()
 
 
 @cache

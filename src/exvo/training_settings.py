@@ -6,10 +6,7 @@ value that does not fit would be found by the training alone, hours later.
 
 from collections.abc import Mapping
 
-from jsonschema import Draft202012Validator
-
-from exvo.config import complete
-from exvo.corpus.table import CorpusError
+from exvo.config import check_config, complete
 from exvo.systems import merged
 
 
@@ -41,11 +38,9 @@ def checked_training(config: Mapping, schema: Mapping) -> dict:
             return entry
         where = f"{section}.{name}.training"
         changes = complete(entry["training"], definitions[kind], definitions, defaults=False)
-        validator = Draft202012Validator({"$ref": f"#/$defs/{kind}", "$defs": definitions})
-        error = next(validator.iter_errors(merged(settings[kind], changes, where)), None)
-        if error is not None:
-            key = ".".join([where, *map(str, error.absolute_path)])
-            raise CorpusError(f"config: {key}: {error.message}")
+        check_config(
+            merged(settings[kind], changes, where), {"$ref": f"#/$defs/{kind}", "$defs": definitions}, where
+        )
         return {**entry, "training": changes}
 
     systems = {

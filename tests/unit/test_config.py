@@ -5,7 +5,8 @@ import jsonschema
 import pytest
 import yaml
 
-from exvo.config import complete
+from exvo.config import check_config, complete, read_schema
+from exvo.corpus.errors import CorpusError
 
 SCHEMA = {
     "type": "object",
@@ -86,3 +87,27 @@ def test_a_misspelt_key_fails_validation(key):
     place[key[-1]] = 1
     with pytest.raises(jsonschema.ValidationError, match=key[-1]):
         jsonschema.validate(complete(config, schema), schema)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"rate": "fast"}, "config: rate: 'fast' is not of type 'number'"),
+        ({"names": [1, "two"]}, "config: names.1: 'two' is not of type 'integer'"),
+        ({"systems": {"mine": {"n": "many"}}}, "config: systems.mine.n: 'many' is not of type 'integer'"),
+        ({"roots": "/data"}, "config: Additional properties are not allowed"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_refused_with_its_key(config, words):
+    schema = SCHEMA | {"additionalProperties": False}
+    check_config(complete({}, schema), schema)
+    with pytest.raises(CorpusError, match=words):
+        check_config(config, schema)
+
+
+def test_the_schema_is_read_as_the_plain_yaml_loader_reads_it(monkeypatch):
+    path = Path(__file__).parents[2] / "workflow/schemas/config.schema.yaml"
+    schema = read_schema(path)
+    assert schema == yaml.safe_load(path.read_text())
+    monkeypatch.delattr(yaml, "CSafeLoader")
+    assert read_schema(path) == schema

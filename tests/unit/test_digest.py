@@ -60,23 +60,65 @@ def test_the_closure_covers_what_python_really_imports(module):
     assert loaded - packages <= import_closure(module)
 
 
-def test_comments_and_docstrings_do_not_count_and_code_does(tmp_path):
-    """In a package of its own, since the digests of this one are cached."""
+@pytest.fixture
+def package(tmp_path):
+    """A package of its own with this one's digest module, since the digests of this one are cached."""
     (tmp_path / "exvo").mkdir()
     (tmp_path / "exvo/__init__.py").touch()
     shutil.copy(exvo.digest.__file__, tmp_path / "exvo/digest.py")
+    return tmp_path / "exvo"
 
-    def of(text):
-        (tmp_path / "exvo" / "part.py").write_text(textwrap.dedent(text))
-        run = subprocess.run(
-            [sys.executable, "-c", "from exvo.digest import code_digest; print(code_digest('exvo.part'))"],
-            cwd=tmp_path, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(tmp_path)},
-        )  # fmt: skip
-        return run.stdout
 
-    plain = of("def f(x):\n    return x + 1\n")
-    assert of('"""Doc."""\n# why\ndef f(x):\n    """Doc."""\n    return x + 1  # here\n') == plain
-    assert of("def f(x):\n    return x + 2\n") != plain
+def digest_of(package, text, before="pass", **environment):
+    """Write the module ``part`` of the package; return its digest, found by a process of its own."""
+    (package / "part.py").write_text(textwrap.dedent(text))
+    code = f"from exvo.digest import code_digest; {before}; print(code_digest('exvo.part'))"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, check=True, env={"PYTHONPATH": str(package.parent), **environment},
+    )  # fmt: skip
+    return run.stdout
+
+
+FUNCTION = "def f(x):\n    return x + 1\n"
+
+
+def test_comments_and_docstrings_do_not_count_and_code_does(package):
+    plain = digest_of(package, FUNCTION)
+    commented = '"""Doc."""\n# why\ndef f(x):\n    """Doc."""\n    return x + 1  # here\n'
+    assert digest_of(package, commented) == plain
+    assert digest_of(package, "def f(x):\n    return x + 2\n") != plain
+
+
+def test_a_source_is_read_once_and_again_when_it_changes(package):
+    def no_reading(text):
+        return digest_of(package, text, before="import ast; ast.parse = None")
+
+    plain = digest_of(package, FUNCTION)
+    assert no_reading(FUNCTION) == plain  # nothing was parsed
+    with pytest.raises(subprocess.CalledProcessError):
+        no_reading(FUNCTION + "\n\ndef g(): ...\n")
+    (package / "other.py").write_text("Y = 1\n")
+    imports = digest_of(package, "import exvo.other\n")
+    (package / "other.py").write_text("Y = 2\n")
+    assert digest_of(package, "import exvo.other\n") != imports
+
+
+@pytest.mark.parametrize("kept", ["", "{", "[]", '{"a": 1}', '{"a": [["exvo"], 1]}'])
+def test_what_was_kept_is_not_trusted_blindly(package, kept):
+    plain = digest_of(package, FUNCTION)
+    (path,) = (package / "__pycache__").glob("code_digests.*.json")
+    whole = path.read_text()
+    path.write_text(kept)
+    assert digest_of(package, FUNCTION) == plain
+    assert path.read_text() == whole
+
+
+def test_nothing_is_kept_where_python_keeps_nothing(package):
+    kept = digest_of(package, FUNCTION, PYTHONDONTWRITEBYTECODE="1")
+    assert not (package / "__pycache__").exists()
+    (package / "__pycache__").touch()  # a folder that cannot be written, even by root
+    assert digest_of(package, FUNCTION) == kept
 
 
 def test_modules_that_are_not_there_are_an_error():

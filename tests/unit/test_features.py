@@ -54,7 +54,15 @@ def test_compare_is_what_opensmile_gives(shard, tmp_path):
 @pytest.mark.parametrize("feature_set", ["ComParE_2016", "eGeMAPSv02"])
 def test_no_clip_leaves_a_trace_in_the_next_ones(feature_set):
     tone = np.sin(2 * np.pi * 300 / 16000 * np.arange(20000)).astype(np.float32) * 0.9
-    signals = [noise(48000), noise(16000, 1), np.zeros(16000, np.float32), tone, noise(1000, 2), tone, noise(16000, 1)]
+    signals = [
+        noise(48000),
+        noise(16000, 1),
+        np.zeros(16000, np.float32),
+        tone,
+        noise(1000, 2),
+        tone,
+        noise(16000, 1),
+    ]
     values, _ = compare_functionals(signals, CompareConfig(feature_set))
     level = opensmile.FeatureLevel.Functionals
     anew = opensmile.Smile(opensmile.FeatureSet[feature_set], level, sampling_rate=16000)

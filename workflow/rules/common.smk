@@ -2,16 +2,14 @@ import re
 import sys
 from pathlib import Path
 
-import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
-from snakemake.utils import validate
 
 # The library is used from the checkout, also where it is not installed (conda).
 SOURCE = Path(workflow.basedir, "src")
 sys.path.insert(0, str(SOURCE))
 
-from exvo.config import complete
+from exvo.config import check_config, complete, read_schema
 from exvo.corpus.errors import CorpusError
 from exvo.digest import canonical_json
 from exvo.jobs import lend_to_scripts
@@ -22,10 +20,10 @@ from exvo.training_settings import checked_training
 lend_to_scripts(SOURCE)
 
 SCHEMA_FILE = Path(workflow.basedir, "workflow/schemas/config.schema.yaml")
-SCHEMA = yaml.safe_load(SCHEMA_FILE.read_text())
+SCHEMA = read_schema(SCHEMA_FILE)
 config = complete(config, SCHEMA)
-validate(config, str(SCHEMA_FILE), set_default=False)
 try:
+    check_config(config, SCHEMA)
     PLAN = Plan(checked_training(config, SCHEMA))
     if workflow.is_main_process:
         PLAN.check_sources()

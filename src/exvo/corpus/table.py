@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
-import yaml
 
+from exvo.config import read_schema
 from exvo.corpus.errors import CorpusError, reading
 from exvo.corpus.labels import EMOTIONS, SPLITS, Country, Labels
 from exvo.corpus.shards import stable_hash
@@ -196,7 +196,7 @@ def limit_corpus(corpus: Corpus, limit: int) -> Corpus:
 @cache
 def schema() -> dict:
     """Return the JSON schema of a row of the table."""
-    return yaml.safe_load(Path(__file__).with_name("data_info.schema.yaml").read_text(encoding="utf-8"))
+    return read_schema(Path(__file__).with_name("data_info.schema.yaml"))
 
 
 def _read_columns(path: Path) -> pa.Table:
