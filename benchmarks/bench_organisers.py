@@ -137,8 +137,8 @@ def train_over_frames(
             total.backward()
             optimiser.step()
             for task, loss in losses.items():
-                totals[task] += loss.item()
-        curve.append({f"loss_{task}": value / len(loader) for task, value in totals.items()})
+                totals[task] += loss.item() * len(age)
+        curve.append({f"loss_{task}": value / len(dataset) for task, value in totals.items()})
         clock.stamp()
     return curve
 
