@@ -110,10 +110,11 @@ def _clip_id(name: str) -> str:
 
 def clips_digest(clip_ids: Sequence[str], files: dict[str, list[ClipFile]]) -> str:
     """Return a digest of a shard's clip ids and of the names, sizes and times of their files."""
-    parts = []
+    lines = []
     for clip_id in clip_ids:
-        parts.append(clip_id)
         if clip_id in files:
             name, size, mtime_ns = files[clip_id][0]
-            parts.append(f"{name}\n{size}\n{mtime_ns}")
-    return digest(parts)
+            lines.append(f"{clip_id}\0{name}\0{size}\0{mtime_ns}")
+        else:
+            lines.append(clip_id)
+    return digest(["\0\0".join(lines)])  # one text, for there are ten thousands; no name of a file holds a null
