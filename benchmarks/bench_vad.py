@@ -1,8 +1,9 @@
 """Voice spans against ``silero_vad.get_speech_timestamps`` clip by clip, one thread each, on the same clips.
 
-Both forms of the peer's model are raced: ``load_silero_vad()``, which is TorchScript and its default, and
-``load_silero_vad(onnx=True)``, the file that ours runs too. Clips are high-passed and brought to one peak
-first, as they are in the workflow; that is not timed.
+All forms of the peer's model are raced: ``load_silero_vad()``, which is TorchScript and its default;
+``load_silero_vad(onnx=True)``, the file that ours runs too; and ``load_silero_vad(sequence=True)``, new in 6.2.3, which
+takes all chunks of a clip in one call. Clips are high-passed and brought to one peak first, as they are in the
+workflow; that is not timed.
 
 Run: ``python benchmarks/bench_vad.py [--corpus PATH] [--clips N]``; without a corpus, on demo clips.
 """
@@ -24,9 +25,11 @@ SILERO_DEFAULTS = VadConfig(threshold=0.5, min_speech_ms=250, min_silence_ms=100
 def by_silero(clips: list[np.ndarray], model, config: VadConfig) -> list[VoiceSpan | None]:
     """Give what the package itself finds, clip by clip."""
     spans = []
+    whole = isinstance(model, silero_vad.SileroVADSequence)
+    find = silero_vad.get_speech_timestamps_sequence if whole else silero_vad.get_speech_timestamps
     for clip in clips:
-        stretches = silero_vad.get_speech_timestamps(
-            torch.from_numpy(clip),
+        stretches = find(
+            clip if whole else torch.from_numpy(clip),
             model,
             threshold=config.threshold,
             sampling_rate=RATE,
@@ -52,14 +55,14 @@ def describe(name: str, clips: list[np.ndarray], spans: list[VoiceSpan | None]) 
 
 
 def main() -> None:
-    """Compare the spans, race the two peers and write the records."""
+    """Compare the spans, race the peers and write the records."""
     arguments = parse_arguments(__doc__, n_clips=200)
     warnings.simplefilter("ignore")  # deprecations inside silero_vad and torch.jit
     torch.set_num_threads(1)
     clips, _ = highpass_clips(read_clips(arguments.corpus, arguments.clips), RATE, HighpassConfig())
     records = []
-    for peer, onnx in (("torch", False), ("onnx", True)):
-        model = silero_vad.load_silero_vad(onnx=onnx)
+    for peer, form in (("torch", {}), ("onnx", {"onnx": True}), ("onnx, sequence", {"sequence": True})):
+        model = silero_vad.load_silero_vad(**form)
         differing = sum(
             ours != theirs
             for config in (VadConfig(), SILERO_DEFAULTS)
