@@ -149,6 +149,7 @@ class _Readings:
             try:
                 with os.fdopen(handle, "w") as file:
                     json.dump(self._known, file)
+                Path(name).chmod(Path(__file__).stat().st_mode & 0o666)  # mkstemp's are private
                 Path(name).replace(self._path)
             finally:
                 Path(name).unlink(missing_ok=True)
