@@ -66,6 +66,7 @@ class Workflow:
 
     def __init__(self, root: Path, corpus: Path):
         self.root = root
+        root.mkdir(exist_ok=True)
         for part in PARTS:
             copy = shutil.copytree if (REPOSITORY / part).is_dir() else shutil.copy2
             copy(REPOSITORY / part, root / part)
