@@ -13,6 +13,12 @@ import yaml
 
 from exvo.corpus.errors import CorpusError
 
+try:
+    # libyaml's, where PyYAML was built with it, reads the same in a seventh of the time.
+    from yaml import CSafeLoader as SafeLoader
+except ImportError:
+    from yaml import SafeLoader
+
 _NONE = object()
 # YAML 1.1 reads 1e-3, without a point, as text.
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -20,9 +26,11 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 def read_schema(path: Path) -> dict:
     """Read a JSON schema that is written in YAML."""
-    # libyaml's loader, where PyYAML was built with it, reads the same in a seventh of the time.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(path.read_bytes(), loader)
+    loader = SafeLoader(path.read_bytes())
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def check_config(config: Mapping, schema: Mapping, where: str = "") -> None:
