@@ -71,6 +71,6 @@ def test_the_outcome_and_the_report_are_whole(mixed):
     assert check_submission(workflow.root / SUBMISSION, read_corpus(workflow.corpus)).problems == []
     record = json.loads((workflow.root / "results/fusion/fusion.json").read_text())
     assert {*record["fusions"]} >= {*JOINT, "weighted", "stacked"}
-    assert {name for systems in record["fusions"].values() for name in systems} == {*SYSTEMS}
+    assert {name for fusion in record["fusions"].values() for name in fusion["systems"]} == {*SYSTEMS}
     page = (workflow.root / "results/report/report.html").read_text()
     assert page.count("<section id=") == 10 and "Without benchmark files" not in page
