@@ -101,13 +101,14 @@ def edit_table(name: str, change: Callable[[list[dict]], object]) -> Callable[[W
 
 
 def older(rows: list[dict]) -> None:
-    """Make all speakers of Train a fifth older.
+    """Make all clips of Train a fifth older, and one much older.
 
-    One alone would not move the median, which is the prior; as many years for all would move nothing but the prior.
+    One alone would not move the median, which is the prior; all alike might change no sign of the loss's gradient.
     """
-    for row in rows:
-        if row["Split"] == "Train" and row["Age"]:
-            row["Age"] = f"{1.2 * float(row['Age']):.2f}"
+    ages = [row for row in rows if row["Split"] == "Train" and row["Age"]]
+    for row in ages:
+        row["Age"] = f"{1.2 * float(row['Age']):.2f}"
+    ages[0]["Age"] = "71.5"
 
 
 NEW = "90000"
