@@ -25,11 +25,11 @@ SILERO_DEFAULTS = VadConfig(threshold=0.5, min_speech_ms=250, min_silence_ms=100
 def by_silero(clips: list[np.ndarray], model, config: VadConfig) -> list[VoiceSpan | None]:
     """Give what the package itself finds, clip by clip."""
     spans = []
-    whole = isinstance(model, silero_vad.SileroVADSequence)
-    find = silero_vad.get_speech_timestamps_sequence if whole else silero_vad.get_speech_timestamps
+    of_sequences = isinstance(model, silero_vad.SileroVADSequence)
+    find = silero_vad.get_speech_timestamps_sequence if of_sequences else silero_vad.get_speech_timestamps
     for clip in clips:
         stretches = find(
-            clip if whole else torch.from_numpy(clip),
+            torch.from_numpy(clip),
             model,
             threshold=config.threshold,
             sampling_rate=RATE,

@@ -7,30 +7,14 @@ schema knows what it should be. Snakemake's own way to set defaults fails where 
 import copy
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import yaml
 
 from exvo.corpus.errors import CorpusError
 
-try:
-    # libyaml's, where PyYAML was built with it, reads the same in a seventh of the time.
-    from yaml import CSafeLoader as SafeLoader
-except ImportError:
-    from yaml import SafeLoader
-
 _NONE = object()
 # YAML 1.1 reads 1e-3, without a point, as text.
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-
-
-def read_schema(path: Path) -> dict:
-    """Read a JSON schema that is written in YAML."""
-    loader = SafeLoader(path.read_bytes())
-    try:
-        return loader.get_single_data()
-    finally:
-        loader.dispose()
 
 
 def check_config(config: Mapping, schema: Mapping, where: str = "") -> None:
@@ -52,10 +36,9 @@ def check_config(config: Mapping, schema: Mapping, where: str = "") -> None:
 
     error = best_match(Draft202012Validator(schema).iter_errors(config))
     if error is not None:
-        key = ".".join([where] * bool(where) + [str(part) for part in error.absolute_path])
-        raise CorpusError(
-            f"config: {key + ': ' if key else ''}{error.message} (config/README.md has every key)"
-        )
+        key = ".".join(filter(None, [where, *map(str, error.absolute_path)]))
+        words = ": ".join(filter(None, ["config", key, error.message]))
+        raise CorpusError(f"{words} (config/README.md has every key)")
 
 
 def complete(

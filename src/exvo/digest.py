@@ -7,13 +7,13 @@ every rule carries one canonical JSON text: its own config section and a digest 
 import ast
 import hashlib
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
+
+from exvo.files import write_text
 
 MAX_KEPT = 2000  # readings, most of them of sources that have been edited since; then all is read anew
 
@@ -111,15 +111,10 @@ class _Readings:
     def __init__(self) -> None:
         cached = f"code_digests.{sys.implementation.cache_tag}.json"
         self._path = Path(__file__).parent / "__pycache__" / cached
-        # Another way of reading is another file's content too.
-        self._way = hashlib.sha256(Path(__file__).read_bytes())
-        self._known: dict[str, tuple[list[str], str]] | None = None
         self._changed = False
 
     def of(self, module: str, source: bytes) -> tuple[list[str], str]:
         """Return what :func:`_read` says of a module."""
-        if self._known is None:
-            self._known = self._kept()
         key = self._way.copy()
         key.update(source)
         name = key.hexdigest()
@@ -128,7 +123,14 @@ class _Readings:
             self._changed = True
         return self._known[name]
 
-    def _kept(self) -> dict:
+    @cached_property
+    def _way(self) -> "hashlib._Hash":
+        """Hash of this file, for another way of reading gives other readings; keys of sources go on from it."""
+        return hashlib.sha256(Path(__file__).read_bytes())
+
+    @cached_property
+    def _known(self) -> dict[str, tuple[list[str], str]]:
+        """The readings by what was read, at first those that are kept."""
         try:
             kept = json.loads(self._path.read_bytes())
         except (OSError, ValueError):  # not there yet, or no reading of ours: all is read anew
@@ -144,15 +146,7 @@ class _Readings:
             return
         self._changed = False
         with suppress(OSError):
-            self._path.parent.mkdir(exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
-            try:
-                with os.fdopen(handle, "w") as file:
-                    json.dump(self._known, file)
-                Path(name).chmod(Path(__file__).stat().st_mode & 0o666)  # mkstemp's are private
-                Path(name).replace(self._path)
-            finally:
-                Path(name).unlink(missing_ok=True)
+            write_text(self._path, json.dumps(self._known))
 
 
 _READINGS = _Readings()

@@ -7,6 +7,7 @@ import textwrap
 import pytest
 
 import exvo.digest
+import exvo.files
 from exvo.digest import canonical_json, code_digest, digest, import_closure
 
 
@@ -62,10 +63,11 @@ def test_the_closure_covers_what_python_really_imports(module):
 
 @pytest.fixture
 def package(tmp_path):
-    """A package of its own with this one's digest module, since the digests of this one are cached."""
+    """A package of its own with this one's digest module and its import, since the digests of this one are cached."""
     (tmp_path / "exvo").mkdir()
     (tmp_path / "exvo/__init__.py").touch()
-    shutil.copy(exvo.digest.__file__, tmp_path / "exvo/digest.py")
+    for module in (exvo.digest, exvo.files):
+        shutil.copy(module.__file__, tmp_path / "exvo")
     return tmp_path / "exvo"
 
 

@@ -9,12 +9,13 @@ from snakemake.logging import logger
 SOURCE = Path(workflow.basedir, "src")
 sys.path.insert(0, str(SOURCE))
 
-from exvo.config import check_config, complete, read_schema
+from exvo.config import check_config, complete
 from exvo.corpus.errors import CorpusError
 from exvo.digest import canonical_json
 from exvo.jobs import lend_to_scripts
 from exvo.plan import Plan
 from exvo.report.page.steps import benchmark_steps
+from exvo.schemas import read_schema
 from exvo.training_settings import checked_training
 
 lend_to_scripts(SOURCE)

@@ -117,6 +117,5 @@ def clips_digest(clip_ids: Sequence[str], files: dict[str, list[ClipFile]]) -> s
             lines.append(f"{clip_id}\0{name}\0{size}\0{mtime_ns}")
         else:
             lines.append(clip_id)
-    return digest(
-        ["\0\0".join(lines)]
-    )  # one text, for there are ten thousands; no name of a file holds a null
+    # One text, for there are ten thousands; no name of a file holds a null.
+    return digest(["\0\0".join(lines)])

@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from exvo.config import read_schema
 from exvo.corpus.errors import CorpusError, reading
 from exvo.corpus.labels import EMOTIONS, SPLITS, Country, Labels
 from exvo.corpus.shards import stable_hash
+from exvo.schemas import read_schema
 
 TABLE = "data_info.csv"
 TEST_TABLE = "test_labels.csv"

@@ -1,6 +1,7 @@
 """ComParE 2016 functionals: 6,373 numbers a clip, by openSMILE (Schuller et al., Interspeech 2016; Eyben 2013)."""
 
 import threading
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -96,25 +97,19 @@ class _Extractor:
         source = Path(smile.default_config_root) / names.EXTERNAL_INPUT_CONFIG
         options = smile._options() | {"source": source, "sampleRate": SAMPLE_RATE, "nBits": 16}
         self._smile = smile._smile(options=options)
-        self._used = False
+        weakref.finalize(self, self._smile.free)
 
     def extract(self, signal: np.ndarray) -> np.ndarray:
         """Return the functionals of a clip, float32, shape=(n_features,)."""
-        if self._used:
-            self._smile.reset()
-        self._used = True
         found: list[np.ndarray] = []
         self._smile.external_sink_set_callback_ex(self._sink, lambda rows, _: found.append(rows[0].copy()))
         samples = (signal * 32768).astype(np.int16)
         self._smile.external_audio_source_write_data(self._source, samples.tobytes())
         self._smile.external_audio_source_set_eoi(self._source)
         self._smile.run()
+        self._smile.reset()
         (values,) = found  # one vector a clip, or it was none of functionals
         return values
-
-    def __del__(self) -> None:
-        if hasattr(self, "_smile"):
-            self._smile.free()
 
 
 def _row(clip: Clip, values: np.ndarray | None) -> FeatureRow:
