@@ -10,7 +10,7 @@ nothing heavier than pyarrow.
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -75,9 +75,9 @@ def read_corpus(root: str | Path, limit: int | None = None) -> Corpus:
         With every problem found, the rows and what to do.
     """
     root = Path(root)
-    table = _read_columns(root / TABLE)
-    problems = _schema_problems(table)
-    problems += _swallowed_rows(table)
+    table, problems = _read_columns(root / TABLE)
+    numbers = _numbers(table)
+    problems += _schema_problems(table, numbers)
     file_ids = _text(table, "File_ID")
     clip_ids, id_problems = _clip_ids(file_ids)
     splits, speakers = _text(table, "Split"), _text(table, "Subject_ID")
@@ -96,9 +96,9 @@ def read_corpus(root: str | Path, limit: int | None = None) -> Corpus:
         clip_id=clip_ids,
         split=splits,
         speaker=speakers,
-        age=_numbers(table, "Age"),
+        age=numbers["Age"],
         country=country,
-        emotion=np.stack([_numbers(table, name) for name in EMOTIONS], axis=1),
+        emotion=np.stack([numbers[name] for name in EMOTIONS], axis=1),
         countries=countries,
     )
     corpus = Corpus(root, file_ids, labels, tuple(notices))
@@ -124,8 +124,9 @@ def read_test_labels(corpus: Corpus) -> Labels | None:
     with reading(path):
         if not path.is_file():
             return None
-    table = _read_columns(path)
-    problems = _schema_problems(table) + _swallowed_rows(table)
+    table, problems = _read_columns(path)
+    numbers = _numbers(table)
+    problems += _schema_problems(table, numbers)
     clip_ids, id_problems = _clip_ids(_text(table, "File_ID"))
     problems += id_problems + _known_speaker_problems(corpus.labels, clip_ids, _text(table, "Subject_ID"))
     if problems:
@@ -148,13 +149,13 @@ def read_test_labels(corpus: Corpus) -> Labels | None:
         placed[found] = values[rows[found]]
         return placed
 
-    emotion = np.stack([_numbers(table, name) for name in EMOTIONS], axis=1)
+    emotion = np.stack([numbers[name] for name in EMOTIONS], axis=1)
     speakers = place(_text(table, "Subject_ID"), "")
     return Labels(
         clip_id=test.clip_id,
         split=test.split,
         speaker=np.where(speakers == "", test.speaker, speakers),
-        age=place(_numbers(table, "Age"), np.nan),
+        age=place(numbers["Age"], np.nan),
         country=place(country, -1),
         emotion=place(emotion, np.nan),
         countries=test.countries,
@@ -199,8 +200,8 @@ def schema() -> dict:
     return read_schema(Path(__file__).with_name("data_info.schema.yaml"))
 
 
-def _read_columns(path: Path) -> pa.Table:
-    """Read a CSV file as columns of stripped text, null where empty."""
+def _read_columns(path: Path) -> tuple[pa.Table, list[str]]:
+    """Read a CSV file as columns of stripped text, and find cells that go on over the end of a line."""
     with reading(path):
         there = path.is_file()
     if not there:
@@ -243,25 +244,33 @@ def _read_columns(path: Path) -> pa.Table:
         raise CorpusError(f"{path}: cannot be read as comma-separated UTF-8 text: {error}") from error
     if not table.num_rows:
         raise CorpusError(f"{path}: no clips: the file has a line of column names and nothing below it")
-    return table
+    stripped = pa.table([pc.utf8_trim_whitespace(column) for column in table.columns], table.column_names)
+    return stripped, _swallowed_rows(table)
 
 
 def _text(table: pa.Table, name: str) -> np.ndarray:
-    """Return a column as stripped text; empty where the column or a value is missing."""
+    """Return a column as text; empty where the column or a value is missing."""
     if name not in table.column_names:
         return np.full(table.num_rows, "", dtype=object)
     # By way of a list: pyarrow's own conversion to NumPy imports pandas, which costs more than all the rest.
-    return np.array(pc.utf8_trim_whitespace(table[name]).to_pylist(), dtype=object)
+    return np.array(table[name].to_pylist(), dtype=object)
 
 
-def _numbers(table: pa.Table, name: str) -> np.ndarray:
-    """Return a column as float64 with NaN where it is empty; text that is no number becomes NaN too."""
+def _numbers(table: pa.Table) -> dict[str, np.ndarray]:
+    """Return the columns that the schema has numbers in as float64, NaN where empty or missing; so is other text."""
+    names = [name for name, rule in schema()["properties"].items() if "number" in rule.get("type", ())]
+    return {name: _column_of_numbers(table, name) for name in names}
+
+
+def _column_of_numbers(table: pa.Table, name: str) -> np.ndarray:
     if name not in table.column_names:
         return np.full(table.num_rows, np.nan)
-    text = pc.utf8_trim_whitespace(table[name])
+    text = table[name]
     try:
         # Only an empty cell has to be made a number: pyarrow reads nan and NaN as such.
-        numbers = pc.replace_substring_regex(text, "^$", "nan").cast(pa.float64())
+        if pc.min(pc.binary_length(text)).as_py() == 0:
+            text = pc.replace_substring_regex(text, "^$", "nan")
+        numbers = text.cast(pa.float64())
     except pa.ArrowInvalid:  # there is a word among them, or a number that Python reads and pyarrow does not
         return np.array([_number(value) for value in _text(table, name)])
     return np.array(np.from_dlpack(numbers.combine_chunks()))
@@ -274,27 +283,27 @@ def _number(text: str) -> float:
         return np.nan
 
 
-def _schema_problems(table: pa.Table) -> list[str]:
+def _schema_problems(table: pa.Table, numbers: Mapping[str, np.ndarray]) -> list[str]:
     """Apply the schema column by column: numbers that are none or out of range, words that are not allowed."""
     problems = []
     for name, rule in schema()["properties"].items():
         if name not in table.column_names:
             continue
         if "enum" in rule:
-            wrong = ~_mask(_is_one_of(pc.utf8_trim_whitespace(table[name]), rule["enum"]))
+            wrong = ~_mask(_is_one_of(table[name], rule["enum"]))
             problems += _cell_problem(table, name, wrong, f"{name} must be one of {', '.join(rule['enum'])}")
         elif "number" in rule["type"]:
-            numbers = _numbers(table, name)
-            finite = np.isfinite(numbers)
+            values = numbers[name]
+            finite = np.isfinite(values)
             strange = ~finite
             if strange.any():
-                strange &= ~_mask(_is_one_of(pc.utf8_trim_whitespace(table[name]), UNKNOWN))
+                strange &= ~_mask(_is_one_of(table[name], UNKNOWN))
             problems += _cell_problem(table, name, strange, f"{name} must be a number or empty")
             low, high = rule.get("minimum", rule.get("exclusiveMinimum")), rule["maximum"]
             with np.errstate(invalid="ignore"):
-                outside = (numbers > high) | (numbers < low)
+                outside = (values > high) | (values < low)
                 if "exclusiveMinimum" in rule:
-                    outside |= numbers == low
+                    outside |= values == low
             problems += _cell_problem(
                 table, name, outside & finite, f"{name} must lie between {low} and {high}"
             )
@@ -318,12 +327,20 @@ def _swallowed_rows(table: pa.Table) -> list[str]:
     """
     problems = []
     for name in table.column_names:
+        if not any(_has_line_break(chunk) for chunk in table[name].chunks):
+            continue
         breaks = pc.match_substring_regex(table[name], "[\\r\\n]")
         if name == "File_ID":
             breaks = pc.and_(breaks, pc.match_substring(table[name], ","))
         rule = f"{name} goes on over the end of a line: a quotation mark is missing or too many"
         problems += _cell_problem(table, name, _mask(breaks), rule)
     return problems
+
+
+def _has_line_break(texts: pa.Array) -> bool:
+    """Return whether a line break is anywhere in the memory of some texts: far quicker than a search text by text."""
+    data = texts.buffers()[2]
+    return data is not None and any(mark in data.to_pybytes() for mark in (b"\n", b"\r"))
 
 
 def _clip_ids(file_ids: np.ndarray) -> tuple[np.ndarray, list[str]]:
