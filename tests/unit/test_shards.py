@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from exvo.corpus.shards import clips_digest, has_file, scan_files, shard_clips, stable_hash
+from exvo.corpus.shards import clips_digest, first_files, has_file, scan_files, shard_clips, stable_hash
 
 IDS = [f"{n:05d}" for n in range(1000)]
 
@@ -53,7 +53,7 @@ def test_the_digest_changes_with_name_size_time_and_clips(tmp_path):
     os.utime(path, ns=(1, 1))
 
     def digest(ids=("a",)):
-        return clips_digest(ids, scan_files(tmp_path))
+        return clips_digest(ids, first_files(ids, scan_files(tmp_path)))
 
     first = digest()
     assert digest() == first and digest(("a", "b")) != first
@@ -65,7 +65,9 @@ def test_the_digest_changes_with_name_size_time_and_clips(tmp_path):
     path.rename(tmp_path / "a.ogg")
     assert len({first, second, third, digest()}) == 4
     (tmp_path / "other.webm").write_bytes(b"")
-    assert digest() == clips_digest(["a"], scan_files(tmp_path))
+    files = scan_files(tmp_path)
+    assert digest() == clips_digest(["a"], [files["a"][0]])
+    assert first_files(["b", "a"], files) == [None, files["a"][0]]
 
 
 def test_one_file_of_a_clip_is_enough_to_have_recordings(tmp_path):

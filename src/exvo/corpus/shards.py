@@ -5,7 +5,7 @@ A clip's shard depends on its id and the number of shards alone: clips that come
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,14 +112,16 @@ def _clip_id(name: str) -> str:
     return stem or name
 
 
-def clips_digest(clip_ids: Sequence[str], files: dict[str, list[ClipFile]]) -> str:
-    """Return a digest of a shard's clip ids and of the names, sizes and times of their files."""
-    lines = []
-    for clip_id in clip_ids:
-        if clip_id in files:
-            name, size, mtime_ns = files[clip_id][0]
-            lines.append(f"{clip_id}\0{name}\0{size}\0{mtime_ns}")
-        else:
-            lines.append(clip_id)
+def first_files(clip_ids: Iterable[str], files: Mapping[str, Sequence[ClipFile]]) -> list[ClipFile | None]:
+    """Return the file of each clip, the first by name where it has several; None for a clip without one."""
+    return [found[0] if (found := files.get(clip_id)) else None for clip_id in clip_ids]
+
+
+def clips_digest(clip_ids: Sequence[str], files: Sequence[ClipFile | None]) -> str:
+    """Return a digest of a shard's clip ids and of their files (`first_files`): names, sizes and times."""
+    lines = [
+        clip_id if file is None else f"{clip_id}\0{file[0]}\0{file[1]}\0{file[2]}"
+        for clip_id, file in zip(clip_ids, files, strict=True)
+    ]
     # One text, for there are ten thousands; no name of a file holds a null.
     return digest(["\0\0".join(lines)])
