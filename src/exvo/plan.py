@@ -231,7 +231,7 @@ class Plan:
     def quality_spec(self, *modules: str) -> str:
         """Return, as JSON text, what the quality table is of: the stages, the clips and their splits."""
         labels = self.corpus.labels
-        clips = digest([*labels.clip_id, *labels.split])
+        clips = digest(["\0".join(labels.clip_id), "\0".join(labels.split)])
         value = {"stages": self.used_stages(), "limit": self.config["corpus"]["limit"], "clips": clips}
         return canonical_json({**value, "code": code_digest(*modules)})
 
