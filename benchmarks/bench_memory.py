@@ -1,11 +1,11 @@
-"""Peak memory, time and start-up of every job that works on a shard, on one of 500 clips; peak memory of all others.
+"""Peak memory, time and start-up of every job that works on a shard, on one of 1,850 clips; peak memory of all others.
 
 Each shard job is the workflow's own script, run in a fresh process with what Snakemake would give it. Peak memory is
 that of the Python process (the kernel's own high-water mark) plus the most that its ffmpeg processes held
 together, sampled every 10 ms. Start-up is the CPU time of the same job on a shard of one clip: imports, models
 and all that does not grow with the shard. (Wall time would say more of what else the machine does.)
 
-Training, pooling, fusion and the report are measured in whole runs on demo clips, one shard and two, so that it shows
+Training, pooling, fusion and the report are measured in whole runs on 500 demo clips and on 1,000, so that it shows
 what grows with the corpus (`memory_of_runs`); its shard jobs are left to the first part, which also counts ffmpeg.
 
 Run: ``python benchmarks/bench_memory.py [--corpus PATH] [--clips N]``; without a corpus, on demo clips.
@@ -23,9 +23,20 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from common import Record, against_budget, clip_files, corpus_folder, parse_arguments, write_records
+from common import (
+    CHALLENGE_CLIPS,
+    CHALLENGE_SHARDS,
+    Record,
+    against_budget,
+    clip_files,
+    corpus_folder,
+    parse_arguments,
+    write_records,
+)
 from memory_of_runs import peaks_of_run
 
+SHARD_CLIPS = CHALLENGE_CLIPS // CHALLENGE_SHARDS
+RUN_CLIPS = 500
 BUDGET_MB = 1500  # issue A, of audio and feature jobs
 BUDGET_ANY_MB = 2000  # issue F, of any job but the training of large encoders
 STARTUP_SHARE = 0.15  # issue F
@@ -236,7 +247,7 @@ def of_runs(n_clips: int) -> list[Record]:
 
 def main() -> None:
     """Run every job on one clip and on the shard, and write the records."""
-    arguments = parse_arguments(__doc__, n_clips=500)
+    arguments = parse_arguments(__doc__, n_clips=SHARD_CLIPS)
     records = []
     with (
         corpus_folder(arguments.corpus, arguments.clips) as corpus,
@@ -270,7 +281,7 @@ def main() -> None:
                 ),
             ):
                 records.append(against_budget("memory", peer, ours, budget, unit, times))
-    write_records(records + of_runs(arguments.clips))
+    write_records(records + of_runs(RUN_CLIPS))
 
 
 if __name__ == "__main__":

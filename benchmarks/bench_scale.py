@@ -16,17 +16,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from common import CHALLENGE_CLIPS as N_CLIPS
 from scale_costs import Job, Run, fit_lines, read_run, step_costs
 from scale_graph import dependencies, project
 
 RESULTS = Path("results/bench")
-N_CLIPS = 59_201
 N_CORES = 32
 MEASURED_CORES = 2
 BUDGET_MB = 2000
 
 
-def gather(folders: Sequence[Path], n_clips: int, cores: int) -> dict[str, Any]:
+def gather(folders: Sequence[Path], n_clips: int, cores: int, threads: int = 2) -> dict[str, Any]:
     """Read runs and project them.
 
     Parameters
@@ -36,6 +36,8 @@ def gather(folders: Sequence[Path], n_clips: int, cores: int) -> dict[str, Any]:
     n_clips : int
         Of the corpus to project to.
     cores : int
+    threads : int
+        Of jobs that decode or extract ComParE, in these runs.
 
     Returns
     -------
@@ -43,7 +45,9 @@ def gather(folders: Sequence[Path], n_clips: int, cores: int) -> dict[str, Any]:
         ``runs`` (clips, steps, bytes of disk a clip by kind of file, the highest peak), ``lines`` by step, and
         ``projections``: on the cores that runs are measured on, and on ``cores``.
     """
-    runs = sorted(((read_run(folder), folder) for folder in folders), key=lambda pair: pair[0].n_clips)
+    runs = sorted(
+        ((read_run(folder, threads), folder) for folder in folders), key=lambda pair: pair[0].n_clips
+    )
     costs = [step_costs(run) for run, _ in runs]
     lines = {what: fit_lines(costs, what) for what in ("wall_s", "cpu_s", "peak_mb")}
     largest, folder = runs[-1]
@@ -141,8 +145,11 @@ def main() -> None:
     parser.add_argument("--run", type=Path, nargs="+", required=True, metavar="DIR", help="it holds results/")
     parser.add_argument("--clips", type=int, default=N_CLIPS, help=f"to project to ({N_CLIPS:,})")
     parser.add_argument("--cores", type=int, default=N_CORES, help=f"to project to ({N_CORES})")
+    parser.add_argument(
+        "--threads", type=int, default=2, help="that a job of decoding or ComParE had (2, as the rules say)"
+    )
     arguments = parser.parse_args()
-    found = gather(arguments.run, arguments.clips, arguments.cores)
+    found = gather(arguments.run, arguments.clips, arguments.cores, arguments.threads)
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "scale.json").write_text(json.dumps(found, indent=2) + "\n")
     text = tables(found)

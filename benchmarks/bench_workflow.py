@@ -1,7 +1,7 @@
 """What the engine costs before a job runs: parsing, planning, a call with nothing to do, and 59,201 clips.
 
 The default workflow is planned on a small demo corpus, and called again when it has nothing to do. For the scale, a
-corpus of 59,201 empty files is planned with 128 shards: cold, with nothing to do, and after one parameter of the
+corpus of 59,201 empty files is planned in 32 shards: cold, with nothing to do, and after one parameter of the
 denoiser has changed; against a naive workflow with a rule per clip, which is planned for 1,000 and 2,000 clips of one
 stage and extrapolated along the line through both to every clip and stage.
 
@@ -27,6 +27,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import CHALLENGE_CLIPS as N_CLIPS
+from common import CHALLENGE_SHARDS as N_SHARDS
 from common import Record, against_budget, corpus_folder, parse_arguments, write_records
 
 from exvo.corpus.labels import EMOTIONS
@@ -34,8 +36,6 @@ from exvo.corpus.labels import EMOTIONS
 REPOSITORY = Path(__file__).parents[1]
 PARTS = ("Snakefile", "config", "workflow", "profiles", "envs", "src", "resources", "requirements.lock")
 TARGET = "results/fusion/test_preds.csv"
-N_CLIPS = 59_201
-N_SHARDS = 128
 N_STAGES = 5
 ONE_PARAMETER = "audio={denoise: {alpha: 0.97}}"
 NAIVE_SIZES = (1_000, 2_000)

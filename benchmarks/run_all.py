@@ -15,11 +15,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench_memory import SHARD_CLIPS
 from common import corpus_folder
 
 HERE = Path(__file__).parent
 RESULTS = Path("results/bench")
-SHARD = 500  # clips that bench_memory needs, so the demo corpus has as many
 # Which arguments each takes: the audio of a corpus, and how many clips of it. The others set their own size.
 BENCHMARKS = {
     "convert": ("corpus", "clips"),
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=200, help="how many clips (200)")
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), metavar="STAGE")
     arguments = parser.parse_args()
-    with corpus_folder(arguments.corpus, max(arguments.clips, SHARD)) as corpus:
+    with corpus_folder(arguments.corpus, max(arguments.clips, SHARD_CLIPS)) as corpus:
         words = run_benchmarks(arguments.only, corpus, arguments.clips)
     RESULTS.mkdir(parents=True, exist_ok=True)
     text = summary(words, str(arguments.corpus or "the demo corpus"), arguments.clips)

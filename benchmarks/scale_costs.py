@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 PER_SHARD = ("audio", "features")
+# Steps whose rules take several threads for a shard.
+THREADED = ("audio/raw", "audio/baseline", "features/compare/")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,9 @@ class Job:
     n_clips : int
         Of its shard, or of the corpus where it is no shard job.
     wall_s, cpu_s, peak_mb : float
-        NaN where Snakemake had no time to look.
+        NaN where Snakemake had no time to look. CPU time misses most of what child processes (ffmpeg) used.
+    threads : int
+        Cores that the job holds.
     """
 
     name: str
@@ -33,12 +37,7 @@ class Job:
     wall_s: float
     cpu_s: float
     peak_mb: float
-
-    @property
-    def threads(self) -> int:
-        """Cores that the job holds: two where it decodes or extracts ComParE, as the rules say, else one."""
-        decodes = self.step in ("audio/raw", "audio/baseline")
-        return 2 if decodes or self.step.startswith("features/compare") else 1
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,15 @@ class Run:
     disk_bytes: dict[str, int]
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path, threads: int = 2) -> Run:
     """Read the costs of a run.
 
     Parameters
     ----------
     folder : Path
         Where Snakemake ran: it holds ``results``.
+    threads : int
+        Of jobs that decode or extract ComParE: two, as the rules say, or what ``--set-threads`` gave them.
 
     Raises
     ------
@@ -86,7 +87,13 @@ def read_run(folder: Path) -> Run:
             rows = list(csv.DictReader(file, delimiter="\t"))
         of_shard = name.startswith(PER_SHARD) and last.isdigit()
         costs = (number(rows[-1][column]) for column in ("s", "cpu_time", "max_rss"))
-        jobs[name] = Job(name, step, shards.get(last, 0) if of_shard else n_clips, *costs)
+        jobs[name] = Job(
+            name,
+            step,
+            shards.get(last, 0) if of_shard else n_clips,
+            *costs,
+            threads=threads if step.startswith(THREADED) else 1,
+        )
     if not jobs:
         raise ValueError(f"{results}/benchmarks: no benchmark files")
     return Run(n_clips, jobs, disk_bytes(results))

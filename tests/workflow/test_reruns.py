@@ -347,7 +347,7 @@ def test_a_file_of_no_clip_changes_nothing(workflow):
         ("models/trunk_vectors.py", "trunk(block)", "trunk.forward(block)", pooled(*POOLED[:1]) | FUSE),
         ("models/pooled_vectors.py", "dim=1)", "dim=+1)", pooled(*POOLED[1:]) | FUSE),
         ("features/vectors.py", "mean(axis=0)", "mean(0)", pooled(*POOLED) | FUSE),
-        ("models/mlp_training.py", "_BLOCK_BATCHES = 256", "_BLOCK_BATCHES = 128", train(*STAGES) | FUSE),
+        ("models/mlp_training.py", "_BLOCK_BATCHES = 64", "_BLOCK_BATCHES = 32", train(*STAGES) | FUSE),
         ("report/systems_layout.py", '"uar": 3,', '"uar": 4,', FUSE),
         ("audio/vad.py", "# samples the model reads", "# what the model reads", set()),
     ],

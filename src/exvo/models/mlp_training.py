@@ -43,7 +43,7 @@ __all__ = ["MlpConfig", "TrainedMlp", "predict_mlp", "train_mlp"]
 
 logger = logging.getLogger(__name__)
 
-_BLOCK_BATCHES = 256  # 52 MB of features at 8 x 6,373
+_BLOCK_BATCHES = 64  # 13 MB of features at 8 x 6,373
 
 
 def train_mlp(
