@@ -114,7 +114,7 @@ JOBS = (
     Job(
         "extract_hubert",
         "extract_hubert.py",
-        '{"config": {"source": "bundled", "layers": [1, 2, 3, 4]}}',
+        '{"section": "features.hubert", "config": {"source": "bundled", "layers": [1, 2, 3, 4]}}',
         "raw.parquet",
         {"frames": "hubert.npy", "index": "hubert.parquet"},
     ),
