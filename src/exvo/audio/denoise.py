@@ -20,23 +20,19 @@ depend on the batch, to the last bit.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 
 import numpy as np
 import scipy.fft
 from scipy.special import i0e, i1e
 
 from exvo.audio.noise_tracker import NoiseConfig, track_noise
+from exvo.audio.stft import Buffers, Stft
 
 CHUNK_BINS = 2_000_000  # bins of a chunk's spectra, which bounds memory (about 40 bytes a bin)
 CHUNK_CLIPS = 32  # rows of a time step; its dozen arrays then stay in the second-level cache
-ROW_MULTIPLE = (
-    16  # transforms run in vectors of up to 16 rows; whole vectors only give every row the same arithmetic
-)
 GAMMA_MIN, GAMMA_MAX = 1e-6, 1e8  # keeps float32 in range; at either end the gain has reached its limit
 CLEAN_DB = 20.0, 30.0  # estimated SNR at which the relief of clean clips begins, and is full
-FIT_SCALE, FIT_DEGREE = 4.7, 5  # of the fast gain
-FIT_ROUNDS = 15
 
 
 @dataclass(frozen=True)
@@ -116,48 +112,36 @@ def mmse_stsa_gain(xi: np.ndarray, gamma: np.ndarray) -> np.ndarray:
     return math.sqrt(math.pi) / 2 * np.sqrt(v) / gamma * ((1 + v) * i0e(v / 2) + v * i1e(v / 2))
 
 
-def _fit_remainder() -> tuple[float, ...]:
-    # gamma * G depends on v alone, and its square is v * (v + r(v)) with r falling smoothly from pi / 4 to
-    # 1 / 2. A polynomial in u = v / (v + FIT_SCALE), which lies in [0, 1), therefore gives the gain to 6e-6
-    # without Bessel functions.
-    u = (1 - np.cos(np.linspace(0, np.pi, 2001)[:-1])) / 2
-    u = np.minimum(u, 1 - 1e-5)
-    v = FIT_SCALE * u / (1 - u)
-    bracket = math.sqrt(math.pi) / 2 * ((1 + v) * i0e(v / 2) + v * i1e(v / 2))
-    relative = bracket**-2
-    weight = relative
-    # Weighing each point by its error again and again evens the errors out (Lawson's algorithm).
-    for _ in range(FIT_ROUNDS):
-        fit = np.polynomial.Chebyshev.fit(u, bracket**2 - v, FIT_DEGREE, domain=[0, 1], w=weight)
-        error = np.abs(fit(u) - bracket**2 + v) * relative
-        weight = weight * np.sqrt(error / error.max() + 0.05)
-    return tuple(float(c) for c in fit.convert(kind=np.polynomial.Polynomial).coef[::-1])
-
-
 # Arrays without dimensions: numpy adds them in half the time that it takes for numbers.
-_REMAINDER = tuple(np.array(coefficient, np.float32) for coefficient in _fit_remainder())
-_ONE, _FIT_SCALE = np.array(1, np.float32), np.array(FIT_SCALE, np.float32)
+_ONE = np.array(1, np.float32)
+# gamma * G depends on v alone, and its square is v * (v + r(v)) with r falling smoothly from pi / 4 to 1 / 2. This is
+# r(v) = R0 + (R1 + R2 v) / (R3 + R4 v + v^2), fitted for the least largest error of the gain relative to itself.
+_REMAINDER = tuple(
+    np.array(constant, np.float32)
+    for constant in (0.50868523, 1.17025514, -0.06090514, 4.23061408, 3.01872555)
+)
 
 
 def _amplitude_power(xi: np.ndarray, gamma: np.ndarray, wiener: np.ndarray, out: np.ndarray) -> np.ndarray:
     """Write ``xi / (1 + xi)`` to ``wiener`` and ``gamma * G ** 2``, which eq. 51 asks for, to ``out``."""
+    limit, top, top_slope, bottom, bottom_slope = _REMAINDER
     u = np.add(xi, _ONE)
     np.divide(xi, u, out=wiener)
     v = np.multiply(wiener, gamma)
-    np.add(v, _FIT_SCALE, out=u)
-    np.divide(v, u, out=u)
-    np.multiply(u, _REMAINDER[0], out=out)
-    for coefficient in _REMAINDER[1:-1]:
-        out += coefficient
-        out *= u
-    out += _REMAINDER[-1]
+    np.add(v, bottom_slope, out=u)
+    u *= v
+    u += bottom
+    np.multiply(v, top_slope, out=out)
+    out += top
+    out /= u
+    v += limit
     out += v
     out *= wiener
     return out
 
 
 def fast_gain(xi: np.ndarray, gamma: np.ndarray) -> np.ndarray:
-    """Compute :func:`mmse_stsa_gain` to a relative 1e-5, in the arguments' precision.
+    """Compute :func:`mmse_stsa_gain` to a relative 7e-5 (0.0006 dB), in the arguments' precision.
 
     Parameters
     ----------
@@ -172,61 +156,6 @@ def fast_gain(xi: np.ndarray, gamma: np.ndarray) -> np.ndarray:
     power = _amplitude_power(xi, gamma, np.empty_like(xi), np.empty_like(xi))
     power /= gamma
     return np.sqrt(power, out=power)
-
-
-@dataclass(frozen=True)
-class Stft:
-    """Short-time Fourier transform with a Hann window before and after; unit gain gives the signal back.
-
-    Attributes
-    ----------
-    hop_length : int
-        Samples between frames.
-    overlap : int
-        Frames over each sample; ``n_fft = hop_length * overlap``.
-    """
-
-    hop_length: int
-    overlap: int
-
-    @property
-    def n_fft(self) -> int:
-        """Samples in a frame."""
-        return self.hop_length * self.overlap
-
-    @cached_property
-    def window(self) -> np.ndarray:
-        """Hann window, float32, shape=(n_fft,), its square summing to 1 over the frames at each sample."""
-        hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.n_fft) / self.n_fft)
-        return (hann / np.sqrt((hann[:: self.hop_length] ** 2).sum())).astype(np.float32)
-
-    def n_frames(self, n_samples: int) -> int:
-        """Frames that cover ``n_samples``, each sample ``overlap`` times."""
-        return -(-(n_samples + self.n_fft - self.hop_length) // self.hop_length)
-
-    def forward(self, signals: Sequence[np.ndarray]) -> np.ndarray:
-        """Transform signals, mirrored at their ends; complex64, shape=(n_frames, n_signals, n_bins)."""
-        before = self.n_fft - self.hop_length
-        n_frames = max(self.n_frames(len(signal)) for signal in signals)
-        n_frames = -(-n_frames // ROW_MULTIPLE) * ROW_MULTIPLE
-        padded = np.zeros((len(signals), n_frames * self.hop_length + before), np.float32)
-        for row, signal in zip(padded, signals, strict=True):
-            after = self.n_frames(len(signal)) * self.hop_length - len(signal)
-            row[: before + len(signal) + after] = _mirrored(signal, before, after)
-        frames = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft, axis=1)[:, :: self.hop_length]
-        return scipy.fft.rfft(np.multiply(frames.transpose(1, 0, 2), self.window, order="C"))
-
-    def inverse(self, spectra: np.ndarray, lengths: Sequence[int]) -> list[np.ndarray]:
-        """Turn spectra, shape=(n_frames, n_signals, n_bins), into float32 signals of these lengths."""
-        hop, before = self.hop_length, self.n_fft - self.hop_length
-        frames = scipy.fft.irfft(spectra, self.n_fft)
-        frames *= self.window
-        n_frames, n_signals, _ = frames.shape
-        samples = np.zeros((n_signals, n_frames + self.overlap - 1, hop), np.float32)
-        for i in range(self.overlap):
-            samples[:, i : i + n_frames] += frames[:, :, i * hop : (i + 1) * hop].transpose(1, 0, 2)
-        rows = samples.reshape(n_signals, -1)
-        return [row[before : before + length].copy() for row, length in zip(rows, lengths, strict=True)]
 
 
 def denoise_clips(
@@ -260,8 +189,9 @@ def denoise_clips(
         (i for i, c in enumerate(clips) if len(c) >= n_min and c.any()), key=lambda i: -len(clips[i])
     )
     with np.errstate(under="ignore"):  # weak bins may vanish, whatever another library has told numpy
+        buffers = Buffers()
         for chunk in _chunks(order, [stft.n_frames(len(c)) for c in clips], stft.n_fft // 2 + 1):
-            done, seen = _denoise_chunk([clips[i] for i in chunk], sample_rate, stft, config)
+            done, seen = _denoise_chunk([clips[i] for i in chunk], sample_rate, stft, config, buffers)
             for i, clip, measure in zip(chunk, done, seen, strict=True):
                 clips[i], measures[i] = clip, measure
     return clips, measures
@@ -276,15 +206,15 @@ def _chunks(order: list[int], n_frames: list[int], n_bins: int) -> Iterator[list
 
 
 def _denoise_chunk(
-    signals: list[np.ndarray], sample_rate: int, stft: Stft, config: DenoiseConfig
+    signals: list[np.ndarray], sample_rate: int, stft: Stft, config: DenoiseConfig, buffers: Buffers
 ) -> tuple[list[np.ndarray], list[DenoiseMeasures]]:
-    spectra = stft.forward(signals)
+    spectra = stft.forward(signals, buffers)
     n_frames = np.array([stft.n_frames(len(signal)) for signal in signals])
     per_block = 2 * max(1, round(config.block_ms * sample_rate / 1000 / stft.hop_length / 2))
     floor = 10 ** (config.noise_floor_db / 10) * float((stft.window.astype(np.float64) ** 2).sum())
     raised = np.empty((len(signals), 1), np.float32)
 
-    gamma = np.ones(spectra.shape, np.float32)
+    gamma = buffers.array("gamma", spectra.shape)
     noise = np.zeros((-(-len(spectra) // per_block), *spectra.shape[1:]), np.float32)
     heard, noise_power = np.empty(len(signals)), np.empty(len(signals))
     for i, n in enumerate(n_frames):
@@ -303,12 +233,13 @@ def _denoise_chunk(
         noise_power[i] = (tracked.sum(axis=1, dtype=np.float64) * blocks).sum()
         heard[i] = power.sum(axis=1).sum(dtype=np.float64)
         raised[i] = 10 ** (_raise_db(float(heard[i]), float(noise_power[i]), config) / 10)
-        np.divide(power, np.repeat(tracked * raised[i], per_block, axis=0)[:n], out=gamma[:n, i])
-    np.clip(gamma, GAMMA_MIN, GAMMA_MAX, out=gamma)
+        np.divide(power, np.repeat(tracked * raised[i], per_block, axis=0)[:n], out=power)
+        np.clip(power, GAMMA_MIN, GAMMA_MAX, out=gamma[:n, i])
+        gamma[n:, i] = 1
 
     active = (n_frames[None, :] > np.arange(len(spectra))[:, None]).sum(axis=1)
-    error = _apply_gain(spectra, gamma, noise * raised, active, per_block, config)
-    clips = stft.inverse(spectra, [len(signal) for signal in signals])
+    error = _apply_gain(spectra, gamma, noise * raised, active, per_block, config, buffers)
+    clips = stft.inverse(spectra, [len(signal) for signal in signals], buffers)
     measures = []
     for i, (before, after, n) in enumerate(zip(signals, clips, n_frames, strict=True)):
         voice = max(heard[i] - noise_power[i], 0.01 * heard[i])
@@ -344,13 +275,6 @@ def _fine_window(stft: Stft, n_fft: int) -> np.ndarray:
     hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)
     hann *= np.sqrt((stft.window.astype(np.float64) ** 2).sum() / (hann.astype(np.float64) ** 2).sum())
     return hann
-
-
-def _mirrored(signal: np.ndarray, before: int, after: int) -> np.ndarray:
-    """Return a signal with its ends mirrored, as ``np.pad`` does more slowly."""
-    if len(signal) < max(before, after):
-        return np.pad(signal, (before, after), mode="symmetric")
-    return np.concatenate([signal[:before][::-1], signal, signal[len(signal) - after :][::-1]])
 
 
 def _finite(signal: np.ndarray) -> np.ndarray:
@@ -409,27 +333,29 @@ def _apply_gain(
     active: np.ndarray,
     per_block: int,
     config: DenoiseConfig,
+    buffers: Buffers,
 ) -> np.ndarray:
     """Apply the gain to the spectra in place; return the expected error, shape=(n_clips, n_bins)."""
-    excess = np.subtract(gamma, 1)
+    excess = np.subtract(gamma, 1, out=buffers.array("excess", gamma.shape))
     np.maximum(excess, 0, out=excess)
     excess *= 1 - config.alpha
-    forward = np.empty_like(gamma)
+    forward = buffers.array("forward", gamma.shape)
     error = np.zeros(gamma.shape[1:], np.float32)
     n_running = int((active > 0).sum())
-    for _ in _decision_directed(gamma, excess, active, config, range(n_running), forward):
-        pass
+    steps = _decision_directed(gamma, excess, active, config, range(n_running), forward)
     if config.two_way:
+        for _ in steps:
+            pass
         back, backward = range(n_running - 1, -1, -1), np.empty_like(gamma[:1])
-        for t, n, xi in _decision_directed(gamma, excess, active, config, back, backward):
-            xi = np.multiply(forward[t, :n], xi, out=forward[t, :n])
-            np.sqrt(xi, out=xi)
-    wiener, gain, block_error = (np.zeros(gamma.shape[1:], np.float32) for _ in range(3))
+        steps = _decision_directed(gamma, excess, active, config, back, backward)
+    wiener, gain, both = (np.empty(gamma.shape[1:], np.float32) for _ in range(3))
     one = np.ones_like(gain)
-    for t in range(n_running):
-        n = active[t]
+    for t, n, xi in steps:
         w, g, now = wiener[:n], gain[:n], gamma[t, :n]
-        _amplitude_power(forward[t, :n], now, w, g)
+        if config.two_way:
+            xi = np.multiply(forward[t, :n], xi, out=both[:n])
+            np.sqrt(xi, out=xi)
+        _amplitude_power(xi, now, w, g)
         g /= now
         np.sqrt(g, out=g)
         np.minimum(g, one[:n], out=g)
@@ -438,9 +364,6 @@ def _apply_gain(
         g *= g
         g *= now
         g += w
-        block_error[:n] += g
-        if (t + 1) % per_block == 0 or t + 1 == n_running:
-            block_error *= noise[t // per_block]
-            error += block_error
-            block_error[:] = 0
+        g *= noise[t // per_block, :n]
+        error[:n] += g
     return error

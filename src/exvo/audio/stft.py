@@ -1,0 +1,107 @@
+"""Short-time Fourier transform of many clips at once, in arrays that are used again."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.fft
+
+# Frames are transformed so many at a time: what lies between the signals and the spectra stays in a core's cache.
+# Transforms run in vectors of up to 16 rows, and whole vectors only give every row the same arithmetic.
+FRAMES_AT_ONCE = 16
+
+
+class Buffers:
+    """The large arrays of one chunk after another: of new ones, the system would clear every page first."""
+
+    def __init__(self) -> None:
+        self._flat: dict[str, np.ndarray] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
+        """Return an array of a name, which holds what is left of the last one."""
+        size = math.prod(shape)
+        if name not in self._flat or len(self._flat[name]) < size:
+            self._flat[name] = np.empty(size, dtype)
+        return self._flat[name][:size].reshape(shape)
+
+
+@dataclass(frozen=True)
+class Stft:
+    """Short-time Fourier transform with a Hann window before and after; unit gain gives the signal back.
+
+    Attributes
+    ----------
+    hop_length : int
+        Samples between frames.
+    overlap : int
+        Frames over each sample; ``n_fft = hop_length * overlap``.
+    """
+
+    hop_length: int
+    overlap: int
+
+    @property
+    def n_fft(self) -> int:
+        """Samples in a frame."""
+        return self.hop_length * self.overlap
+
+    @cached_property
+    def window(self) -> np.ndarray:
+        """Hann window, float32, shape=(n_fft,), its square summing to 1 over the frames at each sample."""
+        hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.n_fft) / self.n_fft)
+        return (hann / np.sqrt((hann[:: self.hop_length] ** 2).sum())).astype(np.float32)
+
+    def n_frames(self, n_samples: int) -> int:
+        """Frames that cover ``n_samples``, each sample ``overlap`` times."""
+        return -(-(n_samples + self.n_fft - self.hop_length) // self.hop_length)
+
+    def forward(self, signals: Sequence[np.ndarray], buffers: Buffers | None = None) -> np.ndarray:
+        """Transform signals, mirrored at their ends; complex64, shape=(n_frames, n_signals, n_bins).
+
+        With ``buffers``, the spectra lie in them, until they are used again.
+        """
+        buffers = buffers or Buffers()
+        before = self.n_fft - self.hop_length
+        n_frames = max(self.n_frames(len(signal)) for signal in signals)
+        n_frames = -(-n_frames // FRAMES_AT_ONCE) * FRAMES_AT_ONCE
+        padded = buffers.array("padded", (len(signals), n_frames * self.hop_length + before))
+        for row, signal in zip(padded, signals, strict=True):
+            after = self.n_frames(len(signal)) * self.hop_length - len(signal)
+            end = before + len(signal) + after
+            row[:end] = _mirrored(signal, before, after)
+            row[end:] = 0
+        frames = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft, axis=1)[:, :: self.hop_length]
+        frames = frames.transpose(1, 0, 2)
+        spectra = buffers.array("spectra", (n_frames, len(signals), self.n_fft // 2 + 1), np.complex64)
+        windowed = buffers.array("windowed", (FRAMES_AT_ONCE, len(signals), self.n_fft))
+        for start in range(0, n_frames, FRAMES_AT_ONCE):
+            rows = slice(start, start + FRAMES_AT_ONCE)
+            spectra[rows] = scipy.fft.rfft(np.multiply(frames[rows], self.window, out=windowed))
+        return spectra
+
+    def inverse(
+        self, spectra: np.ndarray, lengths: Sequence[int], buffers: Buffers | None = None
+    ) -> list[np.ndarray]:
+        """Turn spectra, shape=(n_frames, n_signals, n_bins), into float32 signals of these lengths."""
+        buffers = buffers or Buffers()
+        hop, before = self.hop_length, self.n_fft - self.hop_length
+        n_frames, n_signals, _ = spectra.shape
+        samples = buffers.array("samples", (n_signals, n_frames + self.overlap - 1, hop))
+        samples[:] = 0
+        for start in range(0, n_frames, FRAMES_AT_ONCE):
+            frames = scipy.fft.irfft(spectra[start : start + FRAMES_AT_ONCE], self.n_fft)
+            frames *= self.window
+            frames = frames.reshape(len(frames), n_signals, self.overlap, hop).transpose(2, 1, 0, 3)
+            for i, parts in enumerate(frames, start):
+                samples[:, i : i + parts.shape[1]] += parts
+        rows = samples.reshape(n_signals, -1)
+        return [row[before : before + length].copy() for row, length in zip(rows, lengths, strict=True)]
+
+
+def _mirrored(signal: np.ndarray, before: int, after: int) -> np.ndarray:
+    """Return a signal with its ends mirrored, as ``np.pad`` does more slowly."""
+    if len(signal) < max(before, after):
+        return np.pad(signal, (before, after), mode="symmetric")
+    return np.concatenate([signal[:before][::-1], signal, signal[len(signal) - after :][::-1]])
