@@ -36,7 +36,7 @@ from exvo.models.standardise import Standardisation
 
 N_FEATURES = 6373
 SEED = 0
-FIRST_STEPS, AGREE = 50, 1e-4
+FIRST_STEPS, AGREE = 50, 1e-3
 LAST_BITS = 1e-7  # by which numbers of float32 may differ and be the same
 
 
