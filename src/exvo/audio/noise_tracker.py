@@ -18,6 +18,7 @@ Everything here sees one clip at a time: nothing can leak from one clip of a bat
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.ndimage import rank_filter, uniform_filter1d
@@ -163,9 +164,8 @@ def _valley(power: np.ndarray, config: NoiseConfig, bin_hz: float, n_out: int | 
         low = np.log(lowest.mean(axis=0))
 
     # Coloured noise slopes within the neighbourhood, steeply at low frequencies: take the slope out first.
-    octave = np.log2(np.maximum(np.arange(n_bins), 1))
-    octave = octave - octave.mean()
-    slope = (octave * low).sum() / (octave * octave).sum() * octave
+    octave, square = _octaves(n_bins)
+    slope = (octave * low).sum() / square * octave
     half = max(1, int(config.valley_width_hz / bin_hz / 2))
     width = 2 * half * every + 1
     rank = int(config.valley_percentile / 100 * (width - 1))
@@ -174,11 +174,20 @@ def _valley(power: np.ndarray, config: NoiseConfig, bin_hz: float, n_out: int | 
     return np.exp(slope[::every] + smooth).astype(power.dtype)
 
 
+@cache
+def _octaves(n_bins: int) -> tuple[np.ndarray, float]:
+    """Return how many octaves each bin lies above their mean, and the sum of the squares."""
+    octave = np.log2(np.maximum(np.arange(n_bins), 1))
+    octave = octave - octave.mean()
+    return octave, (octave * octave).sum()
+
+
 def _is_pause(power: np.ndarray, noise: np.ndarray, config: NoiseConfig, bin_hz: float) -> np.ndarray:
     n_bins = len(noise)
     edges = [round(hz / bin_hz) for hz in BAND_EDGES_HZ if hz / bin_hz < n_bins - 1]
     widths = np.diff([*edges, n_bins])
-    ratio = np.minimum(power / noise, power.dtype.type(RATIO_CAP))
+    ratio = power / noise
+    np.minimum(ratio, power.dtype.type(RATIO_CAP), out=ratio)
     bands = np.add.reduceat(ratio, edges, axis=1) / widths
     # Three frames' mean: what one frame of noise does by chance is not speech, what three do is.
     padded = np.concatenate([bands[:1], bands, bands[-1:]])
