@@ -42,6 +42,8 @@ BUDGET_ANY_MB = 2000  # issue F, of any job but the training of large encoders
 STARTUP_SHARE = 0.15  # issue F
 SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
 SAMPLING_S = 0.01
+# Which Snakemake sets to the threads of a job.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,8 @@ def run_job(job: Job, folder: Path, clips: str, spec: str) -> Cost:
     }
     command = [sys.executable, "-c", RUNNER, str(SCRIPTS / job.script), json.dumps(snakemake)]
     start, cpu_before = time.perf_counter(), children_cpu_s()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    environment = os.environ | dict.fromkeys(THREADS, str(job.threads))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     most = 0.0
     ended = threading.Event()
 
