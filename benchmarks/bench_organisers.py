@@ -199,15 +199,21 @@ def losses_of(history: list[dict[str, float]], config: MlpConfig) -> np.ndarray:
     return np.array([[epoch[f"loss_{task}"] for task in config.tasks] for epoch in history])
 
 
-def first_steps_differ(features: np.ndarray, labels: Labels, config: MlpConfig) -> float:
+def train_ours(features: np.ndarray, labels: Labels, config: MlpConfig, n_threads: int) -> np.ndarray:
+    """Train ours without Val; return the losses of every epoch, shape=(n_epochs, n_tasks)."""
+    nothing = features[:0], labels.take(slice(0, 0))
+    return losses_of(train_mlp(features, labels, *nothing, config, SEED, n_threads=n_threads).history, config)
+
+
+def first_steps_differ(features: np.ndarray, labels: Labels, config: MlpConfig, n_threads: int) -> float:
     """Return how far apart the losses of ours and theirs are over the first steps, as a share of theirs."""
     n = FIRST_STEPS * config.batch_size
     features, labels, config = features[:n].copy(), labels.take(slice(0, n)), replace(config, max_epochs=1)
     moments = Standardisation.fit(features, config.max_deviation)
     network = initial_network(moments, labels, config.tasks, config, SEED)
     theirs = train_over_frames(*as_frames(features, labels), network, config, Clock())
-    ours = train_mlp(features, labels, features[:0], labels.take(slice(0, 0)), config, SEED).history
-    return float(np.abs(losses_of(ours, config) / losses_of(theirs, config) - 1).max())
+    ours = train_ours(features, labels, config, n_threads)
+    return float(np.abs(ours / losses_of(theirs, config) - 1).max())
 
 
 def moved_network(*arguments: object) -> torch.nn.Module:
@@ -258,18 +264,15 @@ def main() -> None:
     trainer.setLevel(logging.INFO)
     trainer.propagate = False
 
-    nothing = features[:0], labels.take(slice(0, 0))
-
     def ours(clock: Clock) -> None:
         handler = EpochEnds(clock)
         trainer.addHandler(handler)
-        trained = train_mlp(features, labels, *nothing, config, SEED, n_threads=arguments.threads)
+        curves["ours"] = train_ours(features, labels, config, arguments.threads)
         trainer.removeHandler(handler)
-        curves["ours"] = trained.history
 
     def theirs(clock: Clock) -> None:
         network = initial_network(moments, labels, config.tasks, config, SEED)
-        curves["theirs"] = train_over_frames(frame, label_frame, network, config, clock)
+        curves["theirs"] = losses_of(train_over_frames(frame, label_frame, network, config, clock), config)
 
     def floor(clock: Clock) -> None:
         network = initial_network(moments, labels, config.tasks, config, SEED)
@@ -293,9 +296,9 @@ def main() -> None:
             "seconds of an epoch (wall, CPU) of ours, theirs and the floor:", np.round(rounds[-1], 2).tolist()
         )
     with patch("exvo.models.mlp_training.initial_network", moved_network):
-        moved = train_mlp(features, labels, *nothing, config, SEED, n_threads=arguments.threads).history
-    found, expected, drifted = (losses_of(h, config) for h in (curves["ours"], curves["theirs"], moved))
-    first = first_steps_differ(features, labels, config)
+        drifted = train_ours(features, labels, config, arguments.threads)
+    found, expected = curves["ours"], curves["theirs"]
+    first = first_steps_differ(features, labels, config, arguments.threads)
     print(f"losses of ours: {found.round(4).tolist()}; theirs: {expected.round(4).tolist()}")
     words = (
         f"losses of the first {FIRST_STEPS} steps within {first:.0e}; at the end {abs(found / expected - 1).max():.1%}"

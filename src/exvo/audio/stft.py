@@ -57,12 +57,11 @@ class Stft:
         """Frames that cover ``n_samples``, each sample ``overlap`` times."""
         return -(-(n_samples + self.n_fft - self.hop_length) // self.hop_length)
 
-    def forward(self, signals: Sequence[np.ndarray], buffers: Buffers | None = None) -> np.ndarray:
+    def forward(self, signals: Sequence[np.ndarray], buffers: Buffers) -> np.ndarray:
         """Transform signals, mirrored at their ends; complex64, shape=(n_frames, n_signals, n_bins).
 
-        With ``buffers``, the spectra lie in them, until they are used again.
+        The spectra lie in ``buffers``, until they are used again.
         """
-        buffers = buffers or Buffers()
         before = self.n_fft - self.hop_length
         n_frames = max(self.n_frames(len(signal)) for signal in signals)
         n_frames = -(-n_frames // FRAMES_AT_ONCE) * FRAMES_AT_ONCE
@@ -81,11 +80,8 @@ class Stft:
             spectra[rows] = scipy.fft.rfft(np.multiply(frames[rows], self.window, out=windowed))
         return spectra
 
-    def inverse(
-        self, spectra: np.ndarray, lengths: Sequence[int], buffers: Buffers | None = None
-    ) -> list[np.ndarray]:
+    def inverse(self, spectra: np.ndarray, lengths: Sequence[int], buffers: Buffers) -> list[np.ndarray]:
         """Turn spectra, shape=(n_frames, n_signals, n_bins), into float32 signals of these lengths."""
-        buffers = buffers or Buffers()
         hop, before = self.hop_length, self.n_fft - self.hop_length
         n_frames, n_signals, _ = spectra.shape
         samples = buffers.array("samples", (n_signals, n_frames + self.overlap - 1, hop))

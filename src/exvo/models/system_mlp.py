@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from exvo.audio.store import WITHOUT_AUDIO
 from exvo.corpus.table import Corpus
@@ -107,7 +106,6 @@ def _predict_shards(
     """Predict clips shard by shard, so that memory is that of one shard."""
     parts = []
     for path in shards:
-        names = pq.read_table(path, columns=["clip_id"])["clip_id"].to_pylist()
-        (features,) = read_utterances([path], [[clip_id for clip_id in names if clip_id in clip_ids]])
+        (features,) = read_utterances([path], [[name for name in read_statuses([path]) if name in clip_ids]])
         parts.append(predict_utterances(trained, features, n_threads=n_threads))
     return concatenate(parts)
