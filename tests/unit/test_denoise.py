@@ -7,9 +7,11 @@ import pytest
 from scipy.signal import lfilter
 from scipy.special import iv
 
+from exvo.audio import denoise
 from exvo.audio.denoise import (
     DenoiseConfig,
     DenoiseMeasures,
+    _apply_gain,
     _raise_db,
     denoise_clips,
     fast_gain,
@@ -114,6 +116,39 @@ def test_fast_gain_is_within_1e_5_of_the_exact_gain():
     fast = fast_gain(xi, gamma)
     assert fast.dtype == np.float32
     np.testing.assert_allclose(fast, mmse_stsa_gain(xi, gamma), rtol=1e-5)
+
+
+def decision_directed(gamma, alpha, xi_min):
+    """Return xi by Ephraim & Malah 1984, eq. 51, frame by frame as it is written; starts at gamma - 1."""
+    xi = np.empty_like(gamma)
+    before = np.maximum(gamma[0] - 1, 0)  # gain squared times gamma of the frame before
+    for now, found in zip(gamma, xi, strict=True):
+        found[:] = np.maximum(alpha * before + (1 - alpha) * np.maximum(now - 1, 0), xi_min)
+        before = mmse_stsa_gain(found, now) ** 2 * now
+    return xi
+
+
+@pytest.mark.parametrize("alpha", [0.98, 0.5, 0.0])
+@pytest.mark.parametrize("two_way", [True, False])
+def test_the_recursion_over_clips_is_that_of_eq_51_clip_by_clip(alpha, two_way):
+    n_frames, n_bins, per_block = [21, 13, 13, 2], 5, 4
+    rng = np.random.default_rng(11)
+    gamma = (10 ** rng.uniform(-3, 5, (24, 4, n_bins))).astype(np.float32)
+    noise = rng.uniform(1, 2, (6, 4, n_bins)).astype(np.float32)
+    spectra = np.ones(gamma.shape, np.complex64)
+    active = [sum(n > t for n in n_frames) for t in range(len(gamma))]
+    config = DenoiseConfig(alpha=alpha, two_way=two_way)
+    error = _apply_gain(spectra, gamma, noise, active, per_block, config, Buffers())
+    for i, n in enumerate(n_frames):
+        own = gamma[:n, i].astype(np.float64)
+        xi = decision_directed(own, alpha, 10 ** (config.xi_min_db / 10))
+        if two_way:
+            xi = np.sqrt(xi * decision_directed(own[::-1], alpha, 10 ** (config.xi_min_db / 10))[::-1])
+        gain, wiener = np.minimum(mmse_stsa_gain(xi, own), 1), xi / (1 + xi)
+        np.testing.assert_allclose(spectra[:n, i].real, gain, rtol=5e-5)
+        np.testing.assert_array_equal(spectra[n:, i], 1)
+        expected = (wiener + own * (gain - wiener) ** 2) * noise[np.arange(n) // per_block, i]
+        np.testing.assert_allclose(error[i], expected.sum(axis=0), rtol=1e-3)
 
 
 # The transform
@@ -267,6 +302,15 @@ def test_output_is_the_same_to_the_last_bit_in_any_batch_and_order():
         for i, output, measure in zip(order, outputs, measures, strict=True):
             np.testing.assert_array_equal(output, alone[i][0][0])
             assert measure == alone[i][1][0]
+
+
+def test_a_clip_keeps_its_samples_when_the_arrays_are_used_for_the_next(monkeypatch):
+    rng = np.random.default_rng(10)
+    clips = [(0.1 * rng.standard_normal(n)).astype(np.float32) for n in (9000, 8000, 7000)]
+    together = denoise_clips(clips, SAMPLE_RATE, CONFIG)[0]
+    monkeypatch.setattr(denoise, "CHUNK_CLIPS", 1)
+    for one, other in zip(denoise_clips(clips, SAMPLE_RATE, CONFIG)[0], together, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_input_is_left_as_it_was():

@@ -29,9 +29,10 @@ from scipy.special import i0e, i1e
 from exvo.audio.noise_tracker import NoiseConfig, track_noise
 from exvo.audio.stft import Buffers, Stft
 
-CHUNK_BINS = 2_000_000  # bins of a chunk's spectra, which bounds memory (about 40 bytes a bin)
+CHUNK_BINS = 2_000_000  # bins of a chunk's spectra, which bounds memory (about 25 bytes a bin)
 CHUNK_CLIPS = 32  # rows of a time step; its dozen arrays then stay in the second-level cache
 GAMMA_MIN, GAMMA_MAX = 1e-6, 1e8  # keeps float32 in range; at either end the gain has reached its limit
+ALPHA_MIN = 1e-11  # the rule is worked in units of alpha, and float32 must hold their square
 CLEAN_DB = 20.0, 30.0  # estimated SNR at which the relief of clean clips begins, and is full
 
 
@@ -115,31 +116,35 @@ def mmse_stsa_gain(xi: np.ndarray, gamma: np.ndarray) -> np.ndarray:
 # Arrays without dimensions: numpy adds them in half the time that it takes for numbers.
 _ONE = np.array(1, np.float32)
 # gamma * G depends on v alone, and its square is v * (v + r(v)) with r falling smoothly from pi / 4 to 1 / 2. This is
-# r(v) = limit + top(v) / bottom(v), fitted for the least largest error of the gain relative to itself, 4e-6. The
-# polynomials are written from the highest power down; that of bottom, v^3, is 1.
-_LIMIT = np.array(0.4986929444, np.float32)
-_TOP = tuple(np.array(c, np.float32) for c in (0.1882279435, -0.0491535266, 5.7607075702))
-_BOTTOM = tuple(np.array(c, np.float32) for c in (4.8171719713, 14.8860618276, 20.0923302380))
+# r(v) = c0 + a1 / (v + c1 + a2 / (v + c2 + a3 / (v + c3))), fitted for the least largest error of the gain relative to
+# itself, 4e-6. A ratio of polynomials would take more operations, and numpy divides about as fast as it multiplies.
+_C0, _C1 = np.array(0.4986929444, np.float32), np.array(5.0783102843, np.float32)
+_C2, _C3 = np.array(-9.6637273991, np.float32), np.array(9.4025890868, np.float32)
+_A1, _A2 = np.array(0.1882279435, np.float32), np.array(-14.3927509159, np.float32)
+_A3 = np.array(121.4690118779, np.float32)
 
 
-def _amplitude_power(xi: np.ndarray, gamma: np.ndarray, wiener: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Write ``xi / (1 + xi)`` to ``wiener`` and ``gamma * G ** 2``, which eq. 51 asks for, to ``out``."""
-    u = np.add(xi, _ONE)
-    np.divide(xi, u, out=wiener)
-    v = np.multiply(wiener, gamma)
-    np.add(v, _BOTTOM[0], out=u)
-    for constant in _BOTTOM[1:]:
-        u *= v
-        u += constant
-    np.multiply(v, _TOP[0], out=out)
-    out += _TOP[1]
-    out *= v
-    out += _TOP[2]
-    out /= u
-    out += _LIMIT
+def _amplitude_power(
+    xi: np.ndarray, gamma: np.ndarray, unit: np.ndarray, wiener: np.ndarray, v: np.ndarray, out: np.ndarray
+) -> None:
+    """Write ``xi / (unit + xi)`` to ``wiener`` and ``gamma * G ** 2``, which eq. 51 asks for, to ``out``.
+
+    ``unit`` is what an a priori SNR of 1 is in ``xi``; ``v`` is overwritten.
+    """
+    np.add(xi, unit, v)
+    np.divide(xi, v, wiener)
+    np.multiply(wiener, gamma, v)
+    np.add(v, _C3, out)
+    np.divide(_A3, out, out)
     out += v
+    out += _C2
+    np.divide(_A2, out, out)
+    out += v
+    out += _C1
+    np.divide(_A1, out, out)
+    out += v
+    out += _C0
     out *= wiener
-    return out
 
 
 def fast_gain(xi: np.ndarray, gamma: np.ndarray) -> np.ndarray:
@@ -155,7 +160,8 @@ def fast_gain(xi: np.ndarray, gamma: np.ndarray) -> np.ndarray:
     np.ndarray, shape and type of the arguments
         The gain.
     """
-    power = _amplitude_power(xi, gamma, np.empty_like(xi), np.empty_like(xi))
+    power = np.empty_like(xi)
+    _amplitude_power(xi, gamma, _ONE, np.empty_like(xi), np.empty_like(xi), power)
     power /= gamma
     return np.sqrt(power, out=power)
 
@@ -235,11 +241,10 @@ def _denoise_chunk(
         noise_power[i] = (tracked.sum(axis=1, dtype=np.float64) * blocks).sum()
         heard[i] = power.sum(axis=1).sum(dtype=np.float64)
         raised[i] = 10 ** (_raise_db(float(heard[i]), float(noise_power[i]), config) / 10)
-        np.divide(power, np.repeat(tracked * raised[i], per_block, axis=0)[:n], out=power)
+        power /= np.repeat(tracked * raised[i], per_block, axis=0)[:n]
         np.clip(power, GAMMA_MIN, GAMMA_MAX, out=gamma[:n, i])
-        gamma[n:, i] = 1
 
-    active = (n_frames[None, :] > np.arange(len(spectra))[:, None]).sum(axis=1)
+    active = (n_frames[None, :] > np.arange(len(spectra))[:, None]).sum(axis=1).tolist()
     error = _apply_gain(spectra, gamma, noise * raised, active, per_block, config, buffers)
     clips = stft.inverse(spectra, [len(signal) for signal in signals], buffers)
     measures = []
@@ -257,9 +262,9 @@ def _denoise_chunk(
 
 
 def _power(spectra: np.ndarray) -> np.ndarray:
-    # Squares of neighbouring numbers, then their sums: twice as fast as the squares of every second number.
-    squares = np.square(spectra.view(np.float32))
-    return squares[:, ::2] + squares[:, 1::2]
+    # numpy takes the absolute value in half the time that the sum of the squares of every second number takes.
+    power = np.abs(spectra)
+    return np.square(power, power)
 
 
 def _fine_power(signal: np.ndarray, stft: Stft, factor: int) -> np.ndarray | None:
@@ -267,7 +272,9 @@ def _fine_power(signal: np.ndarray, stft: Stft, factor: int) -> np.ndarray | Non
     n_fft = factor * stft.n_fft
     if factor == 1 or len(signal) < n_fft:
         return None
-    frames = np.lib.stride_tricks.sliding_window_view(signal, n_fft)[:: n_fft // 2]
+    shape = (len(signal) - n_fft) // (n_fft // 2) + 1, n_fft
+    strides = n_fft // 2 * signal.itemsize, signal.itemsize
+    frames = np.lib.stride_tricks.as_strided(signal, shape, strides, writeable=False)
     return _power(scipy.fft.rfft(frames * _fine_window(stft, n_fft)))
 
 
@@ -295,77 +302,85 @@ def _raise_db(heard: float, noise: float, config: DenoiseConfig) -> float:
 
 
 def _energy(signal: np.ndarray) -> float:
-    return max(float(np.square(signal, dtype=np.float64).sum()), 1e-30)
+    return max(float(np.square(signal).sum()), 1e-30)
 
 
 def _decision_directed(
     gamma: np.ndarray,
-    excess: np.ndarray,
-    active: np.ndarray,
+    active: Sequence[int],
     config: DenoiseConfig,
     steps: Sequence[int],
     out: np.ndarray,
 ) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield frame, number of running clips and their ``xi`` along ``steps`` (Ephraim & Malah, eq. 51).
+    """Yield frame, number of running clips and their ``xi / alpha`` along ``steps`` (Ephraim & Malah, eq. 51).
 
-    ``excess`` is what the frame itself adds, ``(1 - alpha) * max(gamma - 1, 0)``; ``out``, shape=(n_frames or 1,
-    n_clips, n_bins), takes all ``xi``, or one after another.
+    ``out``, shape=(n_frames or 1, n_clips, n_bins), takes all ``xi / alpha``, or one after another.
     """
-    previous, wiener = (np.empty(gamma.shape[1:], np.float32) for _ in range(2))
-    alpha = np.array(config.alpha, np.float32)
+    alpha = max(config.alpha, ALPHA_MIN)
+    unit, share = np.array(1 / alpha, np.float32), np.array((1 - alpha) / alpha, np.float32)
     # numpy compares with an array three times as fast as with a number
-    xi_min = np.full_like(previous, 10 ** (config.xi_min_db / 10))
+    limits = 0, 10 ** (config.xi_min_db / 10) / alpha
+    arrays = [np.full(gamma.shape[1:], value, np.float32) for value in (*limits, 0, 0, 0)]
     n_before = 0
     for t in steps:
         n = active[t]
-        if n > n_before:  # clips that begin here
-            np.maximum(gamma[t, n_before:n] - 1, 0, out=previous[n_before:n])
-        xi = np.multiply(previous[:n], alpha, out=out[t % len(out), :n])
-        xi += excess[t, :n]
-        np.maximum(xi, xi_min[:n], out=xi)
+        now = gamma[t, :n]
+        if n != n_before:
+            nothing, xi_min, previous, wiener, v = (array[:n] for array in arrays)
+            np.maximum(gamma[t, n_before:n] - 1, 0, out=previous[n_before:])  # clips that begin here
+            n_before = n
+        xi = out[t % len(out), :n]
+        np.subtract(now, _ONE, xi)
+        np.maximum(xi, nothing, out=xi)
+        xi *= share
+        xi += previous
+        np.maximum(xi, xi_min, out=xi)
         yield t, n, xi
-        _amplitude_power(xi, gamma[t, :n], wiener[:n], previous[:n])
-        n_before = n
+        _amplitude_power(xi, now, unit, wiener, v, previous)
 
 
 def _apply_gain(
     spectra: np.ndarray,
     gamma: np.ndarray,
     noise: np.ndarray,
-    active: np.ndarray,
+    active: Sequence[int],
     per_block: int,
     config: DenoiseConfig,
     buffers: Buffers,
 ) -> np.ndarray:
     """Apply the gain to the spectra in place; return the expected error, shape=(n_clips, n_bins)."""
-    excess = np.subtract(gamma, 1, out=buffers.array("excess", gamma.shape))
-    np.maximum(excess, 0, out=excess)
-    excess *= 1 - config.alpha
     forward = buffers.array("forward", gamma.shape)
-    error = np.zeros(gamma.shape[1:], np.float32)
-    n_running = int((active > 0).sum())
-    steps = _decision_directed(gamma, excess, active, config, range(n_running), forward)
+    n_running = sum(n > 0 for n in active)
+    steps = _decision_directed(gamma, active, config, range(n_running), forward)
     if config.two_way:
         for _ in steps:
             pass
         back, backward = range(n_running - 1, -1, -1), np.empty_like(gamma[:1])
-        steps = _decision_directed(gamma, excess, active, config, back, backward)
-    wiener, gain, both = (np.empty(gamma.shape[1:], np.float32) for _ in range(3))
-    one = np.ones_like(gain)
+        steps = _decision_directed(gamma, active, config, back, backward)
+    error, in_block, *arrays = (np.zeros(gamma.shape[1:], np.float32) for _ in range(6))
+    arrays.append(np.ones_like(error))
+    unit = np.array(1 / max(config.alpha, ALPHA_MIN), np.float32)
+    n_before = block = 0
     for t, n, xi in steps:
-        w, g, now = wiener[:n], gain[:n], gamma[t, :n]
+        if t // per_block != block:
+            error += np.multiply(in_block, noise[block], out=in_block)
+            in_block[:], block = 0, t // per_block
+        if n != n_before:
+            wiener, gain, v, both, one = (array[:n] for array in arrays)
+            total, n_before = in_block[:n], n
+        now, spectrum = gamma[t, :n], spectra[t, :n]
         if config.two_way:
-            xi = np.multiply(forward[t, :n], xi, out=both[:n])
-            np.sqrt(xi, out=xi)
-        _amplitude_power(xi, now, w, g)
-        g /= now
-        np.sqrt(g, out=g)
-        np.minimum(g, one[:n], out=g)
-        spectra[t, :n] *= g
-        g -= w
-        g *= g
-        g *= now
-        g += w
-        g *= noise[t // per_block, :n]
-        error[:n] += g
-    return error
+            xi = np.multiply(forward[t, :n], xi, both)
+            np.sqrt(xi, xi)
+        _amplitude_power(xi, now, unit, wiener, v, gain)
+        gain /= now
+        np.sqrt(gain, gain)
+        np.minimum(gain, one, out=gain)
+        spectrum *= gain
+        # The posterior mean-square error under the model, relative to the noise: w + gamma * (G - w) ** 2.
+        gain -= wiener
+        gain *= gain
+        gain *= now
+        gain += wiener
+        total += gain
+    return error + in_block * noise[block]

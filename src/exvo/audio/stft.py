@@ -1,7 +1,7 @@
 """Short-time Fourier transform of many clips at once, in arrays that are used again."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -60,7 +60,8 @@ class Stft:
     def forward(self, signals: Sequence[np.ndarray], buffers: Buffers) -> np.ndarray:
         """Transform signals, mirrored at their ends; complex64, shape=(n_frames, n_signals, n_bins).
 
-        The spectra lie in ``buffers``, until they are used again.
+        The spectra lie in ``buffers``, until they are used again. Frames past a signal's last hold anything; signals
+        in order of length, longest first, cost the least.
         """
         before = self.n_fft - self.hop_length
         n_frames = max(self.n_frames(len(signal)) for signal in signals)
@@ -75,25 +76,33 @@ class Stft:
         frames = frames.transpose(1, 0, 2)
         spectra = buffers.array("spectra", (n_frames, len(signals), self.n_fft // 2 + 1), np.complex64)
         windowed = buffers.array("windowed", (FRAMES_AT_ONCE, len(signals), self.n_fft))
-        for start in range(0, n_frames, FRAMES_AT_ONCE):
-            rows = slice(start, start + FRAMES_AT_ONCE)
-            spectra[rows] = scipy.fft.rfft(np.multiply(frames[rows], self.window, out=windowed))
+        for block, n in self._blocks([len(signal) for signal in signals]):
+            np.multiply(frames[block, :n], self.window, out=windowed[:, :n])
+            spectra[block, :n] = scipy.fft.rfft(windowed[:, :n])
         return spectra
 
     def inverse(self, spectra: np.ndarray, lengths: Sequence[int], buffers: Buffers) -> list[np.ndarray]:
         """Turn spectra, shape=(n_frames, n_signals, n_bins), into float32 signals of these lengths."""
         hop, before = self.hop_length, self.n_fft - self.hop_length
         n_frames, n_signals, _ = spectra.shape
-        samples = buffers.array("samples", (n_signals, n_frames + self.overlap - 1, hop))
+        # Hops first, then signals: what the frames at once add to lies together.
+        samples = buffers.array("padded", (n_frames + self.overlap - 1, n_signals, hop))
         samples[:] = 0
-        for start in range(0, n_frames, FRAMES_AT_ONCE):
-            frames = scipy.fft.irfft(spectra[start : start + FRAMES_AT_ONCE], self.n_fft)
+        for block, n in self._blocks(lengths):
+            frames = scipy.fft.irfft(spectra[block, :n], self.n_fft)
             frames *= self.window
-            frames = frames.reshape(len(frames), n_signals, self.overlap, hop).transpose(2, 1, 0, 3)
-            for i, parts in enumerate(frames, start):
-                samples[:, i : i + parts.shape[1]] += parts
-        rows = samples.reshape(n_signals, -1)
-        return [row[before : before + length].copy() for row, length in zip(rows, lengths, strict=True)]
+            frames = frames.reshape(-1, n, self.overlap, hop)
+            for i in range(self.overlap):
+                samples[block.start + i : block.stop + i, :n] += frames[:, :, i]
+        n_hops = [self.n_frames(length) + self.overlap - 1 for length in lengths]
+        rows = [samples[:n, i].copy().reshape(-1) for i, n in enumerate(n_hops)]
+        return [row[before : before + length] for row, length in zip(rows, lengths, strict=True)]
+
+    def _blocks(self, lengths: Sequence[int]) -> Iterator[tuple[slice, int]]:
+        """Yield the frames to transform at once, and how many signals reach up to the last that has any of them."""
+        n_frames = np.array([self.n_frames(length) for length in lengths])
+        for start in range(0, int(n_frames.max()), FRAMES_AT_ONCE):
+            yield slice(start, start + FRAMES_AT_ONCE), int(np.flatnonzero(n_frames > start)[-1]) + 1
 
 
 def _mirrored(signal: np.ndarray, before: int, after: int) -> np.ndarray:
