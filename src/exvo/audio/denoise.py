@@ -30,7 +30,7 @@ from exvo.audio.noise_tracker import NoiseConfig, track_noise
 from exvo.audio.stft import Buffers, Stft
 
 CHUNK_BINS = 2_000_000  # bins of a chunk's spectra, which bounds memory (about 25 bytes a bin)
-CHUNK_CLIPS = 32  # rows of a time step; its dozen arrays then stay in the second-level cache
+CHUNK_CLIPS = 48  # rows of a time step; its dozen arrays then stay in the second-level cache
 GAMMA_MIN, GAMMA_MAX = 1e-6, 1e8  # keeps float32 in range; at either end the gain has reached its limit
 ALPHA_MIN = 1e-11  # the rule is worked in units of alpha, and float32 must hold their square
 CLEAN_DB = 20.0, 30.0  # estimated SNR at which the relief of clean clips begins, and is full
