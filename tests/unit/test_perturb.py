@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from scipy.signal import firwin, resample_poly
 
-from exvo.audio.perturb import change_speed, perturb_shard
+from exvo.audio import perturb
+from exvo.audio.perturb import HALF_WIDTH, change_speed, perturb_shard
 from exvo.audio.store import Clip, read_shard, write_shard
 
 
@@ -15,6 +17,17 @@ def test_pitch_and_length_change_together(factor):
     assert len(found) == int(np.ceil(16000 / factor))
     expected = 0.5 * np.sin(2 * np.pi * 1000.0 * factor * np.arange(len(found)) / 16000)
     np.testing.assert_allclose(found[500:-500], expected[500:-500], atol=2e-3)
+
+
+@pytest.mark.parametrize("up, down", [(10, 9), (10, 11), (1, 2), (2, 1), (3, 7), (100, 99)])
+@pytest.mark.parametrize("n", [1, 5, 300, 20_011])
+def test_resampling_is_scipy_s_with_the_same_filter(up, down, n, monkeypatch):
+    monkeypatch.setattr(perturb, "ROWS_AT_ONCE", 500)
+    signal = np.random.default_rng(n).standard_normal(n)
+    rate = max(up, down)
+    taps = firwin(2 * HALF_WIDTH * rate + 1, (1 - 2.6 / HALF_WIDTH) / rate, window=("kaiser", 8.0))
+    expected = resample_poly(signal, up, down, window=taps)
+    np.testing.assert_allclose(change_speed(signal, down / up), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_what_would_go_beyond_half_the_rate_is_removed():
