@@ -55,6 +55,31 @@ rule convert:
     shell: "ffmpeg -i {{input}} -ar 16000 {{output}}"
 """
 
+# As many jobs, outputs and inputs as ours has for the whole challenge (600, 1,000, 3,819), which say and do nothing.
+BARE_STEPS, BARE_ENDS, BARE_INPUTS = 18, 23, 142
+BARE = f"""
+SHARDS = [f"{{i:04d}}" for i in range({N_SHARDS})]
+
+rule all:
+    input: [f"end{{i}}" for i in range({BARE_ENDS})]
+
+for step in range({BARE_STEPS}):
+    rule:
+        name: f"step{{step}}"
+        input: [f"made/{{step - 1}}/{{{{shard}}}}.a"] if step else []
+        output: [f"made/{{step}}/{{{{shard}}}}.{{end}}" for end in ("ab" if step % 3 else "a")]
+        params: spec="a text"
+        shell: "true"
+
+for end in range({BARE_ENDS}):
+    rule:
+        name: f"end{{end}}"
+        input: [f"made/{{i % {BARE_STEPS}}}/{{SHARDS[(i + end) % {N_SHARDS}]}}.a" for i in range({BARE_INPUTS})]
+        output: f"end{{end}}"
+        params: spec="a text"
+        shell: "true"
+"""
+
 
 def copy_workflow(target: Path) -> Path:
     """Copy the checkout's workflow and library; return its Snakefile."""
@@ -126,22 +151,24 @@ def check_plan(plan: Call, expected: str) -> None:
         sys.exit(f"this plan was to be {expected!r}:\n{plan.printed}")
 
 
-def finish(snakefile: Path, directory: Path, *config: str) -> None:
-    """Make a run of the default target look finished: placeholders for its outputs, and every job on record.
+def finish(snakefile: Path, directory: Path, *config: str, target: str = TARGET) -> None:
+    """Make a run of a target look finished: placeholders for its outputs, and every job on record.
 
     Parameters
     ----------
     snakefile, directory : Path
     config : str
         Arguments of Snakemake that name the config.
+    target : str
+        The main one by default.
     """
-    summary = call(*snakemake(snakefile, directory, "--summary", *config, "--", TARGET)).printed
+    summary = call(*snakemake(snakefile, directory, "--summary", *config, "--", target)).printed
     rows = csv.DictReader(summary[summary.index("output_file\t") :].splitlines(), delimiter="\t")
     for output in (directory / row["output_file"] for row in rows if row["status"] == "missing"):
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text("a placeholder\n")
     # Without --forceall, jobs whose outputs are there would not be put on record.
-    call(*snakemake(snakefile, directory, "--touch", "--forceall", "--cores", "1", *config, "--", TARGET))
+    call(*snakemake(snakefile, directory, "--touch", "--forceall", "--cores", "1", *config, "--", target))
 
 
 def make_fake_corpus(root: Path) -> None:
@@ -208,6 +235,31 @@ def naive_cpu_s(raw: Path, folder: Path) -> tuple[float, str]:
     return seconds[0] + per_job * (N_CLIPS * N_STAGES - NAIVE_SIZES[0]), measured
 
 
+def bare_idle_plan(folder: Path) -> Call:
+    """Time a plan with nothing to do of as many jobs as ours, whose rules say nothing that takes time to read."""
+    snakefile = folder / "Snakefile"
+    folder.mkdir(parents=True)
+    snakefile.write_text(BARE)
+    finish(snakefile, folder, target="all")
+    plan = median_call(*snakemake(snakefile, folder, "--dry-run"))
+    check_plan(plan, "nothing to do")
+    return plan
+
+
+def state_of_files_s(folders: list[Path]) -> float:
+    """Return the seconds that it takes to ask for the state of every file in some folders."""
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        for folder in folders:
+            opened = os.open(folder, os.O_RDONLY)
+            for name in os.listdir(opened):  # noqa: PTH208 - as `exvo.corpus.shards` does
+                os.stat(name, dir_fd=opened)
+            os.close(opened)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
 def at_scale(snakefile: Path, folder: Path) -> list[Record]:
     """Time the planning of the whole challenge, ours and naively."""
     corpus, directory = folder / "corpus", folder / "run"
@@ -220,6 +272,11 @@ def at_scale(snakefile: Path, folder: Path) -> list[Record]:
     changed = median_call(*snakemake(snakefile, directory, "--dry-run", *config, ONE_PARAMETER, "--", TARGET))
     check_plan(idle, "nothing to do")
     check_plan(changed, f"denoise_clips {N_SHARDS}")
+    bare, states_s = bare_idle_plan(folder / "bare"), state_of_files_s([corpus / "raw", corpus / "wav"])
+    floor = (
+        f"the floor of a plan with nothing to do: Snakemake on as many jobs of bare rules ({bare.wall_s:.2f} s), and"
+        f" the state of {2 * N_CLIPS:,} files ({states_s:.2f} s)"
+    )
     naive, measured = naive_cpu_s(corpus / "raw", folder / "naive")
     size, jobs = f"{N_CLIPS:,} clips in {N_SHARDS} shards", n_jobs(cold.printed)
     peer = (
@@ -237,9 +294,10 @@ def at_scale(snakefile: Path, folder: Path) -> list[Record]:
             ("plan after one parameter of the denoiser", changed, SCALE_BUDGET_S, n_jobs(changed.printed)),
         )
     ] + [
+        against_budget("workflow", floor, idle.wall_s, bare.wall_s + states_s, "s", "nothing to do"),
         against_budget(
             "workflow", peer, cold.cpu_s, naive, "s of CPU", f"{jobs} against {N_CLIPS * N_STAGES:,}"
-        )
+        ),
     ]
 
 
