@@ -308,7 +308,8 @@ def _energy(signal: np.ndarray) -> float:
 def _decision_directed(
     gamma: np.ndarray,
     active: Sequence[int],
-    config: DenoiseConfig,
+    alpha: float,
+    xi_min: float,
     steps: Sequence[int],
     out: np.ndarray,
 ) -> Iterator[tuple[int, int, np.ndarray]]:
@@ -316,17 +317,16 @@ def _decision_directed(
 
     ``out``, shape=(n_frames or 1, n_clips, n_bins), takes all ``xi / alpha``, or one after another.
     """
-    alpha = max(config.alpha, ALPHA_MIN)
     unit, share = np.array(1 / alpha, np.float32), np.array((1 - alpha) / alpha, np.float32)
     # numpy compares with an array three times as fast as with a number
-    limits = 0, 10 ** (config.xi_min_db / 10) / alpha
+    limits = 0, xi_min / alpha
     arrays = [np.full(gamma.shape[1:], value, np.float32) for value in (*limits, 0, 0, 0)]
     n_before = 0
     for t in steps:
         n = active[t]
         now = gamma[t, :n]
         if n != n_before:
-            nothing, xi_min, previous, wiener, v = (array[:n] for array in arrays)
+            nothing, lowest, previous, wiener, v = (array[:n] for array in arrays)
             np.maximum(gamma[t, n_before:n] - 1, 0, out=previous[n_before:])  # clips that begin here
             n_before = n
         xi = out[t % len(out), :n]
@@ -334,7 +334,7 @@ def _decision_directed(
         np.maximum(xi, nothing, out=xi)
         xi *= share
         xi += previous
-        np.maximum(xi, xi_min, out=xi)
+        np.maximum(xi, lowest, out=xi)
         yield t, n, xi
         _amplitude_power(xi, now, unit, wiener, v, previous)
 
@@ -349,17 +349,18 @@ def _apply_gain(
     buffers: Buffers,
 ) -> np.ndarray:
     """Apply the gain to the spectra in place; return the expected error, shape=(n_clips, n_bins)."""
+    alpha, xi_min = max(config.alpha, ALPHA_MIN), 10 ** (config.xi_min_db / 10)
     forward = buffers.array("forward", gamma.shape)
     n_running = sum(n > 0 for n in active)
-    steps = _decision_directed(gamma, active, config, range(n_running), forward)
+    steps = _decision_directed(gamma, active, alpha, xi_min, range(n_running), forward)
     if config.two_way:
         for _ in steps:
             pass
         back, backward = range(n_running - 1, -1, -1), np.empty_like(gamma[:1])
-        steps = _decision_directed(gamma, active, config, back, backward)
+        steps = _decision_directed(gamma, active, alpha, xi_min, back, backward)
     error, in_block, *arrays = (np.zeros(gamma.shape[1:], np.float32) for _ in range(6))
     arrays.append(np.ones_like(error))
-    unit = np.array(1 / max(config.alpha, ALPHA_MIN), np.float32)
+    unit = np.array(1 / alpha, np.float32)
     n_before = block = 0
     for t, n, xi in steps:
         if t // per_block != block:

@@ -78,11 +78,8 @@ def _resample(audio: np.ndarray, up: int, down: int) -> np.ndarray:
     n_rows = -(-len(audio) // down)
     padded = np.zeros(max((n_rows - 1) * down + len(filters), n_before + len(audio)))
     padded[n_before : n_before + len(audio)] = audio
-    windows = np.lib.stride_tricks.sliding_window_view(padded, len(filters))[::down]
-    made = [
-        windows[start : min(start + ROWS_AT_ONCE, n_rows)] @ filters
-        for start in range(0, n_rows, ROWS_AT_ONCE)
-    ]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, len(filters))[::down][:n_rows]
+    made = [windows[start : start + ROWS_AT_ONCE] @ filters for start in range(0, n_rows, ROWS_AT_ONCE)]
     return np.concatenate(made).reshape(-1)[: -(-len(audio) * up // down)]
 
 
@@ -108,7 +105,6 @@ def _polyphase(up: int, down: int) -> tuple[np.ndarray, int]:
     return filters, n_before
 
 
-@cache
 def _low_pass(rate: int) -> np.ndarray:
     """Return a low-pass 80 dB down at 1 / ``rate`` of half the sampling rate; SciPy's own is 6 dB down there."""
     half = HALF_WIDTH * rate

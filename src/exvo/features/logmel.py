@@ -52,8 +52,8 @@ def logmel_shard(source: str | Path, frames: str | Path, index: str | Path, conf
 def logmel(signal: np.ndarray, config: LogmelConfig, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     """Compute the log-mel spectrogram of a clip.
 
-    Frame ``t`` is centred on sample ``t * hop``; beyond its ends the clip is zero. A clip's frames come from one
-    product of its own spectra, so they do not depend on its neighbours in a shard.
+    Frame ``t`` is centred on sample ``t * hop``; beyond its ends the clip is zero. A clip's frames come from
+    products of its own spectra, so they do not depend on its neighbours in a shard.
 
     Parameters
     ----------
@@ -72,10 +72,9 @@ def logmel(signal: np.ndarray, config: LogmelConfig, sample_rate: int = SAMPLE_R
         raise ValueError(
             f"features.logmel: a window of {window_length} samples needs n_fft of at least as many"
         )
-    window = _hann(window_length)
     # numpy transforms float32 as such only where it is to divide by n_fft, else by way of float64, half as slow again;
-    # scipy.fft is as fast, but its import takes as long as 300 clips do in all.
-    window = window * np.float32(config.n_fft)
+    # scipy.fft is as fast, but its import takes as long as hundreds of clips do in all.
+    window = _hann(window_length) * np.float32(config.n_fft)
     half = window_length // 2
     padded = np.zeros(half + len(signal) + window_length, dtype=np.float32)
     padded[half : half + len(signal)] = signal
