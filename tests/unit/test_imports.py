@@ -41,3 +41,21 @@ def test_jobs_do_not_import_what_they_do_not_use(modules, heavy):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_jobs_of_a_shard_do_without_pandas(tmp_path):
+    # pyarrow itself imports it, for whoever gives it values to convert.
+    code = (
+        "import sys\nimport numpy as np\nimport pyarrow as pa\n"
+        "from exvo.audio.store import Clip, read_shard, write_shard\n"
+        "from exvo.features.store import FeatureRow, write_sequences, write_utterances\n"
+        f"write_shard({str(tmp_path / 'a.parquet')!r}, "
+        "[Clip('a', np.zeros(9)), Clip('b', None)], {'gain': pa.float64()}, bits=16)\n"
+        f"clips = read_shard({str(tmp_path / 'a.parquet')!r})\n"
+        "rows = [FeatureRow(clip.clip_id, None, clip.status, clip.reason) for clip in clips]\n"
+        f"write_utterances({str(tmp_path / 'u.parquet')!r}, rows, ['f'])\n"
+        f"write_sequences({str(tmp_path / 's.npy')!r}, {str(tmp_path / 's.parquet')!r}, rows, 2, 'float16')\n"
+        "assert 'pandas' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

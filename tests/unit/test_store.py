@@ -76,6 +76,20 @@ def test_every_clip_keeps_its_row(tmp_path):
     assert [clip.status for clip in back] == ["ok", "missing", "silent"] and back[1].audio is None
 
 
+def test_audio_beyond_what_one_array_holds_is_in_several(tmp_path, monkeypatch):
+    clips = [Clip(name, None if name == "c" else noise(1000, seed)) for seed, name in enumerate("abcdef")]
+    write_shard(tmp_path / "one.parquet", clips, {}, bits=16)
+    two_clips = 2 * max(len(encode(clip.audio, "", 16)) for clip in clips if clip.audio is not None)
+    monkeypatch.setattr(store, "_BATCH_BYTES", two_clips)
+    n_rows = []
+    batch_of = store._batch
+    monkeypatch.setattr(store, "_batch", lambda of, *rest: (n_rows.append(len(of)), batch_of(of, *rest))[1])
+    write_shard(tmp_path / "several.parquet", clips, {}, bits=16)
+    assert n_rows == [3, 2, 1]
+    one, several = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("one", "several"))
+    assert several.equals(one)
+
+
 def test_the_layout_is_that_of_hugging_face_datasets(tmp_path):
     write_shard(tmp_path / "s.parquet", [Clip("a", noise(10))], {"gain": pa.float64()}, bits=16)
     schema = pq.read_schema(tmp_path / "s.parquet")

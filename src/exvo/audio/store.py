@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
+from exvo.columns import column, struct
 from exvo.files import atomic_path
 
 SAMPLE_RATE = 16_000
@@ -34,6 +35,8 @@ WITHOUT_AUDIO = (MISSING, UNREADABLE, EMPTY, TIMEOUT)
 
 # Clips whose FLAC is in memory at once where a shard is read clip by clip.
 _READ_CLIPS = 32
+# FLAC in one Arrow array, which holds less than 2 GiB.
+_BATCH_BYTES = 1 << 30
 _AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _COLUMNS = [
     ("clip_id", pa.string()),
@@ -94,26 +97,41 @@ def write_shard(
         Where a clip goes beyond full scale: no stage may clip.
     """
     schema = pa.schema([*_COLUMNS, *measures.items()], metadata=_hugging_face_metadata(measures))
-    columns: dict[str, list] = {name: [] for name in schema.names}
-    for clip in clips:
-        has_audio = clip.audio is not None
-        columns["clip_id"].append(clip.clip_id)
-        columns["audio"].append(
-            {"bytes": encode(clip.audio, clip.clip_id, bits), "path": f"{clip.clip_id}.flac"}
-            if has_audio
-            else None
-        )
-        columns["n_samples"].append(len(clip.audio) if has_audio else 0)
-        columns["status"].append(clip.status)
-        columns["reason"].append(clip.reason)
-        for name in measures:
-            columns[name].append(_none_if_nan(clip.measures.get(name)))
-    table = pa.table(
-        {name: pa.array(columns[name], schema.field(name).type) for name in schema.names}, schema
-    )
+    batches = []
+    encoded: list[bytes | None] = []
+    first, n_bytes = 0, 0
+    for row, clip in enumerate(clips):
+        data = None if clip.audio is None else encode(clip.audio, clip.clip_id, bits)
+        n_bytes += len(data or b"")
+        if n_bytes > _BATCH_BYTES:
+            batches.append(_batch(clips[first:row], encoded, schema))
+            first, n_bytes, encoded = row, len(data or b""), []
+        encoded.append(data)
+    batches.append(_batch(clips[first:], encoded, schema))
+    table = pa.Table.from_batches(batches, schema)
     with atomic_path(path) as temporary:
         # FLAC does not shrink further; the small columns are not worth a codec.
         pq.write_table(table, temporary, compression="none")
+
+
+def _batch(clips: Sequence[Clip], encoded: Sequence[bytes | None], schema: pa.Schema) -> pa.RecordBatch:
+    """Return the rows of clips, whose audio is encoded already."""
+    paths = [
+        None if data is None else f"{clip.clip_id}.flac" for clip, data in zip(clips, encoded, strict=True)
+    ]
+    audio = [column(encoded, pa.binary()), column(paths, pa.string())]
+    n_samples = [0 if clip.audio is None else len(clip.audio) for clip in clips]
+    columns = [
+        column([clip.clip_id for clip in clips], pa.string()),
+        struct([data is not None for data in encoded], _AUDIO, audio),
+        column(n_samples, pa.int64()),
+        column([clip.status for clip in clips], pa.string()),
+        column([clip.reason for clip in clips], pa.string()),
+    ]
+    for name in schema.names[len(_COLUMNS) :]:
+        measured = [_none_if_nan(clip.measures.get(name)) for clip in clips]
+        columns.append(column(measured, schema.field(name).type))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def read_shard(path: str | Path) -> list[Clip]:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from exvo.columns import column, floats
 from exvo.files import atomic_path
 
 # Zero samples were appended because the clip was shorter than the feature needs.
@@ -58,8 +59,8 @@ def write_utterances(path: str | Path, rows: Sequence[FeatureRow], names: Sequen
                 name = names[int(np.flatnonzero(~np.isfinite(feature.values))[0])]
                 raise ValueError(f"clip {feature.clip_id}: feature {name} is not a number")
             row[:] = feature.values
-    columns = [pa.array([getattr(row, name) for row in rows], kind) for name, kind in _ROW]
-    columns += [pa.array(column, pa.float32(), mask=~has_values) for column in np.ascontiguousarray(values.T)]
+    columns = [column([getattr(row, name) for row in rows], kind) for name, kind in _ROW]
+    columns += [floats(feature, has_values) for feature in np.ascontiguousarray(values.T)]
     table = pa.table(columns, schema=pa.schema([*_ROW, *((name, pa.float32()) for name in names)]))
     with atomic_path(path) as temporary:
         # Thousands of short columns: dictionaries and statistics of each would outweigh them.
@@ -191,12 +192,12 @@ def write_sequences(
         # NumPy leaves room in a header for more frames.
         if file.tell() != start:
             raise RuntimeError(f"{frames_path}: the header has grown from {start} to {file.tell()} bytes")
-    columns = {name: pa.array([getattr(row, name) for row in written], kind) for name, kind in _ROW}
+    columns = {name: column([getattr(row, name) for row in written], kind) for name, kind in _ROW}
     index = pa.table(
         {
             "clip_id": columns["clip_id"],
-            "start": pa.array(np.cumsum([0, *lengths])[:-1], pa.int64()),
-            "n_frames": pa.array(lengths, pa.int64()),
+            "start": column(np.cumsum([0, *lengths])[:-1].tolist(), pa.int64()),
+            "n_frames": column(lengths, pa.int64()),
         }
         | {name: columns[name] for name in ("status", "reason")}
     )

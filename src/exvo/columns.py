@@ -1,0 +1,74 @@
+"""Arrow columns from Python values, without pandas.
+
+``pyarrow.array`` asks pandas about whatever it is given, and importing pandas takes as long as all else that a job on
+a shard does before its first clip (`benchmarks/bench_memory.py` measures these jobs' start-up).
+"""
+
+from array import array
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+_TYPE_CODES = {pa.int64(): "q", pa.float64(): "d"}
+
+
+def column(values: Sequence, kind: pa.DataType) -> pa.Array:
+    """Return what ``pyarrow.array(values, kind)`` returns.
+
+    Parameters
+    ----------
+    values : sequence of str, bytes, int, float or None
+        None becomes null.
+    kind : pyarrow.DataType
+        ``string``, ``binary``, ``int64`` or ``float64``.
+
+    Returns
+    -------
+    pyarrow.Array
+
+    Raises
+    ------
+    TypeError
+        Where a value is of another type.
+    ValueError
+        Where texts or bytes have 2 GiB or more in all, which one array cannot hold.
+    """
+    valid = np.fromiter((value is not None for value in values), bool, len(values))
+    if pa.types.is_string(kind):
+        buffers = _variable([b"" if value is None else str.encode(value) for value in values])
+    elif pa.types.is_binary(kind):
+        buffers = _variable([b"" if value is None else value for value in values])
+    else:
+        # Not by way of NumPy, which would cut a fraction off without a word.
+        numbers = array(_TYPE_CODES[kind], [0 if value is None else value for value in values])
+        buffers = [pa.py_buffer(numbers)]
+    return pa.Array.from_buffers(kind, len(values), [bitmap(valid), *buffers])
+
+
+def struct(valid: Sequence[bool], kind: pa.StructType, children: Sequence[pa.Array]) -> pa.StructArray:
+    """Return a column of structs, one child for each field of their type; null where not ``valid``."""
+    buffers = [bitmap(np.array(valid, dtype=bool))]
+    return pa.Array.from_buffers(kind, len(valid), buffers, children=list(children))
+
+
+def floats(values: np.ndarray, valid: np.ndarray) -> pa.Array:
+    """Return a column of the numbers of an array [shape=(n,), float], null where not ``valid`` [shape=(n,), bool]."""
+    kind = pa.from_numpy_dtype(values.dtype)
+    return pa.Array.from_buffers(
+        kind, len(values), [bitmap(valid), pa.py_buffer(np.ascontiguousarray(values))]
+    )
+
+
+def bitmap(valid: np.ndarray) -> pa.Buffer | None:
+    """Return which values are not null, as a bit each, the lowest first; None where all are (Arrow's layout)."""
+    return None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
+
+
+def _variable(values: list[bytes]) -> list[pa.Buffer]:
+    """Return the offsets and the bytes of values of any length."""
+    offsets = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=offsets[1:])
+    if offsets[-1] > np.iinfo(np.int32).max:
+        raise ValueError(f"a column of {offsets[-1]} bytes is too long for one array")
+    return [pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(b"".join(values))]
