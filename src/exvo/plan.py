@@ -14,7 +14,7 @@ import numpy as np
 
 from exvo.corpus.errors import CorpusError
 from exvo.corpus.labels import SPLITS
-from exvo.corpus.shards import ClipFile, clips_digest, first_files, has_file, scan_files, shard_clips
+from exvo.corpus.shards import ClipFile, clips_digest, has_file, scan_files, shard_clips
 from exvo.corpus.table import TABLE, TEST_TABLE, Corpus, read_corpus, read_test_labels
 from exvo.digest import canonical_json, code_digest, digest
 from exvo.fusion_plan import BEST, possible_fusions, possible_tables
@@ -158,11 +158,11 @@ class Plan:
     def clips(self, stage: str, shard: str) -> str:
         """Return, as JSON text, the clips of a shard, their files and a digest of the files' state."""
         folder, ids = SOURCE_FOLDER[stage], self.shards[shard]
-        files = first_files(ids, self._files[folder])
+        files = list(map(self._files[folder].get, ids))
         return canonical_json(
             {
                 "folder": str(self.corpus.root / folder),
-                "files": {clip_id: file and file[0] for clip_id, file in zip(ids, files, strict=True)},
+                "files": {clip_id: file and file.name for clip_id, file in zip(ids, files, strict=True)},
                 "digest": clips_digest(ids, files),
             }
         )
@@ -317,7 +317,7 @@ class Plan:
         return set(labels.clip_id[labels.split == SPLITS[0]])
 
     @cached_property
-    def _files(self) -> dict[str, dict[str, list[ClipFile]]]:
+    def _files(self) -> dict[str, dict[str, ClipFile]]:
         return {folder: scan_files(self.corpus.root / folder) for folder in SOURCE_FOLDER.values()}
 
     def _check_report(self) -> None:

@@ -2,7 +2,14 @@ import os
 
 import pytest
 
-from exvo.corpus.shards import clips_digest, first_files, has_file, scan_files, shard_clips, stable_hash
+from exvo.corpus.shards import (
+    clips_digest,
+    has_file,
+    ids_of_several_files,
+    scan_files,
+    shard_clips,
+    stable_hash,
+)
 
 IDS = [f"{n:05d}" for n in range(1000)]
 
@@ -37,9 +44,17 @@ def test_files_are_found_by_the_name_before_the_last_ending(tmp_path):
         (tmp_path / name).write_bytes(b"12")
     files = scan_files(tmp_path)
     assert set(files) == {"00001", "00002.x", "-i", "no ending"}
-    assert [file.name for file in files["00002.x"]] == ["00002.x.mp3", "00002.x.wav"]
-    assert files["00001"][0].size == 2
+    assert files["00002.x"].name == "00002.x.mp3" and ids_of_several_files(tmp_path) == {"00002.x"}
+    assert files["00001"].size == 2
     assert scan_files(tmp_path / "nowhere") == {}
+
+
+@pytest.mark.parametrize("listed", [("a.mp3", "a.wav", "a.webm"), ("a.webm", "a.wav", "a.mp3")])
+def test_of_several_files_the_first_by_name_counts_however_they_are_listed(tmp_path, monkeypatch, listed):
+    for name in listed:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(os, "listdir", lambda folder: list(listed))
+    assert scan_files(tmp_path)["a"].name == "a.mp3"
 
 
 def test_a_dangling_link_is_a_file_by_name(tmp_path):
@@ -53,7 +68,7 @@ def test_the_digest_changes_with_name_size_time_and_clips(tmp_path):
     os.utime(path, ns=(1, 1))
 
     def digest(ids=("a",)):
-        return clips_digest(ids, first_files(ids, scan_files(tmp_path)))
+        return clips_digest(ids, [scan_files(tmp_path).get(clip_id) for clip_id in ids])
 
     first = digest()
     assert digest() == first and digest(("a", "b")) != first
@@ -66,8 +81,7 @@ def test_the_digest_changes_with_name_size_time_and_clips(tmp_path):
     assert len({first, second, third, digest()}) == 4
     (tmp_path / "other.webm").write_bytes(b"")
     files = scan_files(tmp_path)
-    assert digest() == clips_digest(["a"], [files["a"][0]])
-    assert first_files(["b", "a"], files) == [None, files["a"][0]]
+    assert digest() == clips_digest(["a"], [files["a"]])
 
 
 def test_one_file_of_a_clip_is_enough_to_have_recordings(tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 from exvo.audio.convert import ConvertConfig, convert_clip, ffmpeg_binary
 from exvo.audio.store import OK, SAMPLE_RATE, WITHOUT_AUDIO, Clip
 from exvo.corpus.labels import EMOTIONS, SPLITS, Labels
-from exvo.corpus.shards import ClipFile, scan_files, stable_hash
+from exvo.corpus.shards import ClipFile, ids_of_several_files, scan_files, stable_hash
 from exvo.corpus.table import Corpus, read_corpus, read_test_labels
 
 MAX_NAMED = 5
@@ -52,7 +52,7 @@ def check_corpus(
         if not files:
             report.append(f"{name}/  no such folder, or nothing in it")
             continue
-        problems += _file_problems(name, corpus.labels, files)
+        problems += _file_problems(root / name, corpus.labels, files)
         present = [clip_id for clip_id in corpus.labels.clip_id if clip_id in files]
         sample = sorted(present, key=stable_hash)[:n_sample]
         clips = _decode(root / name, sample, files, n_threads or os.cpu_count() or 1)
@@ -88,22 +88,21 @@ def _count_line(name: str, labels: Labels) -> str:
     return f"{name:<8}{len(labels):>8}{speakers:>10}{emotion:>9}{age:>8}{country:>9}"
 
 
-def _file_problems(folder: str, labels: Labels, files: Mapping[str, Sequence[ClipFile]]) -> list[str]:
+def _file_problems(folder: Path, labels: Labels, files: Mapping[str, ClipFile]) -> list[str]:
+    name = folder.name
     problems = []
     ids = set(labels.clip_id)
     absent = [clip_id for clip_id in labels.clip_id if clip_id not in files]
     if absent:
-        problems.append(f"{folder}/ has no file for {_named(absent)}: they will be predicted without audio")
+        problems.append(f"{name}/ has no file for {_named(absent)}: they will be predicted without audio")
     strange = sorted(clip_id for clip_id in files if clip_id not in ids)
     if strange:
-        problems.append(
-            f"{folder}/ has files without a row in the table: {_named(strange)}: they are left out"
-        )
-    double = sorted(clip_id for clip_id in ids if len(files.get(clip_id, ())) > 1)
+        problems.append(f"{name}/ has files without a row in the table: {_named(strange)}: they are left out")
+    double = sorted(ids & ids_of_several_files(folder))
     if double:
-        taken = files[double[0]][0].name
+        taken = files[double[0]].name
         problems.append(
-            f"{folder}/ has more than one file for {_named(double)}: the first by name is read ({taken})"
+            f"{name}/ has more than one file for {_named(double)}: the first by name is read ({taken})"
         )
     return problems
 
@@ -114,10 +113,10 @@ def _named(clip_ids: Sequence[str]) -> str:
 
 
 def _decode(
-    folder: Path, clip_ids: Sequence[str], files: Mapping[str, Sequence[ClipFile]], n_threads: int
+    folder: Path, clip_ids: Sequence[str], files: Mapping[str, ClipFile], n_threads: int
 ) -> list[Clip]:
     config = ConvertConfig()
-    names = {clip_id: files[clip_id][0].name for clip_id in clip_ids}
+    names = {clip_id: files[clip_id].name for clip_id in clip_ids}
     convert = partial(
         convert_clip, folder=folder, files=names, config=config, binary=ffmpeg_binary(config.ffmpeg)
     )

@@ -5,7 +5,8 @@ A clip's shard depends on its id and the number of shards alone: clips that come
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,7 +49,7 @@ def shard_clips(clip_ids: Iterable[str], n_shards: int) -> dict[str, list[str]]:
     return {f"{index:04d}": sorted(shards[index]) for index in sorted(shards)}
 
 
-def scan_files(folder: Path) -> dict[str, list[ClipFile]]:
+def scan_files(folder: Path) -> dict[str, ClipFile]:
     """List the files of a corpus folder by clip id, in one pass.
 
     Parameters
@@ -58,16 +59,16 @@ def scan_files(folder: Path) -> dict[str, list[ClipFile]]:
 
     Returns
     -------
-    dict of str to list of ClipFile
-        Clip id (the file's name without its last ending) to the files of that name, in order of their names.
-        Files that belong to no clip are listed too; they matter to no shard.
+    dict of str to ClipFile
+        Clip id (the file's name without its last ending) to its file, the first by name where it has several
+        (`ids_of_several_files`). Files that belong to no clip are listed too; they matter to no shard.
 
     Raises
     ------
     CorpusError
         Where the folder may not be read.
     """
-    files: dict[str, list[ClipFile]] = {}
+    files: dict[str, ClipFile] = {}
     with reading(folder):
         if not folder.is_dir():
             return files
@@ -80,13 +81,25 @@ def scan_files(folder: Path) -> dict[str, list[ClipFile]]:
                 except OSError:  # a dangling link: the file is there by name, and converting it will say so
                     status = os.lstat(name, dir_fd=opened)
                 file = ClipFile(name, status.st_size, status.st_mtime_ns)
-                files.setdefault(_clip_id(name), []).append(file)
+                clip_id = _clip_id(name)
+                if files.setdefault(clip_id, file).name > name:
+                    files[clip_id] = file
         finally:
             os.close(opened)
-    for candidates in files.values():
-        if len(candidates) > 1:
-            candidates.sort()
     return files
+
+
+def ids_of_several_files(folder: Path) -> set[str]:
+    """Return the clip ids that more than one file of a corpus folder has.
+
+    Raises
+    ------
+    CorpusError
+        Where the folder may not be read.
+    """
+    with reading(folder):
+        counts = Counter(_clip_id(path.name) for path in folder.iterdir())
+    return {clip_id for clip_id, n_files in counts.items() if n_files > 1}
 
 
 def has_file(folder: Path, clip_ids: Iterable[str]) -> bool:
@@ -112,13 +125,8 @@ def _clip_id(name: str) -> str:
     return stem or name
 
 
-def first_files(clip_ids: Iterable[str], files: Mapping[str, Sequence[ClipFile]]) -> list[ClipFile | None]:
-    """Return the file of each clip, the first by name where it has several; None for a clip without one."""
-    return [found[0] if (found := files.get(clip_id)) else None for clip_id in clip_ids]
-
-
 def clips_digest(clip_ids: Sequence[str], files: Sequence[ClipFile | None]) -> str:
-    """Return a digest of a shard's clip ids and of their files (`first_files`): names, sizes and times."""
+    """Return a digest of a shard's clip ids and of their files, None for a clip without one: names, sizes and times."""
     lines = [
         clip_id if file is None else f"{clip_id}\0{file[0]}\0{file[1]}\0{file[2]}"
         for clip_id, file in zip(clip_ids, files, strict=True)
