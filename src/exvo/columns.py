@@ -43,12 +43,12 @@ def column(values: Sequence, kind: pa.DataType) -> pa.Array:
         # Not by way of NumPy, which would cut a fraction off without a word.
         numbers = array(_TYPE_CODES[kind], [0 if value is None else value for value in values])
         buffers = [pa.py_buffer(numbers)]
-    return pa.Array.from_buffers(kind, len(values), [bitmap(valid), *buffers])
+    return pa.Array.from_buffers(kind, len(values), [_bitmap(valid), *buffers])
 
 
 def struct(valid: Sequence[bool], kind: pa.StructType, children: Sequence[pa.Array]) -> pa.StructArray:
     """Return a column of structs, one child for each field of their type; null where not ``valid``."""
-    buffers = [bitmap(np.array(valid, dtype=bool))]
+    buffers = [_bitmap(np.array(valid, dtype=bool))]
     return pa.Array.from_buffers(kind, len(valid), buffers, children=list(children))
 
 
@@ -56,11 +56,11 @@ def floats(values: np.ndarray, valid: np.ndarray) -> pa.Array:
     """Return a column of the numbers of an array [shape=(n,), float], null where not ``valid`` [shape=(n,), bool]."""
     kind = pa.from_numpy_dtype(values.dtype)
     return pa.Array.from_buffers(
-        kind, len(values), [bitmap(valid), pa.py_buffer(np.ascontiguousarray(values))]
+        kind, len(values), [_bitmap(valid), pa.py_buffer(np.ascontiguousarray(values))]
     )
 
 
-def bitmap(valid: np.ndarray) -> pa.Buffer | None:
+def _bitmap(valid: np.ndarray) -> pa.Buffer | None:
     """Return which values are not null, as a bit each, the lowest first; None where all are (Arrow's layout)."""
     return None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
 
