@@ -37,6 +37,9 @@ try:
 except CorpusError as error:
     raise WorkflowError(str(error))
 
+# The plan stays too. Python looks for garbage also when it ends, twice and more.
+gc.freeze()
+
 if workflow.is_main_process:
     for notice in PLAN.notices:
         logger.warning(f"Notice: {notice}.")
