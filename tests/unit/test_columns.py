@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from exvo.columns import column, floats, struct
+from exvo.columns import column, floats, numbers, struct
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,24 @@ def test_floats_are_what_pyarrow_makes(n_null):
     made = floats(values, valid)
     made.validate(full=True)
     assert made.equals(pa.array(values, pa.float32(), mask=~valid))
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [],
+        [[]],
+        [[1.5, -2.0, 3.0]],
+        [[1.5, None, 3.0], [], [None, float("inf"), *map(float, range(9)), None]],
+        [[None, None]],
+    ],
+)
+def test_numbers_are_what_pyarrow_reads(kind, chunks):
+    values = pa.chunked_array([pa.array(chunk, kind) for chunk in chunks], kind)
+    read = numbers(values)
+    assert read.dtype == kind.to_pandas_dtype()
+    np.testing.assert_array_equal(read, values.to_numpy())
+    # A slice begins in the middle of a byte of the bitmap.
+    part = values.slice(2, 9)
+    np.testing.assert_array_equal(numbers(part), part.to_numpy())

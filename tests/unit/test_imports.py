@@ -48,12 +48,13 @@ def test_the_jobs_of_a_shard_do_without_pandas(tmp_path):
     code = (
         "import sys\nimport numpy as np\nimport pyarrow as pa\n"
         "from exvo.audio.store import Clip, read_shard, write_shard\n"
-        "from exvo.features.store import FeatureRow, write_sequences, write_utterances\n"
+        "from exvo.features.store import FeatureRow, read_utterances, write_sequences, write_utterances\n"
         f"write_shard({str(tmp_path / 'a.parquet')!r}, "
         "[Clip('a', np.zeros(9)), Clip('b', None)], {'gain': pa.float64()}, bits=16)\n"
         f"clips = read_shard({str(tmp_path / 'a.parquet')!r})\n"
         "rows = [FeatureRow(clip.clip_id, None, clip.status, clip.reason) for clip in clips]\n"
         f"write_utterances({str(tmp_path / 'u.parquet')!r}, rows, ['f'])\n"
+        f"read_utterances([{str(tmp_path / 'u.parquet')!r}], [['a']])\n"
         f"write_sequences({str(tmp_path / 's.npy')!r}, {str(tmp_path / 's.parquet')!r}, rows, 2, 'float16')\n"
         "assert 'pandas' not in sys.modules"
     )
