@@ -41,8 +41,9 @@ def column(values: Sequence, kind: pa.DataType) -> pa.Array:
         buffers = _variable([b"" if value is None else value for value in values])
     else:
         # Not by way of NumPy, which would cut a fraction off without a word.
-        numbers = array(_TYPE_CODES[kind], [0 if value is None else value for value in values])
-        buffers = [pa.py_buffer(numbers)]
+        buffers = [
+            pa.py_buffer(array(_TYPE_CODES[kind], [0 if value is None else value for value in values]))
+        ]
     return pa.Array.from_buffers(kind, len(values), [_bitmap(valid), *buffers])
 
 
@@ -60,11 +61,11 @@ def floats(values: np.ndarray, valid: np.ndarray) -> pa.Array:
     )
 
 
-def numbers(values: pa.ChunkedArray) -> np.ndarray:
-    """Return a column of float32 or float64 as an array [shape=(n,), same type], NaN where it is null."""
+def float_values(values: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of float32 or float64 as a new array [shape=(n,), same type], NaN where it is null."""
     kind = np.dtype(values.type.to_pandas_dtype())
-    parts = [np.empty(0, kind), *(_chunk_numbers(chunk, kind) for chunk in values.chunks if len(chunk))]
-    return parts[1] if len(parts) == 2 else np.concatenate(parts)
+    parts = (_chunk_numbers(chunk, kind) for chunk in values.chunks if len(chunk))
+    return np.concatenate([np.empty(0, kind), *parts])
 
 
 def _chunk_numbers(chunk: pa.Array, kind: np.dtype) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from exvo.columns import float_values
 from exvo.corpus.labels import EMOTIONS
 from exvo.files import atomic_path
 
@@ -165,4 +166,4 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
 
 def _floats(column: pa.ChunkedArray) -> np.ndarray:
     """Return a column as float64, nulls as NaN."""
-    return column.cast(pa.float64()).to_numpy().astype(np.float64)
+    return float_values(column.cast(pa.float64()))

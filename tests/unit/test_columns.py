@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from exvo.columns import column, floats, numbers, struct
+from exvo.columns import column, float_values, floats, struct
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_floats_are_what_pyarrow_makes(n_null):
 )
 def test_numbers_are_what_pyarrow_reads(kind, chunks):
     values = pa.chunked_array([pa.array(chunk, kind) for chunk in chunks], kind)
-    read = numbers(values)
+    read = float_values(values)
     assert read.dtype == kind.to_pandas_dtype()
     np.testing.assert_array_equal(read, values.to_numpy())
     # A slice begins in the middle of a byte of the bitmap.
     part = values.slice(1, 9)
-    np.testing.assert_array_equal(numbers(part), part.to_numpy())
+    np.testing.assert_array_equal(float_values(part), part.to_numpy())

@@ -82,6 +82,7 @@ def test_the_digest_changes_with_name_size_time_and_clips(tmp_path):
     (tmp_path / "other.webm").write_bytes(b"")
     files = scan_files(tmp_path)
     assert digest() == clips_digest(["a"], [files["a"]])
+    assert [files.get(clip_id) for clip_id in ("b", "a")] == [None, files["a"]]
 
 
 def test_one_file_of_a_clip_is_enough_to_have_recordings(tmp_path):

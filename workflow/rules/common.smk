@@ -7,8 +7,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 # Plans are made of millions of small objects that all stay: looking through them for garbage after every 700 new ones,
-# as Python does, is a tenth of the time of a call. What there is already is never looked through again.
-gc.freeze()
+# as Python does, is a tenth of the time of a call.
 gc.set_threshold(100_000)
 
 # The library is used from the checkout, also where it is not installed (conda).
@@ -37,7 +36,7 @@ try:
 except CorpusError as error:
     raise WorkflowError(str(error))
 
-# The plan stays too. Python looks for garbage also when it ends, twice and more.
+# What there is by now is never looked through again, nor when Python ends, which looks for garbage twice and more.
 gc.freeze()
 
 if workflow.is_main_process:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from exvo.columns import float_values
 from exvo.corpus.errors import CorpusError, reading
 from exvo.corpus.labels import EMOTIONS, SPLITS, Country, Labels
 from exvo.corpus.shards import stable_hash
@@ -270,10 +271,9 @@ def _column_of_numbers(table: pa.Table, name: str) -> np.ndarray:
         # Only an empty cell has to be made a number: pyarrow reads nan and NaN as such.
         if pc.min(pc.binary_length(text)).as_py() == 0:
             text = pc.replace_substring_regex(text, "^$", "nan")
-        numbers = text.cast(pa.float64())
+        return float_values(text.cast(pa.float64()))
     except pa.ArrowInvalid:  # there is a word among them, or a number that Python reads and pyarrow does not
         return np.array([_number(value) for value in _text(table, name)])
-    return np.array(np.from_dlpack(numbers.combine_chunks()))
 
 
 def _number(text: str) -> float:

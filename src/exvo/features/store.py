@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from exvo.columns import column, floats, numbers
+from exvo.columns import column, float_values, floats
 from exvo.files import atomic_path
 
 # Zero samples were appended because the clip was shorter than the feature needs.
@@ -147,7 +147,7 @@ def read_utterances(paths: Iterable[str | Path], groups: Sequence[Collection[str
             for first in range(0, len(names), _COLUMNS):
                 part = slice(first, first + _COLUMNS)
                 columns = file.read(columns=names[part], use_threads=False).itercolumns()
-                block = np.stack([numbers(feature) for feature in columns], axis=1)
+                block = np.stack([float_values(feature) for feature in columns], axis=1)
                 for matrix, source, target in zip(values, sources, targets, strict=True):
                     matrix[target, part] = block[source]
     for group, status in zip(groups, statuses, strict=True):
