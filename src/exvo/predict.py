@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from exvo.audio.convert import ConvertConfig, convert_clip, ffmpeg_binary
-from exvo.audio.store import MISSING, UNREADABLE, Clip
+from exvo.audio.store import MISSING, OK, UNREADABLE, Clip
 from exvo.corpus.labels import EMOTIONS
 from exvo.models.model_folder import ModelFolder, read_model
 from exvo.models.system_files import LocalFiles
-from exvo.predict_model import convert_config, first_flagged, predict_decoded
+from exvo.predict_model import Decoded, Flag, convert_config, first_flagged, predict_decoded
 from exvo.predictions import Predictions
 
 NOTHING_NAMED = LocalFiles()
@@ -104,24 +104,12 @@ def predict_files(
 def _predict_batch(
     paths: Sequence[Path], models: Sequence[ModelFolder], n_threads: int, prior: bool
 ) -> list[Answer]:
-    systems = [system for model in models for system in (model.parts or (model,))]
-    configs = dict.fromkeys(convert_config(system) for system in systems)
-    decoded = {config: _decoded(paths, config) for config in configs}
-    clips = [
-        next((clip for clip in several if clip.audio is None), several[0])
-        for several in zip(*decoded.values(), strict=True)
-    ]
-    rows = [row for row, clip in enumerate(clips) if clip.audio is not None]
-    predictions = []
-    if rows:
-        heard = {config: [some[row] for row in rows] for config, some in decoded.items()}
-        seen = []
-        for model in models:
-            staged, prediction = predict_decoded(model, heard, n_threads)
-            seen.append(staged)
-            predictions.append(prediction)
-        for row, clip in zip(rows, first_flagged(seen), strict=True):
-            clips[row] = clip
+    flags, rows, decoded = _with_audio(paths, models)
+    heard = set(rows)
+    found = [predict_decoded(model, decoded, n_threads) for model in models if rows]
+    for row, flag in zip(rows, first_flagged([of_stages for of_stages, _ in found]), strict=True):
+        flags[row] = flag
+    predictions = [prediction for _, prediction in found]
     numbers = {
         task: _task_numbers(task, models, predictions, rows, len(paths), prior)
         for task in dict.fromkeys(task for model in models for task in model.tasks)
@@ -130,15 +118,30 @@ def _predict_batch(
     return [
         Answer(
             path=path,
-            status=clip.status,
-            reason=clip.reason,
-            predicted=clip.audio is not None,
+            status=status,
+            reason=reason,
+            predicted=row in heard,
             age=float(numbers["age"][row]) if "age" in numbers else None,
             countries=_named([country.name for country in countries], numbers.get("country"), row),
             emotions=_named(EMOTIONS, numbers.get("emotion"), row),
         )
-        for row, (path, clip) in enumerate(zip(paths, clips, strict=True))
+        for row, (path, (status, reason)) in enumerate(zip(paths, flags, strict=True))
     ]
+
+
+def _with_audio(
+    paths: Sequence[Path], models: Sequence[ModelFolder]
+) -> tuple[list[Flag], list[int], Decoded]:
+    """Decode recordings as each model wants it: their flags, which have audio for all models, and these."""
+    systems = [system for model in models for system in (model.parts or (model,))]
+    decoded = {config: _decoded(paths, config) for config in dict.fromkeys(map(convert_config, systems))}
+    flags, rows = [], []
+    for row, clips in enumerate(zip(*decoded.values(), strict=True)):
+        lost = next((clip for clip in clips if clip.audio is None), None)
+        flags.append((OK, "") if lost is None else (lost.status, lost.reason))
+        if lost is None:
+            rows.append(row)
+    return flags, rows, {config: [clips[row] for row in rows] for config, clips in decoded.items()}
 
 
 def _task_numbers(

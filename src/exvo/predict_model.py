@@ -23,6 +23,8 @@ from exvo.systems import feature_kind, fine_tuned, stage_path
 
 # The same recordings by how they were decoded.
 Decoded = Mapping[ConvertConfig, Sequence[Clip]]
+# Status and reason of a clip.
+Flag = tuple[str, str]
 
 
 def convert_config(system: ModelFolder) -> ConvertConfig:
@@ -30,9 +32,7 @@ def convert_config(system: ModelFolder) -> ConvertConfig:
     return ConvertConfig(**system.system["audio"]["convert"])
 
 
-def predict_decoded(
-    model: ModelFolder, decoded: Decoded, n_threads: int
-) -> tuple[Sequence[Clip], Predictions]:
+def predict_decoded(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[list[Flag], Predictions]:
     """Predict recordings by one model.
 
     Parameters
@@ -44,8 +44,8 @@ def predict_decoded(
 
     Returns
     -------
-    clips : sequence of Clip
-        The recordings after the stages of the model, with what these flagged.
+    flags : list of Flag
+        Of the recordings after the stages of the model.
     predictions : Predictions
         In the same order.
     """
@@ -53,14 +53,16 @@ def predict_decoded(
         return _by_joint(model, decoded, n_threads)
     clips = _staged(decoded, model, n_threads)
     predict = _by_functionals if model.kind == "organisers" else _by_sequences
-    return clips, predict(model, clips, n_threads)
+    return _flags(clips), predict(model, clips, n_threads)
 
 
-def first_flagged(several: Sequence[Sequence[Clip]]) -> list[Clip]:
-    """Return, of the same clips after several stages, the first of each that is flagged."""
-    return [
-        next((clip for clip in clips if clip.status != OK), clips[0]) for clips in zip(*several, strict=True)
-    ]
+def first_flagged(several: Sequence[Sequence[Flag]]) -> list[Flag]:
+    """Return, of several flags of each clip, the first that is not ``ok``, where there is one."""
+    return [next((flag for flag in flags if flag[0] != OK), flags[0]) for flags in zip(*several, strict=True)]
+
+
+def _flags(clips: Sequence[Clip]) -> list[Flag]:
+    return [(clip.status, clip.reason) for clip in clips]
 
 
 def _staged(decoded: Decoded, model: ModelFolder, n_threads: int) -> list[Clip]:
@@ -104,7 +106,7 @@ def _by_sequences(model: ModelFolder, clips: Sequence[Clip], n_threads: int) -> 
         return predict_clips(load_system(model.path), FrameStore([shard]), _ids(clips), n_threads)
 
 
-def _by_joint(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[Sequence[Clip], Predictions]:
+def _by_joint(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[list[Flag], Predictions]:
     """Predict by a joint model: as `_by_sequences`, of vectors by the systems that it was trained on."""
     from exvo.features.vectors import feature_vectors, write_vectors
     from exvo.models.clip_answers import predict_clips
@@ -112,20 +114,21 @@ def _by_joint(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[Seq
     from exvo.models.trained_systems import load_system
 
     of_features = model.system["representation"] == "features"
-    staged, files = [], {}
+    flags, files = [], {}
     with tempfile.TemporaryDirectory() as scratch:
         for part in model.parts:
             system = part.system
-            staged.append(_staged(decoded, part, n_threads))
+            clips = _staged(decoded, part, n_threads)
+            flags.append(_flags(clips))
             read = (system["feature"], system["stage"], fine_tuned(system)) if of_features else part.path
             if read not in files:
                 stem = Path(scratch, f"{len(files)}")
-                shard = _write_features(stem, staged[-1], part, n_threads)
+                shard = _write_features(stem, clips, part, n_threads)
                 files[read] = Path(scratch, f"{stem.name}_v.npy"), Path(scratch, f"{stem.name}_v.parquet")
                 write_vectors([shard], feature_vectors if of_features else _vectors_by(part), *files[read])
         store = JointStore(list(files.values()))
-        predictions = predict_clips(load_system(model.path), store, _ids(staged[0]), n_threads)
-    return first_flagged(staged), predictions
+        predictions = predict_clips(load_system(model.path), store, _ids(clips), n_threads)
+    return first_flagged(flags), predictions
 
 
 def _write_features(
