@@ -121,7 +121,7 @@ def predict(
         for answer in lost:
             say(shown(f"error: {answer.path}: {answer.reason}"), err=True)
         filled = "what is given for them is the prior" if prior else "--prior gives them the prior"
-        _fail(f"{len(lost)} of {len(answers)} recordings have no prediction; {filled} of the training set")
+        _fail(f"without a prediction: {len(lost)} of {len(answers)}; {filled} of the training set")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 import stat
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def predict_files(
 def _predict_batch(
     paths: Sequence[Path], models: Sequence[ModelFolder], n_threads: int, prior: bool
 ) -> list[Answer]:
-    flags, rows, decoded = _with_audio(paths, models)
+    flags, rows, decoded = _with_audio(paths, models, n_threads)
     heard = set(rows)
     found = [predict_decoded(model, decoded, n_threads) for model in models if rows]
     for row, flag in zip(rows, first_flagged([of_stages for of_stages, _ in found]), strict=True):
@@ -130,11 +131,12 @@ def _predict_batch(
 
 
 def _with_audio(
-    paths: Sequence[Path], models: Sequence[ModelFolder]
+    paths: Sequence[Path], models: Sequence[ModelFolder], n_threads: int
 ) -> tuple[list[Flag], list[int], Decoded]:
     """Decode recordings as each model wants it: their flags, which have audio for all models, and these."""
     systems = [system for model in models for system in (model.parts or (model,))]
-    decoded = {config: _decoded(paths, config) for config in dict.fromkeys(map(convert_config, systems))}
+    configs = dict.fromkeys(map(convert_config, systems))
+    decoded = {config: _decoded(paths, config, n_threads) for config in configs}
     flags, rows = [], []
     for row, clips in enumerate(zip(*decoded.values(), strict=True)):
         lost = next((clip for clip in clips if clip.audio is None), None)
@@ -165,19 +167,21 @@ def _named(names: Sequence[str], numbers: np.ndarray | None, row: int) -> dict[s
     return {} if numbers is None else dict(zip(names, numbers[row].tolist(), strict=True))
 
 
-def _decoded(paths: Sequence[Path], config: ConvertConfig) -> list[Clip]:
+def _decoded(paths: Sequence[Path], config: ConvertConfig, n_threads: int) -> list[Clip]:
     """Decode recordings; their ids are their places, for two of them may have the same file name."""
     binary = ffmpeg_binary(config.ffmpeg)
-    clips = []
-    for row, path in enumerate(paths):
-        clip = _no_recording(f"{row}", path)
-        if clip is None:
-            # A user names recordings; where a link among them leads is the user's own affair.
-            file = path.resolve()
-            files = {f"{row}": file.name}
-            clip = convert_clip(f"{row}", folder=file.parent, files=files, config=config, binary=binary)
-        clips.append(clip)
-    return clips
+
+    def clip_of(clip_id: str, path: Path) -> Clip:
+        if (none := _no_recording(clip_id, path)) is not None:
+            return none
+        # A user names recordings; where a link among them leads is the user's own affair.
+        file = path.resolve()
+        return convert_clip(
+            clip_id, folder=file.parent, files={clip_id: file.name}, config=config, binary=binary
+        )
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        return list(pool.map(clip_of, map(str, range(len(paths))), paths))
 
 
 def _no_recording(clip_id: str, path: Path) -> Clip | None:
@@ -185,8 +189,12 @@ def _no_recording(clip_id: str, path: Path) -> Clip | None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        gone = "a link to a file that is not there" if path.is_symlink() else "no such file"
-        return Clip(clip_id, None, MISSING, f"{gone}; check the path")
+        if path == Path("-"):
+            said = "no such file, and standard input is not read; save the recording as a file"
+        else:
+            gone = "a link to a file that is not there" if path.is_symlink() else "no such file"
+            said = f"{gone}; check the path"
+        return Clip(clip_id, None, MISSING, said)
     except OSError as error:
         return Clip(clip_id, None, UNREADABLE, f"cannot be opened ({error.strerror})")
     if stat.S_ISDIR(mode):

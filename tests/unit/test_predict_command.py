@@ -144,7 +144,7 @@ def test_what_is_no_recording_has_no_answer_and_the_others_are_predicted(home, n
         assert set(numbers(rows[path])) == {""}
         (line,) = [line for line in lines if line.startswith(f"error: {path}: ")]
         assert reason in line and line.endswith(rows[path]["reason"])
-    assert lines[-1].startswith("9 of 10 recordings have no prediction; --prior gives them the prior")
+    assert lines[-1] == "without a prediction: 9 of 10; --prior gives them the prior of the training set"
     assert rows[good]["status"] == "ok" and "" not in numbers(rows[good])
     assert run.stdout == f"10 recordings, 1 of them predicted: {output}\n"
 
@@ -284,35 +284,49 @@ NAMES = [
 ]
 
 
-def test_names_of_any_bytes_survive_to_the_table_and_are_escaped_on_a_terminal(home, tmp_path):
+@pytest.fixture
+def named(home, tmp_path):
+    """Return recordings of all names, as a command line has them."""
     for name in NAMES:
         shutil.copy(home / "clip6.wav", tmp_path / os.fsdecode(name))
-    paths = [os.fsencode(tmp_path) + b"/" + name for name in NAMES]
+    return [os.fsencode(tmp_path) + b"/" + name for name in NAMES]
+
+
+def process(home, *words):
+    """Return a command that has a true command line and a true standard output."""
     start = [sys.executable, "-c", "from exvo.cli import app; app()", "predict"]
-    end = ["--model", model(home, "age")]
-    # As a process of its own: these are true command lines and a true standard output.
+    return [*start, *words, "--model", model(home, "age")]
+
+
+def test_names_of_any_bytes_survive_to_the_table(home, named, tmp_path):
     output = os.fsencode(tmp_path) + b"/o\xe9.csv"
-    done = subprocess.run([*start, *paths, *end, "--output", output], capture_output=True, check=False)
+    done = subprocess.run(process(home, *named, "--output", output), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     table = Path(os.fsdecode(output)).read_bytes()
-    assert [os.fsencode(row["file"]) for row in rows_of(table)] == paths
+    assert [os.fsencode(row["file"]) for row in rows_of(table)] == named
     assert done.stdout.endswith(b"/o\\xe9.csv\n")
-    for encoding in ("utf-8", "ascii"):
-        environment = os.environ | {"PYTHONIOENCODING": encoding}
-        done = subprocess.run(
-            [*start, *paths, b"no\xff.wav", *end], capture_output=True, check=False, env=environment
-        )
-        assert done.returncode == 1
-        heads = [line for line in done.stdout.decode(encoding).splitlines() if line.endswith("[ok]")]
-        laughing = (
-            "Br\\xfcllen \\U0001f602.wav" if encoding == "ascii" else "Brüllen \N{FACE WITH TEARS OF JOY}.wav"
-        )
-        expected = ["b\\xe9.wav", 'comma, "quoted".wav', "two\\nlines.wav", "return\\rback.wav", laughing]
-        assert [Path(head.removesuffix("  [ok]")).name for head in heads] == [*expected, "\\x1b[31mred.wav"]
-        assert done.stderr.startswith(b"error: no\\xff.wav: no such file")
-    with subprocess.Popen([*start, *paths, *end], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.close()
-        assert b"Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "laughing"),
+    [("utf-8", "Brüllen \N{FACE WITH TEARS OF JOY}.wav"), ("ascii", "Br\\xfcllen \\U0001f602.wav")],
+)
+def test_names_of_any_bytes_are_escaped_on_a_terminal(home, named, encoding, laughing):
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    command_line = process(home, *named, b"no\xff.wav")
+    done = subprocess.run(command_line, capture_output=True, check=False, env=environment)
+    assert done.returncode == 1 and done.stderr.startswith(b"error: no\\xff.wav: no such file")
+    heads = [line for line in done.stdout.decode(encoding).splitlines() if line.endswith("[ok]")]
+    expected = ["b\\xe9.wav", 'comma, "quoted".wav', "two\\nlines.wav", "return\\rback.wav", laughing]
+    assert [Path(head.removesuffix("  [ok]")).name for head in heads] == [*expected, "\\x1b[31mred.wav"]
+
+
+def test_a_reader_that_goes_away_ends_the_command_without_a_traceback(home):
+    command_line = process(home, home / "clip6.wav")
+    with subprocess.Popen(command_line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == 1
 
 
 @pytest.mark.parametrize("name", ["=1+1.wav", "+1.wav", "@SUM(A1).wav", "-", "--model.wav"])
@@ -448,6 +462,12 @@ def test_a_recording_that_one_model_cannot_have_decoded_is_not_predicted_by_the_
     monkeypatch.setattr(predict, "read_model", read)
     (answer,) = predict.predict_files([home / "clip6.wav"], folders)
     assert answer.status == "timeout" and not answer.predicted and np.isnan(answer.age)
+
+
+def test_standard_input_is_said_not_to_be_read(home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = command(home, "-", models=["age"])
+    assert run.exit_code == 1 and run.stderr.startswith("error: -: no such file, and standard input is not")
 
 
 def test_no_recordings_have_no_rows(home):
