@@ -215,6 +215,13 @@ def test_only_the_tasks_of_the_models_are_printed_and_written(home, tmp_path, mo
     assert np.isfinite([float(cell) for cell in numbers(row)]).all()
 
 
+def test_a_task_without_a_label_in_training_is_not_printed(home, tmp_path):
+    corpus = Corpus(home, IDS, replace(labels(), age=np.full(len(IDS), np.nan)))
+    train_mlp_system([home / "compare.parquet"], corpus, spec(TASKS), 0, tmp_path / "model")
+    (answer,) = predict.predict_files([home / "clip6.wav"], [tmp_path / "model"])
+    assert answer.age is None and len(answer.countries) == 2 and len(answer.emotions) == 10
+
+
 @pytest.mark.parametrize("name", ["all", "age", "country", "joint"])
 def test_numbers_are_those_of_the_workflow(home, tmp_path, name):
     paths = [home / f"{clip}.wav" for clip in IDS[6:]]
