@@ -213,16 +213,41 @@ def test_steady_noise_alone_is_no_burst(colour):
     assert burst_span(np.zeros(RATE), RATE, CONFIG) is None
 
 
-def test_a_click_is_no_burst_and_does_not_widen_one():
+@pytest.mark.parametrize("n_samples", [30 * 512 + 1, 30 * 512 + 3, 3 * 512 + 1, 512 + 500])
+def test_a_few_samples_at_the_end_of_noise_are_no_burst(n_samples):
+    rng = np.random.default_rng(13)
+    for _ in range(300):
+        assert burst_span(rng.normal(size=n_samples), RATE, CONFIG) is None
+
+
+def test_a_click_softer_than_the_burst_does_not_widen_it():
     rng = np.random.default_rng(8)
     clip, start, end = breath(rng, 0.5, 1.5, 1.5, -60)
     for click in (slice(1000, 1100), slice(-1100, -1000)):  # of the keys that start and stop the recording
-        clip[click] += 0.2 * rng.normal(size=100)
+        clip[click] += 0.02 * rng.normal(size=100)
     span = burst_span(clip, RATE, CONFIG)
     assert abs(span.start - (start - 1600)) <= 512 and abs(span.end - (end + 1600)) <= 512
-    noise = 1e-3 * rng.normal(size=RATE)
-    noise[5000:5100] += 0.2 * rng.normal(size=100)
-    assert burst_span(noise, RATE, CONFIG) is None
+
+
+def test_clicks_of_the_tongue_are_a_burst():
+    rng = np.random.default_rng(12)
+    clip = background(rng, 3 * RATE, -55, 0.5)
+    clicks = [16000, 20000, 31000]
+    for click, level in zip(clicks, (0.2, 0.5, 0.4), strict=True):
+        clip[click : click + 150] += level * rng.normal(size=150)
+    span = burst_span(clip, RATE, CONFIG)
+    assert abs(span.start - (16000 - 1600)) <= 512 and abs(span.end - (31150 + 1600)) <= 512
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_all_that_is_cut_lies_12_db_below_the_loudest_chunk(seed):
+    rng = np.random.default_rng(seed)
+    level_db = np.repeat(np.cumsum(rng.normal(scale=6, size=60)), 512)
+    clip = 1e-3 * rng.normal(size=60 * 512) * 10 ** (np.minimum(level_db, 40) / 20)
+    span = burst_span(clip, RATE, CONFIG)
+    levels = chunk_levels(clip, 512)
+    loud = np.flatnonzero(levels >= levels.max() - 12)
+    assert span.start <= loud[0] * 512 and span.end >= (loud[-1] + 1) * 512
 
 
 def test_gain_changes_no_span():
@@ -234,7 +259,7 @@ def test_gain_changes_no_span():
 
 def test_levels_are_the_mean_power_of_each_chunk_begun():
     time = np.arange(1280) / RATE
-    clip = np.concatenate([0.5 * np.sin(2 * np.pi * 1000 * time[:512]), np.zeros(512), np.full(256, 0.1)])
+    clip = np.concatenate([0.5 * np.sin(2 * np.pi * 1000 * time[:512]), np.zeros(512), np.full(128, 0.2)])
     np.testing.assert_allclose(chunk_levels(clip, 512), [20 * np.log10(0.5) - 3.0103, -100, -20], atol=1e-3)
 
 

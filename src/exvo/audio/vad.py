@@ -20,8 +20,8 @@ ABOVE_NOISE_DB = (4.0, 40.0)  # bounds of the config key; from 4 on, a stretch e
 RELEASE_DB = 3.0  # the hysteresis of the level
 FLOOR_PERCENTILE = 10.0  # the noise floor is the level that a tenth of the clip's chunks stay below
 RANGE_DB = 60.0  # what lies further below the loudest chunk is silence: dust of decoders, digital zeros
-# Within so much of the loudest chunk, the level always counts: where a burst fills the clip, its own quietest
-# tenth is taken for the noise floor. Noise that lies higher than this is not cut.
+# A chunk within so much of the loudest always counts. Where a burst fills the clip, its own quietest tenth is taken
+# for the noise floor; and clicks of the tongue or of teeth are bursts. Noise that lies higher than this is not cut.
 LOUD_DB = 12.0
 LEAST_POWER = 1e-10  # -100 dBFS, about the rounding noise of 16 bits: the level of digital silence
 
@@ -39,7 +39,7 @@ class VadConfig:
         falls below ``max(threshold - 0.15, 0.01)``.
     min_speech_ms : float
         A stretch of voice or of raised level not longer than this is ignored, in ms. 64: one or two chunks are
-        a click, not a burst.
+        a click, not a burst, unless the click is as loud as what the clip holds (`burst_span`).
     min_silence_ms : float
         A pause shorter than this does not end a stretch, in ms.
     pad_ms : float
@@ -160,7 +160,13 @@ def voice_span(
         None if no stretch counts.
     """
     end_below = max(config.threshold - HYSTERESIS, LEAST_END_THRESHOLD)
-    stretches = _stretches(probabilities, config.threshold, end_below, n_samples, sample_rate, config)
+    stretches = [
+        (start, end)
+        for start, end in _stretches(
+            probabilities, config.threshold, end_below, n_samples, sample_rate, config
+        )
+        if _long_enough(start, end, sample_rate, config)
+    ]
     return _padded(stretches, n_samples, sample_rate, config)
 
 
@@ -168,7 +174,8 @@ def burst_span(signal: np.ndarray, sample_rate: int, config: VadConfig) -> Voice
     """Give the span from the first stretch that is louder than the clip's noise to the last, padded.
 
     Noise is what a tenth of the chunks stay below, or what lies 60 dB below the loudest chunk if that is more.
-    A chunk counts if it is ``above_noise_db`` louder, or within 12 dB of the loudest.
+    A stretch starts ``above_noise_db`` above it, and ends 3 dB lower. Where anything is found, all chunks within
+    12 dB of the loudest are in the span, as loud noise or as short stretches also.
 
     Parameters
     ----------
@@ -185,7 +192,8 @@ def burst_span(signal: np.ndarray, sample_rate: int, config: VadConfig) -> Voice
     chunk = CHUNKS[sample_rate]
     levels = chunk_levels(signal, chunk)
     loudest = float(levels.max())
-    floor = max(float(np.percentile(levels, FLOOR_PERCENTILE)), loudest - RANGE_DB)
+    full_chunks = levels[: max(1, len(signal) // chunk)]
+    floor = max(float(np.percentile(full_chunks, FLOOR_PERCENTILE)), loudest - RANGE_DB)
     if loudest < floor + config.above_noise_db:
         return None
     threshold = min(floor + config.above_noise_db, loudest - LOUD_DB)
@@ -193,7 +201,12 @@ def burst_span(signal: np.ndarray, sample_rate: int, config: VadConfig) -> Voice
     # The quiet end of the clip is left out first: it is too short a pause at times, and a click would last to the end.
     n_chunks = int(np.flatnonzero(levels >= end_below)[-1]) + 1
     n_samples = min(len(signal), n_chunks * chunk)
-    stretches = _stretches(levels[:n_chunks], threshold, end_below, n_samples, sample_rate, config)
+    stretches = [
+        (start, end)
+        for start, end in _stretches(levels[:n_chunks], threshold, end_below, n_samples, sample_rate, config)
+        if _long_enough(start, end, sample_rate, config)
+        or levels[start // chunk : -(-end // chunk)].max() >= loudest - LOUD_DB
+    ]
     return _padded(stretches, len(signal), sample_rate, config)
 
 
@@ -205,17 +218,15 @@ def chunk_levels(signal: np.ndarray, chunk: int) -> np.ndarray:
     signal : np.ndarray [shape=(n_samples,), float]
         One clip, full scale being 1.
     chunk : int
-        Samples a chunk; the last may be shorter.
+        Samples a chunk; the last is filled up with zeros, for a few samples have no level of their own.
 
     Returns
     -------
     np.ndarray [shape=(ceil(n_samples / chunk),), float64]
         Mean power in dB relative to full scale, -100 or more.
     """
-    starts = np.arange(0, len(signal), chunk)
-    energy = np.add.reduceat(np.square(signal, dtype=np.float64), starts)
-    power = energy / np.diff(np.append(starts, len(signal)))
-    return 10 * np.log10(np.maximum(power, LEAST_POWER))
+    energy = np.add.reduceat(np.square(signal, dtype=np.float64), np.arange(0, len(signal), chunk))
+    return 10 * np.log10(np.maximum(energy / chunk, LEAST_POWER))
 
 
 def _stretches(
@@ -226,14 +237,13 @@ def _stretches(
     sample_rate: int,
     config: VadConfig,
 ) -> list[tuple[int, int]]:
-    """Give start and end, in samples, of each stretch of high values that is long enough.
+    """Give start and end, in samples, of each stretch of high values.
 
     A stretch starts with the first chunk at or above ``threshold``. It ends where the value falls below
     ``end_below``, provided that it then stays below ``threshold`` for ``min_silence_ms``; otherwise at the end
-    of the clip. Stretches not longer than ``min_speech_ms`` do not count.
+    of the clip.
     """
     chunk = CHUNKS[sample_rate]
-    min_speech = sample_rate * config.min_speech_ms / 1000
     min_silence = sample_rate * config.min_silence_ms / 1000
     found = []
     start = quiet_since = None
@@ -249,7 +259,12 @@ def _stretches(
                 start = quiet_since = None
     if start is not None:
         found.append((start, n_samples))
-    return [(start, end) for start, end in found if end - start > min_speech]
+    return found
+
+
+def _long_enough(start: int, end: int, sample_rate: int, config: VadConfig) -> bool:
+    """Tell whether a stretch is longer than ``min_speech_ms``."""
+    return end - start > sample_rate * config.min_speech_ms / 1000
 
 
 def _padded(
