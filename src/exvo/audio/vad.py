@@ -18,7 +18,7 @@ HYSTERESIS = 0.15  # voice starts at the threshold, and ends when the probabilit
 LEAST_END_THRESHOLD = 0.01
 ABOVE_NOISE_DB = (4.0, 40.0)  # bounds of the config key; from 4 on, a stretch ends above the floor
 RELEASE_DB = 3.0  # the hysteresis of the level
-FLOOR_PERCENTILE = 10.0  # the noise floor is the level that a tenth of the clip's chunks stay below
+QUIET_SHARE = 0.1  # the noise floor is the level that so many of the clip's chunks stay below
 RANGE_DB = 60.0  # what lies further below the loudest chunk is silence: dust of decoders, digital zeros
 # A chunk within so much of the loudest always counts. Where a burst fills the clip, its own quietest tenth is taken
 # for the noise floor; and clicks of the tongue or of teeth are bursts. Noise that lies higher than this is not cut.
@@ -192,8 +192,8 @@ def burst_span(signal: np.ndarray, sample_rate: int, config: VadConfig) -> Voice
     chunk = CHUNKS[sample_rate]
     levels = chunk_levels(signal, chunk)
     loudest = float(levels.max())
-    full_chunks = levels[: max(1, len(signal) // chunk)]
-    floor = max(float(np.percentile(full_chunks, FLOOR_PERCENTILE)), loudest - RANGE_DB)
+    in_order = np.sort(levels[: max(1, len(signal) // chunk)])
+    floor = max(float(in_order[int(QUIET_SHARE * len(in_order))]), loudest - RANGE_DB)
     if loudest < floor + config.above_noise_db:
         return None
     threshold = min(floor + config.above_noise_db, loudest - LOUD_DB)
