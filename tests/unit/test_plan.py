@@ -463,7 +463,11 @@ def test_the_check_of_a_system_is_of_the_recordings_it_comes_from(config, tmp_pa
         ("File_ID;Split;Age\n[09];Test;30\n", r"test_labels\.csv: columns are separated by semicolons"),
         (
             "File_ID,Split,Age\n[9],Test,30\n",
-            r"test_labels\.csv: none of its 1 clips is a Test clip of data_info",
+            r"test_labels\.csv has 1 problem:\n- File_ID must be as in data_info\.csv \(line 2: '9', meant '09'\?\)",
+        ),
+        (
+            "File_ID,Split,Age\n[x],Test,30\n",
+            r"test_labels\.csv: none of its 1 clips is a Test clip of data_info\.csv \(line 2: 'x'",
         ),
         ("File_ID,Split,Age\n[09],Test,thirty\n", r"Age must be a number or empty \(line 2: 'thirty'\)"),
         ("File_ID,Split,Country\n[09],Test,7\n", r"Country must be one of those in data_info\.csv"),

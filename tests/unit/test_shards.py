@@ -3,9 +3,9 @@ import os
 import pytest
 
 from exvo.corpus.shards import (
+    Recordings,
     clips_digest,
     has_file,
-    ids_of_several_files,
     scan_files,
     shard_clips,
     stable_hash,
@@ -43,10 +43,10 @@ def test_files_are_found_by_the_name_before_the_last_ending(tmp_path):
     for name in ("00001.webm", "00002.x.wav", "00002.x.mp3", "-i.webm", "no ending"):
         (tmp_path / name).write_bytes(b"12")
     files = scan_files(tmp_path)
-    assert set(files) == {"00001", "00002.x", "-i", "no ending"}
-    assert files["00002.x"].name == "00002.x.mp3" and ids_of_several_files(tmp_path) == {"00002.x"}
-    assert files["00001"].size == 2
-    assert scan_files(tmp_path / "nowhere") == {}
+    assert set(files.by_id) == {"00001", "00002.x", "-i", "no ending"}
+    assert files.by_id["00002.x"].name == "00002.x.mp3" and files.several == {"00002.x"}
+    assert files.by_id["00001"].size == 2
+    assert scan_files(tmp_path / "nowhere") == Recordings()
 
 
 @pytest.mark.parametrize("listed", [("a.mp3", "a.wav", "a.webm"), ("a.webm", "a.wav", "a.mp3")])
@@ -54,12 +54,12 @@ def test_of_several_files_the_first_by_name_counts_however_they_are_listed(tmp_p
     for name in listed:
         (tmp_path / name).touch()
     monkeypatch.setattr(os, "listdir", lambda folder: list(listed))
-    assert scan_files(tmp_path)["a"].name == "a.mp3"
+    assert scan_files(tmp_path).by_id["a"].name == "a.mp3"
 
 
 def test_a_dangling_link_is_a_file_by_name(tmp_path):
     (tmp_path / "00001.webm").symlink_to(tmp_path / "gone")
-    assert "00001" in scan_files(tmp_path)
+    assert "00001" in scan_files(tmp_path).by_id
 
 
 def test_the_digest_changes_with_name_size_time_and_clips(tmp_path):
@@ -68,7 +68,7 @@ def test_the_digest_changes_with_name_size_time_and_clips(tmp_path):
     os.utime(path, ns=(1, 1))
 
     def digest(ids=("a",)):
-        return clips_digest(ids, [scan_files(tmp_path).get(clip_id) for clip_id in ids])
+        return clips_digest(ids, [scan_files(tmp_path).by_id.get(clip_id) for clip_id in ids])
 
     first = digest()
     assert digest() == first and digest(("a", "b")) != first
@@ -80,7 +80,7 @@ def test_the_digest_changes_with_name_size_time_and_clips(tmp_path):
     path.rename(tmp_path / "a.ogg")
     assert len({first, second, third, digest()}) == 4
     (tmp_path / "other.webm").write_bytes(b"")
-    files = scan_files(tmp_path)
+    files = scan_files(tmp_path).by_id
     assert digest() == clips_digest(["a"], [files["a"]])
     assert [files.get(clip_id) for clip_id in ("b", "a")] == [None, files["a"]]
 
@@ -92,5 +92,5 @@ def test_one_file_of_a_clip_is_enough_to_have_recordings(tmp_path):
     for name in ("b.wav", "a.b.wav", ".a", "notes"):
         (folder / name).touch()
     assert not has_file(folder, ["a"]) and not has_file(folder, [])
-    assert [has_file(folder, [clip_id]) for clip_id in scan_files(folder)] == [True] * 4
+    assert [has_file(folder, [clip_id]) for clip_id in scan_files(folder).by_id] == [True] * 4
     assert has_file(folder, ["a", "b"])
