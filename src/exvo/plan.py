@@ -17,11 +17,12 @@ from exvo.corpus.findings import file_findings, name_findings
 from exvo.corpus.labels import SPLITS
 from exvo.corpus.shards import Recordings, clips_digest, has_file, scan_files, shard_clips
 from exvo.corpus.table import TABLE, TEST_TABLE, Corpus, read_corpus, read_test_labels
-from exvo.corpus.text import look_alikes
+from exvo.corpus.text import clip_id_of, look_alikes
 from exvo.digest import canonical_json, code_digest, digest
 from exvo.fusion_plan import BEST, possible_fusions, possible_tables
 from exvo.metrics import labelled
 from exvo.models.hubert_files import weights_digest, weights_files
+from exvo.paths import user_path
 from exvo.systems import (
     SOURCE_FOLDER,
     SPEEDS,
@@ -70,7 +71,9 @@ class Plan:
 
     def __init__(self, config: Mapping) -> None:
         self.config = config
-        self.corpus: Corpus = read_corpus(config["corpus"]["root"], config["corpus"]["limit"])
+        self.corpus: Corpus = read_corpus(
+            user_path(config["corpus"]["root"], "corpus.root"), config["corpus"]["limit"]
+        )
         self.table = str(self.corpus.root / TABLE)
         self.shards = shard_clips(self.corpus.labels.clip_id, config["corpus"]["shards"])
         self.notices = list(self.corpus.notices)
@@ -334,7 +337,7 @@ class Plan:
         return {folder: scan_files(self.corpus.root / folder) for folder in SOURCE_FOLDER.values()}
 
     def _check_report(self) -> None:
-        unknown = sorted({*self.config["report"]["clips"]} - {*self.corpus.labels.clip_id})
+        unknown = sorted({*map(clip_id_of, self.config["report"]["clips"])} - {*self.corpus.labels.clip_id})
         if unknown:
             raise CorpusError(
                 f"config: report.clips names {', '.join(unknown[:5])}, which the corpus (with its limit) does not have"

@@ -6,8 +6,7 @@ import numpy as np
 
 from exvo.corpus.label_columns import number
 from exvo.corpus.labels import Country
-from exvo.corpus.text import known_names
-from exvo.corpus.text_table import TextTable, as_text
+from exvo.corpus.text_table import TextTable
 
 # The codes of the challenge (ExVo 2022), for tables that name countries without giving a code.
 CHALLENGE_COUNTRIES = ("China", "South Africa", "United States", "Venezuela")
@@ -80,14 +79,10 @@ def index_among(table: TextTable, countries: tuple[Country, ...], where: str) ->
 
 def _codes_and_names(table: TextTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return ``Country`` as text, the codes in it (-1 where none), and the names in it or in ``Country_string``."""
-    text, names = (_names(table, name) for name in ("Country", "Country_string"))
+    text, names = table.names("Country"), table.names("Country_string")
     code_of_text = {value: _code(value) for value in set(text)}
     codes = np.array([code_of_text[value] for value in text], dtype=np.int64)
     return text, codes, np.where((names == "") & (codes < 0), text, names)
-
-
-def _names(table: TextTable, name: str) -> np.ndarray:
-    return as_text(known_names(table.columns[name])) if table.has(name) else table.text(name)
 
 
 def _code(text: str) -> int:

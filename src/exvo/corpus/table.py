@@ -19,8 +19,8 @@ from exvo.corpus.errors import CorpusError, reading
 from exvo.corpus.label_columns import number_columns, schema, schema_problems, swallowed_rows
 from exvo.corpus.labels import EMOTIONS, SPLITS, Labels
 from exvo.corpus.shards import stable_hash
-from exvo.corpus.text import KEEP, composed, is_one_of, known_names, look_alikes
-from exvo.corpus.text_table import TextTable, as_mask, as_text, read_text_table
+from exvo.corpus.text import KEEP, clip_id_of, look_alikes
+from exvo.corpus.text_table import TextTable, read_text_table
 
 TABLE = "data_info.csv"
 TEST_TABLE = "test_labels.csv"
@@ -70,7 +70,7 @@ def read_corpus(root: str | Path, limit: int | None = None) -> Corpus:
     root = Path(root)
     table, numbers, problems = _read_table(root / TABLE)
     clip_ids, id_problems = _clip_ids(table)
-    splits, speakers = table.text("Split"), _speakers(table)
+    splits, speakers = table.text("Split"), table.names("Subject_ID")
     problems += id_problems + _speaker_problems(table, splits, speakers)
     if problems:
         raise CorpusError(_problem_list(root / TABLE, problems))
@@ -111,7 +111,7 @@ def read_test_labels(corpus: Corpus) -> Labels | None:
         if not path.is_file():
             return None
     table, numbers, problems = _read_table(path)
-    speakers = _speakers(table)
+    speakers = table.names("Subject_ID")
     clip_ids, id_problems = _clip_ids(table)
     problems += id_problems + _misspelt_ids(table, corpus, clip_ids)
     problems += _known_speaker_problems(table, corpus.labels, clip_ids, speakers)
@@ -195,17 +195,13 @@ def _read_table(path: Path) -> tuple[TextTable, dict[str, np.ndarray], list[str]
     return table, numbers, [*swallowed_rows(table), *schema_problems(table, numbers)]
 
 
-def _speakers(table: TextTable) -> np.ndarray:
-    name = "Subject_ID"
-    return as_text(known_names(table.columns[name])) if table.has(name) else table.text(name)
-
-
 def _name_notices(table: TextTable) -> list[str]:
     """Say which columns of names hold the word for what is not known that may be meant as a name."""
     notices = []
     for name in ("Subject_ID", "Country", "Country_string"):
-        n_rows = int(as_mask(is_one_of(table.columns[name], [_ALSO_A_NAME])).sum()) if table.has(name) else 0
-        if n_rows:
+        words, index = table.words(name)
+        if _ALSO_A_NAME in words:
+            n_rows = np.count_nonzero(index == words.index(_ALSO_A_NAME))
             notices.append(
                 f"{name} of {table.path.name} is {_ALSO_A_NAME} in {n_rows} rows, which is read as not known;"
                 f" what is really called so is written {KEEP}{_ALSO_A_NAME}"
@@ -228,10 +224,7 @@ def _column_notices(table: TextTable) -> list[str]:
 def _clip_ids(table: TextTable) -> tuple[np.ndarray, list[str]]:
     """Return the composed text inside the brackets of every ``File_ID``, and what is wrong with it."""
     file_ids = table.text("File_ID")
-    clip_ids = np.array(
-        [composed(text[1:-1] if text.startswith("[") and text.endswith("]") else text) for text in file_ids],
-        dtype=object,
-    )
+    clip_ids = np.array(list(map(clip_id_of, file_ids)), dtype=object)
     bad = np.array([not _is_plain_name(clip_id) for clip_id in clip_ids])
     problems = table.row_problem(
         file_ids,

@@ -24,7 +24,8 @@ UNKNOWN = (
 KEEP = "\\"
 # White space, and marks without a width that come along with text copied from a page.
 _EDGE = r"[\s\pZ\x{200b}\x{200e}\x{200f}\x{2060}\x{feff}]+"
-_UNKNOWN = "|".join(map(re.escape, UNKNOWN))
+_UNKNOWN_WORDS = frozenset(UNKNOWN)
+_WHOLE_AS_FLOAT = re.compile(r"^([0-9]+)\.0+$")
 
 
 def composed(text: str) -> str:
@@ -32,29 +33,29 @@ def composed(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
+def clip_id_of(file_id: str) -> str:
+    """Return the clip id that a trimmed ``File_ID`` stands for, in brackets (``[00012]``) or bare."""
+    return composed(file_id[1:-1] if file_id[:1] == "[" and file_id[-1:] == "]" else file_id)
+
+
 def trimmed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column of text without white space at the ends, visible or not."""
-    if _is_ascii(column):
+    if is_ascii(column):
         return pc.utf8_trim_whitespace(column)
     return pc.replace_substring_regex(column, f"^{_EDGE}|{_EDGE}$", "")
 
 
-def known_names(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column of names in the form in which they are compared, empty where a name is not known.
+def known_name(text: str) -> str:
+    """Return a name in the form in which names are compared, empty where it is not known.
 
     Accents are composed, the ``.0`` that pandas writes after whole numbers is taken off, words of `UNKNOWN` become
     empty, and one with `KEEP` before it becomes the word.
-
-    Parameters
-    ----------
-    column : pyarrow.ChunkedArray
-        Trimmed text.
     """
-    if not _is_ascii(column):
-        column = pc.utf8_normalize(column, form="NFC")
-    column = pc.replace_substring_regex(column, r"^([0-9]+)\.0+$", r"\1")
-    column = pc.replace_substring_regex(column, f"^({_UNKNOWN})$", "")
-    return pc.replace_substring_regex(column, rf"^\\({_UNKNOWN})$", r"\1")
+    if text in _UNKNOWN_WORDS:
+        return ""
+    if text.startswith(KEEP) and text.removeprefix(KEEP) in _UNKNOWN_WORDS:
+        return text.removeprefix(KEEP)
+    return _WHOLE_AS_FLOAT.sub(r"\1", composed(text))
 
 
 def is_unknown(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -70,7 +71,7 @@ def is_one_of(column: pa.ChunkedArray, words: Iterable[str]) -> pa.ChunkedArray:
 
 def unknown_as_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column with ``nan`` for every word that stands for a value that is not known."""
-    return pc.replace_substring_regex(column, f"^({_UNKNOWN})$", "nan")
+    return pc.replace_substring_regex(column, f"^({'|'.join(map(re.escape, UNKNOWN))})$", "nan")
 
 
 def alike(name: str) -> str:
@@ -107,7 +108,8 @@ def _keys(name: str) -> list[str]:
     return [alike(part) for part in (name, stem) if part]
 
 
-def _is_ascii(column: pa.ChunkedArray) -> bool:
+def is_ascii(column: pa.ChunkedArray) -> bool:
+    """Return whether a column of text holds ASCII alone."""
     return all(_bytes_are_ascii(chunk) for chunk in column.chunks)
 
 

@@ -18,7 +18,7 @@ import pyarrow.csv as pa_csv
 
 from exvo.columns import column
 from exvo.corpus.errors import CorpusError, reading
-from exvo.corpus.text import trimmed
+from exvo.corpus.text import known_name, trimmed
 
 MAX_ROWS_NAMED = 3
 _DELIMITERS = ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"))
@@ -55,6 +55,18 @@ class TextTable:
     def text(self, name: str) -> np.ndarray:
         """Return a column as text [shape=(n,), object]; empty where the column is missing."""
         return as_text(self.columns[name]) if self.has(name) else np.full(len(self), "", dtype=object)
+
+    def words(self, name: str) -> tuple[list[str], np.ndarray]:
+        """Return the different texts of a column, and which of them each row has [shape=(n,), int32]."""
+        if not self.has(name):
+            return [""], np.zeros(len(self), dtype=np.int32)
+        encoded = self.columns[name].combine_chunks().dictionary_encode()
+        return encoded.dictionary.to_pylist(), np.from_dlpack(encoded.indices)
+
+    def names(self, name: str) -> np.ndarray:
+        """Return a column of names [shape=(n,), object] as `exvo.corpus.text.known_name` has them."""
+        words, index = self.words(name)
+        return np.array([known_name(word) for word in words], dtype=object)[index]
 
     def row_problem(
         self, values: np.ndarray, wrong: np.ndarray, rule: str, meant: Mapping[str, str] | None = None
