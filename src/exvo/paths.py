@@ -24,11 +24,20 @@ def user_path(text: str | Path, key: str) -> Path:
     Raises
     ------
     CorpusError
-        Where there is no such user, or no such variable in the environment.
+        Where there is no such user or no such variable in the environment, and where a brace is in the path.
     """
-    text = str(text)
-    if os.path.lexists(text):
-        return Path(text)
+    path = str(text)
+    if not os.path.lexists(path):
+        path = _expanded(path, key)
+    if "{" in path:
+        raise CorpusError(
+            f"config: {key}: {path}: Snakemake takes what stands in braces for something to fill in; write the path of"
+            " a link without them (ln -s)"
+        )
+    return Path(path)
+
+
+def _expanded(text: str, key: str) -> str:
     path = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111 - pathlib has no variables
     unset = _VARIABLE.search(path)
     if unset:
@@ -39,4 +48,4 @@ def user_path(text: str | Path, key: str) -> Path:
         raise CorpusError(
             f"config: {key}: {text}: there is no such user, or no home folder; write the folder itself"
         )
-    return Path(path)
+    return path

@@ -1,4 +1,5 @@
 import os
+import unicodedata
 
 import pytest
 
@@ -55,6 +56,59 @@ def test_of_several_files_the_first_by_name_counts_however_they_are_listed(tmp_p
         (tmp_path / name).touch()
     monkeypatch.setattr(os, "listdir", lambda folder: list(listed))
     assert scan_files(tmp_path).by_id["a"].name == "a.mp3"
+
+
+def test_names_are_composed_and_the_file_keeps_its_own(tmp_path):
+    composed = "jos\u00e9"
+    decomposed = unicodedata.normalize("NFD", composed)
+    (tmp_path / f"{decomposed}.wav").write_bytes(b"12")
+    files = scan_files(tmp_path)
+    assert list(files.by_id) == [composed] and not files.several
+    assert (tmp_path / files.by_id[composed].name).read_bytes() == b"12"
+    assert has_file(tmp_path, [composed])
+    (tmp_path / f"{composed}.wav").write_bytes(b"123")
+    assert scan_files(tmp_path).several == {composed}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a.json", "a.TextGrid", "a.TEXTGRID", "a.lab", "a.srt", "a.eaf", "a.csv", "a.txt", "a.xml", "a.md"),
+        *("a.pkf", "._a.webm", ".DS_Store", "Thumbs.db", "desktop.ini"),
+    ],
+)
+@pytest.mark.parametrize("listed_first", [True, False])
+def test_what_stands_beside_recordings_is_not_taken_for_one(tmp_path, monkeypatch, name, listed_first):
+    for file in (name, "a.webm"):
+        (tmp_path / file).touch()
+    monkeypatch.setattr(os, "listdir", lambda folder: sorted([name, "a.webm"], reverse=listed_first))
+    files = scan_files(tmp_path)
+    assert {clip_id: file.name for clip_id, file in files.by_id.items()} == {"a": "a.webm"}
+    assert not files.several and list(files.ignored.values()) == [name]
+    (tmp_path / "a.webm").unlink()
+    assert not has_file(tmp_path, ["a", "._a", ".DS_Store", "Thumbs", "desktop"])
+
+
+@pytest.mark.parametrize(
+    "name", ["a.WEBM", "a.Wav", "a.m4a", "a.opus", "a.3gp", "a.mp4", "a.caf", "a.amr", "a"]
+)
+def test_recordings_have_any_other_ending_or_none(tmp_path, name):
+    (tmp_path / name).touch()
+    assert scan_files(tmp_path).by_id["a"].name == name and has_file(tmp_path, ["a"])
+
+
+@pytest.mark.parametrize("name", ["md", "txt", "CON", "nul", "a.json.wav"])
+def test_a_recording_may_be_called_like_an_ending_or_as_windows_may_not(tmp_path, name):
+    (tmp_path / name).touch()
+    assert list(scan_files(tmp_path).by_id) == [name.removesuffix(".wav")]
+
+
+def test_a_folder_is_a_clips_file_only_where_it_has_no_other(tmp_path):
+    (tmp_path / "a").mkdir()
+    assert scan_files(tmp_path).by_id["a"].name == "a"
+    (tmp_path / "a.webm").touch()
+    files = scan_files(tmp_path)
+    assert files.by_id["a"].name == "a.webm" and not files.several
 
 
 def test_a_dangling_link_is_a_file_by_name(tmp_path):

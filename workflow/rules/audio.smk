@@ -1,7 +1,7 @@
 rule convert_clips:
     """Decode the recordings of a shard to 16 kHz mono: raw/ to stage raw, wav/ to stage baseline."""
     input:
-        table=ancient(lambda wildcards: PLAN.table),
+        table=ancient(PLAN.table),
     output:
         audio=ensure("results/audio/{stage}/{shard}.parquet", non_empty=True),
     log:

@@ -54,7 +54,7 @@ rule extract_logmel:
 rule summarise_logmel:
     """Mean and deviation of every mel channel over the Train clips."""
     input:
-        table=ancient(lambda wildcards: PLAN.table),
+        table=ancient(PLAN.table),
         frames=shards("results/features/{{feature}}/{{stage}}/{shard}.npy"),
         index=shards("results/features/{{feature}}/{{stage}}/{shard}.parquet"),
     output:

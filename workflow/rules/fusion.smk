@@ -1,8 +1,8 @@
 rule fuse_systems:
     """Combine systems, write the submission, and score and compare everything: the last rule."""
     input:
-        table=ancient(lambda wildcards: PLAN.table),
-        test_labels=ancient(lambda wildcards: PLAN.test_table),
+        table=ancient(PLAN.table),
+        test_labels=ancient(PLAN.test_table),
         quality="results/quality/clips.parquet",
         val=system_predictions(PLAN.compared_systems(), "val") + joint_predictions("val"),
         test=system_predictions(PLAN.compared_systems(), "test") + joint_predictions("test"),

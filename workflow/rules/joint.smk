@@ -63,7 +63,7 @@ rule summarise_clips:
 rule train_joint:
     """One seed of the model of a joint fusion, on the representations of its systems."""
     input:
-        table=ancient(lambda wildcards: PLAN.table),
+        table=ancient(PLAN.table),
         check=lambda wildcards: JOINT.checks(wildcards.fusion),
         frames=lambda wildcards: JOINT.vectors(wildcards.fusion, wildcards.seed, "npy"),
         index=lambda wildcards: JOINT.vectors(wildcards.fusion, wildcards.seed, "parquet"),

@@ -1,7 +1,7 @@
 rule train_mlp:
     """One seed of the organisers' multitask network on utterance-level features."""
     input:
-        table=ancient(lambda wildcards: PLAN.table),
+        table=ancient(PLAN.table),
         check=lambda wildcards: PLAN.check(wildcards.system),
         features=lambda wildcards: shards(
             "results/features/{feature}/{stage}/{{shard}}.parquet".format(
@@ -42,7 +42,7 @@ rule train_mlp:
 rule train_conformer:
     """One seed of a Conformer over log-mel or STRF."""
     input:
-        table=ancient(lambda wildcards: PLAN.table),
+        table=ancient(PLAN.table),
         check=lambda wildcards: PLAN.check(wildcards.system),
         statistics=lambda wildcards: PLAN.sequences(wildcards.system).statistics,
         frames=lambda wildcards: PLAN.sequences(wildcards.system).frames,
@@ -80,7 +80,7 @@ rule train_conformer:
 rule train_hubert:
     """One seed of a decoder on embeddings, or of a HuBERT trained further."""
     input:
-        table=ancient(lambda wildcards: PLAN.table),
+        table=ancient(PLAN.table),
         check=lambda wildcards: PLAN.check(wildcards.system),
         frames=lambda wildcards: PLAN.sequences(wildcards.system).frames,
         index=lambda wildcards: PLAN.sequences(wildcards.system).index,

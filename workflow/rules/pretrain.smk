@@ -34,8 +34,8 @@ rule unpack_waveforms:
 rule fit_clusters:
     """Clusters of the frames of Train: cepstra, a hidden layer of an encoder, or a teacher's frames."""
     input:
-        table=ancient(lambda wildcards: PLAN.table),
-        clips=ancient(lambda wildcards: PRETRAIN.clips_file),
+        table=ancient(PLAN.table),
+        clips=ancient(PRETRAIN.clips_file),
         frames=PRETRAIN.logmel("npy"),
         index=PRETRAIN.logmel("parquet"),
         model=lambda wildcards: PRETRAIN.encoder_of(wildcards.clusters),
@@ -109,8 +109,8 @@ rule label_frames:
 rule pretrain_hubert:
     """An encoder that learned to predict the clusters of masked frames."""
     input:
-        table=ancient(lambda wildcards: PLAN.table),
-        clips=ancient(lambda wildcards: PRETRAIN.clips_file),
+        table=ancient(PLAN.table),
+        clips=ancient(PRETRAIN.clips_file),
         frames=lambda wildcards: PRETRAIN.inputs(wildcards.model, "npy"),
         index=lambda wildcards: PRETRAIN.inputs(wildcards.model, "parquet"),
         clusters=lambda wildcards: expand(

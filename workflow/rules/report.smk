@@ -5,7 +5,7 @@ DRAWN_SYSTEMS = [name for name in PLAN.compared_systems() if name in PLAN.strf_s
 rule summarise_quality:
     """Every clip's fate: its status, reason and measures at every stage and feature."""
     input:
-        table=ancient(lambda wildcards: PLAN.table),
+        table=ancient(PLAN.table),
         audio=[
             path
             for stage in PLAN.used_stages()
@@ -93,7 +93,7 @@ rule plot_strf:
 rule write_report:
     """One HTML file for readers: the outcome, clips to hear, figures, data, cost and config."""
     input:
-        table=ancient(lambda wildcards: PLAN.table),
+        table=ancient(PLAN.table),
         fusion=rules.fuse_systems.output.fusion,
         val=rules.fuse_systems.output.val,
         tables=rules.fuse_systems.output.tables,

@@ -4,8 +4,9 @@ import sys
 from types import SimpleNamespace
 
 from snakemake.dag import DAG
+from snakemake.exceptions import WorkflowError
 
-# What Snakemake 9.27 does wrong and a run must get past; each has its test in tests/workflow/test_places.py. Jobs read
+# What Snakemake 9.27 does wrong and a run must get past; each has its test in tests/robustness/test_places.py. Jobs read
 # this too, since they read the Snakefile.
 
 
@@ -33,5 +34,15 @@ def allow_sources_from_the_future():
     DAG.check_output_mtime = check_made_files
 
 
+def refuse_braces():
+    """Say at once what no job would get past: Snakemake fills in braces, also in the path of the script of a rule."""
+    if "{" in workflow.basedir:
+        raise WorkflowError(
+            f"{workflow.basedir}: no job can start from a folder with braces in its path. Move the checkout, or rename"
+            " the folder."
+        )
+
+
+refuse_braces()
 quote_python()
 allow_sources_from_the_future()

@@ -1,6 +1,5 @@
 """Apply the schema of the label table to whole columns: numbers, allowed words, and cells that swallow rows."""
 
-import csv
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -112,14 +111,16 @@ def _has_line_break(texts: pa.Array) -> bool:
 
 
 def _holds_a_row(cell: str, name: str, names: list[str]) -> bool:
-    """Return whether a line of a cell, or what stands before the first line break, has a split where a row has it."""
-    place = names.index("Split")
+    """Return whether lines of a cell have a split where rows have it, and as many cells as rows have.
+
+    A cell that swallows rows holds the rest of its own row, whole rows, and the next row up to the same column: the
+    quotation mark that ends it anywhere else gives the row another number of cells, which is refused before.
+    """
+    place, own = names.index("Split"), names.index(name)
     first, *rows = cell.splitlines()
-    # What a cell swallows of its own row begins at its own column.
-    own = place - names.index(name)
-    return (own > 0 and _cell(first, own) in SPLITS) or any(_cell(row, place) in SPLITS for row in rows)
-
-
-def _cell(line: str, place: int) -> str:
-    cells = next(csv.reader([line]), [])
-    return cells[place].strip() if place < len(cells) else ""
+    if own < place:
+        cells = first.split(",")
+        return len(cells) >= len(names) - own and cells[place - own].strip() in SPLITS
+    return any(
+        len(cells) > own and cells[place].strip() in SPLITS for cells in (row.split(",") for row in rows)
+    )

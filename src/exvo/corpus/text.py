@@ -12,13 +12,14 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# What programs write for a value that is not known: numpy and pandas, R, Python, SQL, spreadsheets, and the dumps of
-# MySQL and PostgreSQL. Each is spelt as they spell it, for Na, Nan and Null are names of people.
+# What programs write for a value that is not known: numpy and pandas, R, Python, SQL, spreadsheets, the dumps of MySQL
+# and PostgreSQL, and old C libraries. Each is spelt as they spell it, for Na, Nan and Null are names of people.
 UNKNOWN = (
     "",
     *("nan", "NaN", "NAN", "-nan", "-NaN", "NaT", "<NA>"),
     *("NA", "N/A", "n/a", "None", "null", "NULL"),
-    *("#N/A", "#NA", "#NULL!", "\\N"),
+    *("#N/A", "#N/A N/A", "#NA", "#NULL!", "\\N"),
+    *("1.#QNAN", "-1.#QNAN", "1.#IND", "-1.#IND"),
 )
 # One of these words with this before it is a name: ``\NA`` is the speaker NA. No program takes it off on the way.
 KEEP = "\\"
@@ -53,8 +54,8 @@ def known_name(text: str) -> str:
     """
     if text in _UNKNOWN_WORDS:
         return ""
-    if text.startswith(KEEP) and text.removeprefix(KEEP) in _UNKNOWN_WORDS:
-        return text.removeprefix(KEEP)
+    if len(text) > 1 and text[0] == KEEP and text[1:] in _UNKNOWN_WORDS:
+        return text[1:]
     return _WHOLE_AS_FLOAT.sub(r"\1", composed(text))
 
 
