@@ -48,7 +48,8 @@ def file_findings(folder: str, corpus: Corpus, recordings: Recordings) -> list[s
 def ignored_files(recordings: Recordings) -> str:
     """Return how many files beside the recordings are none, by ending; nothing where there are none."""
     endings = Counter(name.rpartition(".")[2] for name in recordings.ignored.values())
-    return ", ".join(f".{ending} ({n})" for ending, n in endings.most_common(MAX_NAMED))
+    most = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
+    return _named([f".{ending} ({n})" for ending, n in most])
 
 
 def name_findings(corpus: Corpus, test_labels: Labels | None) -> list[str]:
