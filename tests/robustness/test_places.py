@@ -65,6 +65,15 @@ def test_sources_dated_in_the_future_are_read_and_their_results_kept(made, tmp_p
     assert workflow.planned(DECODED) == set()
 
 
+def test_scripts_dated_in_the_future_are_told(made, tmp_path):
+    workflow = made.copy(tmp_path / "workflow")
+    notice = "scripts of rules are dated in the future"
+    assert notice not in workflow.run(DECODED, flags=("--dry-run",))
+    later = time.time() + 5 * 3600
+    os.utime(workflow.root / "workflow/scripts/convert_clips.py", (later, later))
+    assert notice in workflow.run(DECODED, flags=("--dry-run",))
+
+
 def test_a_result_from_the_future_is_still_no_input(made, tmp_path):
     """Only sources are passed over: between jobs it is a wrong clock, as Snakemake says."""
     workflow = made.copy(tmp_path / "workflow")

@@ -1,10 +1,13 @@
 import os
 import shlex
 import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 from snakemake.dag import DAG
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 # What Snakemake 9.27 does wrong and a run must get past; each has its test in tests/robustness/test_places.py. Jobs read
 # this too, since they read the Snakefile.
@@ -43,6 +46,18 @@ def refuse_braces():
         )
 
 
+def tell_of_scripts_from_the_future():
+    """Say which jobs run again at every call: Snakemake compares the age of a rule's script with that of its results."""
+    scripts = Path(workflow.basedir, "workflow/scripts").glob("*.py")
+    if any(script.stat().st_mtime > time.time() for script in scripts):
+        logger.warning(
+            "Notice: scripts of rules are dated in the future, so their jobs run again at every call:"
+            f" touch {shlex.quote(workflow.basedir)}/workflow/scripts/*.py"
+        )
+
+
 refuse_braces()
+if workflow.is_main_process:
+    tell_of_scripts_from_the_future()
 quote_python()
 allow_sources_from_the_future()
