@@ -508,6 +508,7 @@ def test_what_is_no_number_is_refused(write, value, words):
         ("File_ID\tSplit\nx\tTrain\n".encode("utf-16"), "line 1 is not UTF-8"),
         (b"File_ID,Split,Subject_ID\nx,Train,\ny,Train,M\xfcller\n", r"line 3 is not UTF-8 \(b',Train,M"),
         (b"File_ID,Split,Subject_ID\rx,Train,\ry,Train,M\xfcller\r", "line 3 is not UTF-8"),
+        (b"File_ID,Split,Subject_ID\nx,Train,,\ny,Train,M\xfcller,\n", "line 3 is not UTF-8"),
     ],
 )
 def test_what_other_programs_save_is_refused_with_what_to_do(tmp_path, data, words):
@@ -524,3 +525,11 @@ def test_a_test_label_whose_id_lost_its_zeros_is_refused_and_not_left_out(write,
     with pytest.raises(CorpusError) as error:
         read_test_labels(read_corpus(root))
     assert f"File_ID must be as in data_info.csv (line 3: {written!r}, meant {meant!r}?)" in str(error.value)
+
+
+def test_a_row_that_is_longer_than_a_block_of_the_reader_is_read(write):
+    rows = [{**row, "note": "word " * 400_000} for row in with_emotions(ROWS)]
+    with pytest.raises(CorpusError, match="line 2 cannot be read as comma-separated text: field larger than"):
+        read_corpus(write(rows))
+    rows = [{**row, **{f"note {n}": "word " * 20_000 for n in range(30)}} for row in with_emotions(ROWS)]
+    assert len(read_corpus(write(rows)).labels) == 4

@@ -1,7 +1,7 @@
 """Read a CSV file as columns of text, and say in which line of the file a row stands.
 
 pyarrow reads the file; what it refuses and a spreadsheet writes all the time (cells missing or too many at the right)
-is read again row by row. Lines are counted only for a message.
+is read again row by row, with Python's reader. Lines are counted only for a message.
 """
 
 import csv
@@ -201,18 +201,12 @@ def _plain(name: str) -> str:
 
 
 def _read_rows(path: Path, names: list[str], known: Collection[str]) -> pa.Table:
-    ragged = []
-
-    def keep_aside(row: pa_csv.InvalidRow) -> str:
-        ragged.append(row)
-        return "skip"
-
     try:
         with reading(path):
-            table = pa_csv.read_csv(
+            return pa_csv.read_csv(
                 path,
                 read_options=pa_csv.ReadOptions(column_names=names, skip_rows_after_names=1),
-                parse_options=pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep_aside),
+                parse_options=pa_csv.ParseOptions(newlines_in_values=True),
                 convert_options=pa_csv.ConvertOptions(
                     column_types={name: pa.string() for name in names},
                     strings_can_be_null=False,
@@ -220,10 +214,10 @@ def _read_rows(path: Path, names: list[str], known: Collection[str]) -> pa.Table
                 ),
             )
     except pa.ArrowInvalid as error:
-        raise CorpusError(
-            f"{path}: {_not_utf8(path) or f'cannot be read as CSV: {error}'}; {_HOW}"
-        ) from error
-    return _read_ragged_rows(path, names, known) if ragged else table
+        wrong = _not_utf8(path)
+        if wrong:
+            raise CorpusError(f"{path}: {wrong}; {_HOW}") from error
+    return _read_ragged_rows(path, names, known)
 
 
 def _not_utf8(path: Path) -> str | None:
