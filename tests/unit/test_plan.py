@@ -500,6 +500,7 @@ def test_a_run_says_of_files_and_names_what_exvo_check_says(config, tmp_path):
     (raw / "04.webm").rename(raw / "04.txt")
     (raw / "05.wav").write_bytes(b"x")
     (raw / "06.json").write_bytes(b"x")
+    (raw / "06.TextGrid").write_bytes(b"x")
     (tmp_path / "wav").mkdir()
     (tmp_path / "wav" / "07.wav").write_bytes(b"x")
     (tmp_path / "test_labels.csv").write_text("File_ID,Split,Subject_ID\n[09],Test,VA0\n[10],Test,VA1\n")
@@ -521,7 +522,7 @@ def test_a_run_says_of_files_and_names_what_exvo_check_says(config, tmp_path):
     assert Plan(config).check_sources() == files + names
     report, problems = check_corpus(tmp_path, n_sample=0)
     assert sorted(problems) == sorted(files) and f"notice: {names[0]}" in report
-    assert "  no recordings, by their ending: .json (1), .txt (1)" in report
+    assert "  no recordings, by their ending: .TextGrid (1), .json (1), .txt (1)" in report
     # What a limit leaves out has rows all the same.
     config["corpus"]["limit"] = 3
     assert not any("without a row" in finding for finding in Plan(config).check_sources())

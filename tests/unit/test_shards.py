@@ -84,7 +84,7 @@ def test_what_stands_beside_recordings_is_not_taken_for_one(tmp_path, monkeypatc
     monkeypatch.setattr(os, "listdir", lambda folder: sorted([name, "a.webm"], reverse=listed_first))
     files = scan_files(tmp_path)
     assert {clip_id: file.name for clip_id, file in files.by_id.items()} == {"a": "a.webm"}
-    assert not files.several and list(files.ignored.values()) == [name]
+    assert not files.several and list(files.ignored) == [name]
     (tmp_path / "a.webm").unlink()
     assert not has_file(tmp_path, ["a", "._a", ".DS_Store", "Thumbs", "desktop"])
 

@@ -47,7 +47,7 @@ def file_findings(folder: str, corpus: Corpus, recordings: Recordings) -> list[s
 
 def ignored_files(recordings: Recordings) -> str:
     """Return how many files beside the recordings are none, by ending; nothing where there are none."""
-    endings = Counter(name.rpartition(".")[2] for name in recordings.ignored.values())
+    endings = Counter(name.rpartition(".")[2] for name in recordings.ignored)
     most = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
     return _named([f".{ending} ({n})" for ending, n in most])
 
@@ -89,7 +89,8 @@ def _with_questions(absent: Sequence[str], meant: Mapping[str, str]) -> list[str
 
 def _instead(absent: Sequence[str], recordings: Recordings) -> str:
     """Name a file that a clip without a recording has instead."""
-    other = next((recordings.ignored[c] for c in absent if c in recordings.ignored), None)
+    file_of = {clip_id: name for name, clip_id in recordings.ignored.items()}
+    other = next((file_of[clip_id] for clip_id in absent if clip_id in file_of), None)
     return f" (there is {other}, which is no recording by its ending)" if other else ""
 
 

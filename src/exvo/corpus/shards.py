@@ -73,7 +73,7 @@ class Recordings:
     several : set of str
         Ids that more than one file has.
     ignored : dict of str to str
-        Id to name of files beside the recordings that are none, by their ending (`NO_RECORDING`); the last one seen.
+        Names of files beside the recordings that are none, by their ending (`NO_RECORDING`), to the ids in them.
     """
 
     by_id: dict[str, ClipFile] = field(default_factory=dict)
@@ -103,9 +103,9 @@ def scan_files(folder: Path) -> Recordings:
         opened = os.open(folder, os.O_RDONLY)
         try:
             for name in os.listdir(opened):  # noqa: PTH208 - pathlib has no open folders
-                clip_id = _clip_id(name)
-                if not _may_be_recording(name):
-                    found.ignored[clip_id] = name
+                clip_id, may_be_recording = _parsed(name)
+                if not may_be_recording:
+                    found.ignored[name] = clip_id
                     continue
                 try:
                     status = os.stat(name, dir_fd=opened)
@@ -139,20 +139,22 @@ def has_file(folder: Path, clip_ids: Iterable[str]) -> bool:
         if not folder.is_dir():
             return False
         with os.scandir(folder) as entries:
-            return any(_clip_id(entry.name) in wanted and _may_be_recording(entry.name) for entry in entries)
+            parsed = (_parsed(entry.name) for entry in entries)
+            return any(may_be_recording and clip_id in wanted for clip_id, may_be_recording in parsed)
 
 
-def _may_be_recording(name: str) -> bool:
-    """Return whether a file may be a recording, by its name: ._x holds what macOS notes of a file x."""
-    _, point, ending = name.rpartition(".")
-    return not (point and ending.lower() in NO_RECORDING) and not name.startswith("._")
+def _parsed(name: str) -> tuple[str, bool]:
+    """Return the clip id of a file's name, and whether it may be a recording by that name.
 
-
-def _clip_id(name: str) -> str:
-    """Return a file's name without its last ending, accents composed: the file is opened by its true name."""
-    # As splitext, which costs more; that is asked where a name begins with a dot.
-    stem = os.path.splitext(name)[0] if name[0] == "." else name.rpartition(".")[0]  # noqa: PTH122
-    return composed(stem or name)
+    The id is the name without its last ending, accents composed; the file is opened by its true name. A file ``._x``
+    holds what macOS notes of ``x``.
+    """
+    stem, point, ending = name.rpartition(".")
+    if name[0] == ".":
+        # As splitext, which costs more otherwise.
+        stem = os.path.splitext(name)[0]  # noqa: PTH122
+    may_be_recording = not (point and ending.lower() in NO_RECORDING) and name[:2] != "._"
+    return composed(stem or name), may_be_recording
 
 
 def clips_digest(clip_ids: Sequence[str], files: Sequence[ClipFile | None]) -> str:
