@@ -3,6 +3,7 @@ import unicodedata
 
 import jsonschema
 import numpy as np
+import pandas
 import pytest
 
 from exvo.corpus.label_columns import schema
@@ -533,3 +534,32 @@ def test_a_row_that_is_longer_than_a_block_of_the_reader_is_read(write):
         read_corpus(write(rows))
     rows = [{**row, **{f"note {n}": "word " * 20_000 for n in range(30)}} for row in with_emotions(ROWS)]
     assert len(read_corpus(write(rows)).labels) == 4
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"na_rep": "NA"}, {"na_rep": "nan"}, {"index": False}, {"quoting": csv.QUOTE_ALL}]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_what_pandas_writes_is_read_as_it_was(tmp_path, options, encoding):
+    """Of whole numbers some of which are missing, pandas makes 12.0 and 2.0."""
+    frame = pandas.DataFrame(
+        {
+            "File_ID": ["josé_1", "b", "c", "d"],
+            "Split": ["Train", "Train", "Val", "Test"],
+            "Subject_ID": [12, 12, 13, None],
+            "Country": [2, None, 0, None],
+            "Country_string": ["Peru", None, "Chile", None],
+            "Age": [30, 31.5, None, None],
+            "note": ["a, b", 'two\nlines "quoted"', None, ""],
+        }
+    )
+    frame.to_csv(tmp_path / "data_info.csv", encoding=encoding, **options)
+    labels = read_corpus(tmp_path).labels
+    assert list(labels.clip_id) == list(frame["File_ID"]) and list(labels.speaker) == ["12", "12", "13", ""]
+    assert labels.countries == (Country(0, "Chile"), Country(2, "Peru")) and list(labels.country) == [
+        1,
+        -1,
+        0,
+        -1,
+    ]
+    np.testing.assert_array_equal(labels.age, frame["Age"])
