@@ -7,6 +7,7 @@ every rule carries one canonical JSON text: its own config section and a digest 
 import ast
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,15 +16,19 @@ from pathlib import Path
 
 from exvo.files import write_text
 
+# JSON's own braces have a quotation mark or a brace behind them.
+_BRACE_IN_STRING = re.compile(r"\{(?=[\s\w])")
 MAX_KEPT = 2000  # readings, most of them of sources that have been edited since; then all is read anew
 
 
 def canonical_json(value: object) -> str:
     """Return the JSON text of ``value`` with sorted keys, so that equal values have equal texts.
 
-    ASCII throughout: a file's name need not be UTF-8, and Snakemake writes down what it is given.
+    ASCII throughout: a file's name need not be UTF-8, and Snakemake writes down what it is given. A brace inside a
+    string is escaped where Snakemake would take what follows for a wildcard.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _BRACE_IN_STRING.sub(r"\\u007b", text)
 
 
 def digest(parts: Iterable[str]) -> str:

@@ -13,13 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from exvo.corpus.errors import CorpusError
+from exvo.corpus.findings import file_findings, name_findings
 from exvo.corpus.labels import SPLITS
-from exvo.corpus.shards import ClipFile, clips_digest, has_file, scan_files, shard_clips
+from exvo.corpus.shards import Recordings, clips_digest, has_file, scan_files, shard_clips
 from exvo.corpus.table import TABLE, TEST_TABLE, Corpus, read_corpus, read_test_labels
+from exvo.corpus.text import clip_id_of, look_alikes
 from exvo.digest import canonical_json, code_digest, digest
 from exvo.fusion_plan import BEST, possible_fusions, possible_tables
 from exvo.metrics import labelled
 from exvo.models.hubert_files import weights_digest, weights_files
+from exvo.paths import user_path
 from exvo.systems import (
     SOURCE_FOLDER,
     SPEEDS,
@@ -68,7 +71,9 @@ class Plan:
 
     def __init__(self, config: Mapping) -> None:
         self.config = config
-        self.corpus: Corpus = read_corpus(config["corpus"]["root"], config["corpus"]["limit"])
+        self.corpus: Corpus = read_corpus(
+            user_path(config["corpus"]["root"], "corpus.root"), config["corpus"]["limit"]
+        )
         self.table = str(self.corpus.root / TABLE)
         self.shards = shard_clips(self.corpus.labels.clip_id, config["corpus"]["shards"])
         self.notices = list(self.corpus.notices)
@@ -79,18 +84,29 @@ class Plan:
         self.notices += left_out
         self._check_report()
 
-    def check_sources(self) -> None:
+    def check_sources(self) -> list[str]:
         """Read what of the corpus jobs read later: the folders of recordings and ``test_labels.csv``.
 
         Once per call is enough, so it is no part of making a plan: every job makes one.
+
+        Returns
+        -------
+        list of str
+            What of them is probably not meant so, as `exvo check` says it.
 
         Raises
         ------
         CorpusError
             Where something cannot be read, or the table is wrong.
         """
-        _ = self._files
-        read_test_labels(self.corpus)
+        files = self._files
+        found = [
+            finding
+            for stage, folder in SOURCE_FOLDER.items()
+            if stage in self.stages
+            for finding in file_findings(folder, self.corpus, files[folder])
+        ]
+        return [*found, *name_findings(self.corpus, read_test_labels(self.corpus))]
 
     def shard_names(self) -> list[str]:
         """Return the names of the shards that have clips."""
@@ -158,7 +174,7 @@ class Plan:
     def clips(self, stage: str, shard: str) -> str:
         """Return, as JSON text, the clips of a shard, their files and a digest of the files' state."""
         folder, ids = SOURCE_FOLDER[stage], self.shards[shard]
-        files = list(map(self._files[folder].get, ids))
+        files = list(map(self._files[folder].by_id.get, ids))
         return canonical_json(
             {
                 "folder": str(self.corpus.root / folder),
@@ -317,11 +333,11 @@ class Plan:
         return set(labels.clip_id[labels.split == SPLITS[0]])
 
     @cached_property
-    def _files(self) -> dict[str, dict[str, ClipFile]]:
+    def _files(self) -> dict[str, Recordings]:
         return {folder: scan_files(self.corpus.root / folder) for folder in SOURCE_FOLDER.values()}
 
     def _check_report(self) -> None:
-        unknown = sorted({*self.config["report"]["clips"]} - {*self.corpus.labels.clip_id})
+        unknown = sorted({*map(clip_id_of, self.config["report"]["clips"])} - {*self.corpus.labels.clip_id})
         if unknown:
             raise CorpusError(
                 f"config: report.clips names {', '.join(unknown[:5])}, which the corpus (with its limit) does not have"
@@ -341,9 +357,18 @@ class Plan:
         if not possible:
             raise CorpusError(
                 f"{self.corpus.root}: no clip of {TABLE} has a file in raw/ or wav/, so there is no audio to read;"
-                " files are called <clip id>.<any ending>"
+                f" files are called <clip id>.<any ending>{self._misspelt()}"
             )
         return tuple(possible)
+
+    def _misspelt(self) -> str:
+        """Name a clip whose id looks like the name of a recording; nothing where there is none."""
+        clip_ids = self.corpus.labels.clip_id
+        for folder, recordings in self._files.items():
+            for clip_id, meant in look_alikes(clip_ids, recordings.by_id).items():
+                file = f"{folder}/{recordings.by_id[meant].name}"
+                return f". {TABLE} has the clip {clip_id!r}: meant {meant!r}, of {file}?"
+        return ""
 
     def _possible_systems(self) -> dict[str, System]:
         train = self.corpus.labels.take(self.corpus.labels.split == "Train")

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from exvo.corpus.labels import SPLITS
 from exvo.corpus.table import Corpus, CorpusError
+from exvo.corpus.text import clip_id_of
 from exvo.digest import canonical_json, code_digest, digest
+from exvo.paths import user_path
 from exvo.plan import Plan
 
 # The log-mel of an encoder, which computes it from the waveform when it is used (`exvo.models.hubert_frontend`; a test
@@ -56,7 +58,7 @@ class PretrainPlan:
     @property
     def clips_file(self) -> list[str]:
         """The list of clips in a list, empty where the config names none."""
-        return [self.config["clips"]] if self.config["clips"] else []
+        return [str(_clips_path(self.config["clips"]))] if self.config["clips"] else []
 
     @cached_property
     def clips(self) -> str:
@@ -110,7 +112,9 @@ class PretrainPlan:
         """Return what clusters need beside log-mel, shard by shard: a teacher's frames, or samples."""
         entry = self.clusters[clusters]
         if entry["of"] == "teacher":
-            return self._files(entry["folder"], ending)
+            return self._files(
+                str(user_path(entry["folder"], f"pretrain.clusters.{clusters}.folder")), ending
+            )
         if entry["of"] == "hidden" and self.models[entry["model"]]["encoder"]["frontend"] == "conv":
             return self.inputs(entry["model"], ending)
         return []
@@ -182,6 +186,10 @@ class PretrainPlan:
             self._check_order(other, (*above, name))
 
 
+def _clips_path(path: str | Path) -> Path:
+    return user_path(path, "pretrain.clips")
+
+
 def pretraining_clips(corpus: Corpus, path: str | Path | None, limit: int | None = None) -> list[str]:
     """Return the clips to pre-train on, in id order: Train, or those of Train that a list names.
 
@@ -189,7 +197,7 @@ def pretraining_clips(corpus: Corpus, path: str | Path | None, limit: int | None
     ----------
     corpus : Corpus
     path : str or Path or None
-        Text file of clip ids, one a line; empty lines are passed over. None for all of Train.
+        Text file of clip ids, one a line, in brackets or bare; empty lines are passed over. None for all of Train.
     limit : int or None
         Of the corpus; with one, a list may name clips beyond it.
 
@@ -204,10 +212,10 @@ def pretraining_clips(corpus: Corpus, path: str | Path | None, limit: int | None
     if path is None:
         return sorted(train)
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = _clips_path(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         raise CorpusError(f"config: pretrain.clips: {path} cannot be read ({error.strerror})") from None
-    named = {line.strip() for line in lines} - {""}
+    named = {clip_id_of(line.strip()) for line in lines} - {""}
     wrong = sorted(c for c in named if c not in train and (c in split or limit is None))
     if wrong:
         what = f"of {split[wrong[0]]}" if wrong[0] in split else "not in the corpus"

@@ -37,7 +37,7 @@ class Shard:
 
     def __init__(self, root: Path, clip_ids: list[str]):
         self.root, self.clip_ids = root, sorted(clip_ids)
-        found = scan_files(root / "raw")
+        found = scan_files(root / "raw").by_id
         files = {c: found[c].name if c in found else None for c in clip_ids}
         convert_shard(
             root / "raw", files, self.path("raw"), ConvertConfig(max_seconds=10), bits=24, n_threads=2
@@ -152,7 +152,7 @@ def test_good_clips_come_out_as_they_would_without_the_bad_ones(shard, good_alon
 
 
 def test_bad_and_good_clips_that_share_a_process_come_out_as_alone(bad, shard, tmp_path, monkeypatch):
-    found = scan_files(bad[0] / "raw")
+    found = scan_files(bad[0] / "raw").by_id
     files = {c: found[c].name if c in found else None for c in shard.clip_ids}
     # Three at a time, so that many groups have no bad clip, or one.
     for n_clips in (1, 3):

@@ -155,6 +155,32 @@ def test_a_table_of_one_row_runs(good, tmp_path):
     assert (workflow.root / SUBMISSION).read_text().count("\n") == 1
 
 
+def test_what_exvo_check_says_of_files_is_a_notice_of_the_run(tmp_path):
+    workflow = small_workflow(tmp_path / "workflow")
+    shutil.rmtree(workflow.corpus / "wav")
+    raw = workflow.corpus / "raw"
+    (raw / "00001.webm").rename(raw / "1.webm")
+    (raw / "00002.mp3").write_bytes(b"x")
+    # Of raters and aligners, which come first by name: the recordings are read all the same.
+    for name in ("00003.TextGrid", "00004.json", "00005.csv", "._00006.webm"):
+        (raw / name).write_text("no recording")
+    printed = workflow.run("results/audio/raw/0000.parquet", "results/audio/raw/0001.parquet")
+    notices = [
+        line.removeprefix("Notice: ") for line in printed.splitlines() if line.startswith("Notice: raw/")
+    ]
+    assert notices == [
+        "raw/ has no file for 00001 (meant '1'?): they will be predicted without audio.",
+        "raw/ has files without a row in data_info.csv: 1: they are left out.",
+        "raw/ has more than one file for 00002: the first by name is read (00002.mp3).",
+    ]
+    rows = [
+        row
+        for path in (workflow.root / "results/audio/raw").iterdir()
+        for row in pq.read_table(path, columns=["clip_id", "status"]).to_pylist()
+    ]
+    assert {row["clip_id"] for row in rows if row["status"] in WITHOUT_AUDIO} == {"00001", "00002"}
+
+
 def test_broken_test_labels_stop_the_run_before_any_job(tmp_path):
     workflow = small_workflow(tmp_path / "workflow")
     labels = workflow.corpus / "test_labels.csv"

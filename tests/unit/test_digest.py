@@ -5,6 +5,7 @@ import sys
 import textwrap
 
 import pytest
+from snakemake.io import WILDCARD_REGEX
 
 import exvo.digest
 import exvo.files
@@ -132,3 +133,12 @@ def test_canonical_json_can_be_written_in_utf8_whatever_a_file_is_called():
     name = b"00001.\xff".decode("utf-8", "surrogateescape")
     text = canonical_json({"file": name})
     assert json.loads(text.encode("utf-8").decode("utf-8")) == {"file": name}
+
+
+@pytest.mark.parametrize(
+    "text", ["/a/{x}/b", "{x}", "{ x , [0-9]{2} }", "{{x}}", "{wildcards.shard}", "{", "{}", '{"a']
+)
+def test_snakemake_finds_no_wildcard_in_canonical_json(text):
+    value = {"path": text, "list": [{text: {}}, []]}
+    written = canonical_json(value)
+    assert WILDCARD_REGEX.search(written) is None and json.loads(written) == value

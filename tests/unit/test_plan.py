@@ -9,6 +9,7 @@ import pytest
 import yaml
 from snakemake.utils import validate
 
+from exvo.audio.check import check_corpus
 from exvo.audio.convert import ConvertConfig
 from exvo.audio.denoise import DenoiseConfig
 from exvo.audio.highpass import HighpassConfig
@@ -463,7 +464,11 @@ def test_the_check_of_a_system_is_of_the_recordings_it_comes_from(config, tmp_pa
         ("File_ID;Split;Age\n[09];Test;30\n", r"test_labels\.csv: columns are separated by semicolons"),
         (
             "File_ID,Split,Age\n[9],Test,30\n",
-            r"test_labels\.csv: none of its 1 clips is a Test clip of data_info",
+            r"test_labels\.csv has 1 problem:\n- File_ID must be as in data_info\.csv \(line 2: '9', meant '09'\?\)",
+        ),
+        (
+            "File_ID,Split,Age\n[x],Test,30\n",
+            r"test_labels\.csv: none of its 1 clips is a Test clip of data_info\.csv \(line 2: 'x'",
         ),
         ("File_ID,Split,Age\n[09],Test,thirty\n", r"Age must be a number or empty \(line 2: 'thirty'\)"),
         ("File_ID,Split,Country\n[09],Test,7\n", r"Country must be one of those in data_info\.csv"),
@@ -486,6 +491,71 @@ def test_test_labels_of_a_part_of_the_clips_will_do(config, tmp_path):
     Plan(config).check_sources()
     labels.unlink()
     Plan(config).check_sources()
+
+
+def test_a_run_says_of_files_and_names_what_exvo_check_says(config, tmp_path):
+    assert Plan(config).check_sources() == []
+    raw = tmp_path / "raw"
+    (raw / "03.webm").rename(raw / "003.webm")
+    (raw / "04.webm").rename(raw / "04.txt")
+    (raw / "05.wav").write_bytes(b"x")
+    (raw / "06.json").write_bytes(b"x")
+    (raw / "06.TextGrid").write_bytes(b"x")
+    (tmp_path / "wav").mkdir()
+    (tmp_path / "wav" / "07.wav").write_bytes(b"x")
+    (tmp_path / "test_labels.csv").write_text("File_ID,Split,Subject_ID\n[09],Test,VA0\n[10],Test,VA1\n")
+    edit_labels(
+        tmp_path, lambda row: row.update(Subject_ID=row["Subject_ID"] if row["Split"] != "Test" else "")
+    )
+    absent = [f"{n:02d}" for n in range(12) if n != 7]
+    files = [
+        f"wav/ has no file for {', '.join(absent[:5])} and 6 more: they will be predicted without audio",
+        "raw/ has no file for 03 (meant '003'?), 04 (there is 04.txt, which is no recording by its ending): they will"
+        " be predicted without audio",
+        "raw/ has files without a row in data_info.csv: 003: they are left out",
+        "raw/ has more than one file for 05: the first by name is read (05.wav)",
+    ]
+    names = [
+        "speakers (Subject_ID of data_info.csv and test_labels.csv) that may be one stand in several spellings, and"
+        " each counts as one of its own: 'VA0' and 'Va0', 'VA1' and 'Va1'; write it one way if it is one"
+    ]
+    assert Plan(config).check_sources() == files + names
+    report, problems = check_corpus(tmp_path, n_sample=0)
+    assert sorted(problems) == sorted(files) and f"notice: {names[0]}" in report
+    assert "  no recordings, by their ending: .TextGrid (1), .json (1), .txt (1)" in report
+    # What a limit leaves out has rows all the same.
+    config["corpus"]["limit"] = 3
+    assert not any("without a row" in finding for finding in Plan(config).check_sources())
+
+
+def test_a_corpus_whose_ids_lost_their_zeros_is_told_so(config, tmp_path):
+    edit_labels(tmp_path, lambda row: row.update(File_ID=str(int(row["File_ID"].strip("[]")))))
+    for n in (10, 11):
+        (tmp_path / "raw" / f"{n}.webm").unlink()
+    with pytest.raises(CorpusError, match=r"has the clip '0': meant '00', of raw/00\.webm\?"):
+        Plan(config)
+
+
+def test_paths_of_the_config_may_start_at_home(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    config["corpus"]["root"] = f"~/{tmp_path.name}"
+    config["features"]["hubert"] |= {"source": "checkpoint", "checkpoint": f"$HOME/{tmp_path.name}/model.pt"}
+    (tmp_path / "model.pt").write_bytes(b"one")
+    plan = Plan(config)
+    assert plan.table == str(tmp_path / "data_info.csv")
+    assert plan.hubert_files("hubert") == [str(tmp_path / "model.pt")]
+    config["corpus"]["root"] = "~/{corpus}"
+    with pytest.raises(CorpusError, match=r"corpus\.root: .*braces"):
+        Plan(config)
+
+
+def test_clips_of_the_report_are_named_as_in_the_table(config, tmp_path):
+    edit_labels(tmp_path, lambda row: row.update(File_ID=row["File_ID"].replace("03", "jos\u00e9")))
+    config["report"]["clips"] = ["[jose\u0301]", "04"]
+    Plan(config)
+    config["report"]["clips"] = ["joe"]
+    with pytest.raises(CorpusError, match="names joe"):
+        Plan(config)
 
 
 @pytest.mark.parametrize("named", ["", "raw", "data_info.csv", "test_labels.csv"])

@@ -1,11 +1,15 @@
 import csv
+import unicodedata
 
 import jsonschema
 import numpy as np
+import pandas
 import pytest
 
+from exvo.corpus.label_columns import schema
 from exvo.corpus.labels import EMOTIONS, Country
-from exvo.corpus.table import CorpusError, limit_corpus, read_corpus, read_test_labels, schema
+from exvo.corpus.table import CorpusError, limit_corpus, read_corpus, read_test_labels
+from exvo.corpus.text import UNKNOWN
 
 ROWS = [
     {
@@ -307,3 +311,255 @@ def test_a_speaker_of_train_that_test_labels_names_is_refused(write):
         read_test_labels(read_corpus(root))
     write([{"File_ID": "[9]", "Split": "Test", "Subject_ID": "new"}, other], name="test_labels.csv")
     assert list(read_test_labels(read_corpus(root)).speaker[-1:]) == ["new"]
+
+
+def text_table(root, *lines, name="data_info.csv", end="\n"):
+    (root / name).write_bytes(end.join([*lines, ""]).encode())
+    return root
+
+
+@pytest.mark.parametrize("word", UNKNOWN)
+def test_what_programs_write_for_not_known_is_not_known(write, word):
+    rows = change(0, Subject_ID=word, Country=word, Country_string=word, Age=word, Awe=word)
+    rows[2].update(Subject_ID=word, Country=word, Country_string=word)  # of another split
+    labels = read_corpus(write(rows)).labels
+    assert list(labels.speaker) == ["", "a", "", ""] and list(labels.country) == [-1, 0, -1, -1]
+    assert np.isnan(labels.age[0]) and np.isnan(labels.emotion[0, 0])
+    assert labels.countries == (Country(0, "China"),)
+
+
+def test_a_country_by_name_alone_is_not_made_of_words_for_not_known(write):
+    names = ["Peru", "None", "NA", "<NA>", "nan"]
+    labels = read_corpus(
+        write([{"File_ID": str(i), "Split": "Train", "Country": name} for i, name in enumerate(names)])
+    ).labels
+    assert labels.countries == (Country(0, "Peru"),) and list(labels.country) == [0, -1, -1, -1, -1]
+
+
+def test_a_speaker_and_a_country_called_na_are_kept(write):
+    rows = change(2, Subject_ID="\\NA", Country="7", Country_string="\\NA")
+    rows[3]["Subject_ID"] = "NA"
+    corpus = read_corpus(write(rows))
+    assert list(corpus.labels.speaker[2:]) == ["NA", ""]
+    assert Country(7, "NA") in corpus.labels.countries
+    assert corpus.notices == (
+        "Subject_ID of data_info.csv is NA in 1 rows, which is read as not known; what is really called so is written"
+        " \\NA",
+    )
+
+
+@pytest.mark.parametrize(
+    ("train", "val"), [("12", "12.0"), ("12.0", "12"), ("Jose\u0301", "Jos\u00e9"), ("a", "a\u00a0")]
+)
+def test_a_speaker_written_in_two_ways_is_one(write, train, val):
+    rows = change(0, Subject_ID=train)
+    rows[2]["Subject_ID"] = val
+    with pytest.raises(CorpusError, match=r"more than one split.*line 4"):
+        read_corpus(write(rows))
+
+
+@pytest.mark.parametrize(("table", "test"), [("12.0", "12"), ("12", "12.0"), ("é", "e\u0301")])
+def test_a_speaker_is_one_in_both_tables(write, table, test):
+    root = write([*change(0, Subject_ID=table)[:1], {"File_ID": "[9]", "Split": "Test"}])
+    write([{"File_ID": "[9]", "Split": "Test", "Subject_ID": test}], name="test_labels.csv")
+    with pytest.raises(CorpusError, match="one of Train or Val"):
+        read_test_labels(read_corpus(root))
+
+
+def test_speakers_with_and_without_zeros_in_front_are_two(write):
+    rows = change(0, Subject_ID="012")
+    rows[2]["Subject_ID"] = "12"
+    assert list(read_corpus(write(rows)).labels.speaker) == ["012", "a", "12", ""]
+
+
+def test_ids_are_composed_and_the_submission_gets_them_as_they_were(write):
+    decomposed = unicodedata.normalize("NFD", "josé_01")
+    corpus = read_corpus(write(change(0, File_ID=f"[{decomposed}]")))
+    assert corpus.labels.clip_id[0] == "jos\u00e9_01" and corpus.file_ids[0] == f"[{decomposed}]"
+    rows = change(0, File_ID=f"[{decomposed}]")
+    rows[1]["File_ID"] = "jos\u00e9_01"
+    with pytest.raises(CorpusError, match=r"more than once.*line 3"):
+        read_corpus(write(rows))
+
+
+def test_columns_without_a_name_are_left_out_and_told_only_where_they_hold_something(tmp_path):
+    text_table(tmp_path, "File_ID,Split,Age,,", "a,Train,30,,", "b,Val,,,")
+    assert read_corpus(tmp_path).notices == ()
+    # The index of a DataFrame.
+    text_table(tmp_path, ",File_ID,Split,Age,", "0,a,Train,30,", "1,b,Val,,")
+    corpus = read_corpus(tmp_path)
+    assert list(corpus.labels.age[:1]) == [30]
+    assert corpus.notices == (
+        "columns of data_info.csv that mean nothing here are left out: column 1 (which has no name)",
+    )
+
+
+def test_empty_cells_and_rows_at_the_end_are_left_out(tmp_path):
+    text_table(tmp_path, "File_ID,Split,Age", "a,Train,30,,", " ", "b,Val,40", *[",,"] * 2000, " ,, ")
+    labels = read_corpus(tmp_path).labels
+    assert list(labels.clip_id) == ["a", "b"] and list(labels.age) == [30, 40]
+
+
+def test_a_row_may_lack_cells_of_columns_that_mean_nothing_but_no_label(tmp_path):
+    text_table(tmp_path, "File_ID,Split,Age,note", "a,Train,30", "b,Val,40,loud", "c,Test,,")
+    assert list(read_corpus(tmp_path).labels.age[:2]) == [30, 40]
+    text_table(tmp_path, "File_ID,Split,Subject_ID,Age", "a,Train,30", "b,Val,s,40", "c,Test,t,50,60")
+    with pytest.raises(CorpusError, match=r"names 4 columns, .* \(line 2: 3, line 4: 5\)"):
+        read_corpus(tmp_path)
+
+
+NOTE = "laughs,\nthen coughs\n\nand Train, Val"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_note_may_have_several_lines(write, first):
+    rows = [{"note": NOTE, **row} if first else {**row, "note": NOTE} for row in with_emotions(ROWS)]
+    rows[3]["Age"] = "old"
+    # The header, and notes of four lines in three rows.
+    with pytest.raises(CorpusError, match=r"Age must be a number.*\(line 14: 'old'\)"):
+        read_corpus(write(rows))
+    rows[3]["Age"] = ""
+    labels = read_corpus(write(rows)).labels
+    assert list(labels.clip_id) == ["00001", "00002", "00003", "00004"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("File_ID,Split,note", 'a,Train,"laughs', "b,Val,", "c,Test,x"),
+        ("File_ID,Split,note", 'a,Train,"laughs', "b,Val,", 'c,Test,"coughs'),
+        ("note,File_ID,Split", '"laughs,a,Train', '"coughs,b,Val'),
+        ("note,File_ID,Split", "x,a,Train", '"laughs,b,Val', 'coughs",c,Test'),
+    ],
+)
+def test_a_note_that_swallows_rows_is_refused(tmp_path, lines):
+    with pytest.raises(CorpusError, match="note goes on over the end of a line: a quotation mark is missing"):
+        read_corpus(text_table(tmp_path, *lines))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_lines_are_those_of_the_file(tmp_path, end, mark):
+    lines = [
+        f"{mark}File_ID,Split,Age,note",
+        "",
+        "",
+        "a,Train,30,",
+        "",
+        f'b,Val,40,"x{end}y"',
+        ",,,",
+        "c,Test,old,",
+    ]
+    with pytest.raises(CorpusError, match=r"\(line 9: 'old'\)"):
+        read_corpus(text_table(tmp_path, *lines, end=end))
+    # One row with a cell too many: the whole table is then read in another way.
+    lines[3] += ","
+    with pytest.raises(CorpusError, match=r"\(line 9: 'old'\)"):
+        read_corpus(text_table(tmp_path, *lines, end=end))
+
+
+def test_columns_are_known_in_other_cases_and_with_spaces(tmp_path):
+    text_table(tmp_path, "file id, SPLIT ,subject-id,AGE,awe,Age2", "a,Train,s,30,0.5,1")
+    corpus = read_corpus(tmp_path)
+    assert (
+        list(corpus.labels.speaker) == ["s"]
+        and corpus.labels.age[0] == 30
+        and corpus.labels.emotion[0, 0] == 0.5
+    )
+    assert corpus.notices == ("columns of data_info.csv that mean nothing here are left out: 'Age2'",)
+    # One that is spelt right is the one that is meant.
+    text_table(tmp_path, "File_ID,Split,age,Age", "a,Train,1,30")
+    assert read_corpus(tmp_path).labels.age[0] == 30
+    text_table(tmp_path, "File_ID,Split,age,AGE", "a,Train,1,30")
+    with pytest.raises(CorpusError, match="names a column twice: Age"):
+        read_corpus(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "age"), [("34.5", 34.5), ("\uff13\uff14", 34), ("3.45e1", 34.5), (" 34 ", 34), ("+34", 34)]
+)
+def test_a_number_is_read_in_any_spelling_of_one(write, value, age):
+    assert read_corpus(write(change(0, Age=value))).labels.age[0] == age
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("34,5", "Age must be a number or empty, with a point and no comma (line 2: '34,5')"),
+        ("3_4", "Age must be a number or empty (line 2: '3_4')"),
+        ("TRUE", "Age must be a number or empty (line 2: 'TRUE')"),
+        ("#REF!", "Age must be a number or empty (line 2: '#REF!')"),
+        ("-inf", "Age must be a number or empty (line 2: '-inf')"),
+    ],
+)
+def test_what_is_no_number_is_refused(write, value, words):
+    with pytest.raises(CorpusError) as error:
+        read_corpus(write(change(0, Age=value)))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (
+            b"sep=,\nFile_ID,Split\nx,Train\n",
+            r"line 1 tells Excel how columns are separated \(sep=\); remove it",
+        ),
+        ("File_ID,Split\nx,Train\n".encode("utf-16-le"), "line 1 is not UTF-8"),
+        ("File_ID\tSplit\nx\tTrain\n".encode("utf-16"), "line 1 is not UTF-8"),
+        (b"File_ID,Split,Subject_ID\nx,Train,\ny,Train,M\xfcller\n", r"line 3 is not UTF-8 \(b',Train,M"),
+        (b"File_ID,Split,Subject_ID\rx,Train,\ry,Train,M\xfcller\r", "line 3 is not UTF-8"),
+        (b"File_ID,Split,Subject_ID\nx,Train,,\ny,Train,M\xfcller,\n", "line 3 is not UTF-8"),
+    ],
+)
+def test_what_other_programs_save_is_refused_with_what_to_do(tmp_path, data, words):
+    (tmp_path / "data_info.csv").write_bytes(data)
+    with pytest.raises(CorpusError, match=words):
+        read_corpus(tmp_path)
+
+
+@pytest.mark.parametrize(("written", "meant"), [("4", "00004"), ("00004.webm", "00004"), ("4.0", "00004")])
+def test_a_test_label_whose_id_lost_its_zeros_is_refused_and_not_left_out(write, written, meant):
+    root = write([*with_emotions(ROWS), {"File_ID": "10000", "Split": "Test"}])
+    rows = [{"File_ID": "10000", "Split": "Test"}, {"File_ID": written, "Split": "Test"}]
+    write(rows, name="test_labels.csv")
+    with pytest.raises(CorpusError) as error:
+        read_test_labels(read_corpus(root))
+    assert f"File_ID must be as in data_info.csv (line 3: {written!r}, meant {meant!r}?)" in str(error.value)
+
+
+def test_a_row_that_is_longer_than_a_block_of_the_reader_is_read(write):
+    rows = [{**row, "note": "word " * 400_000} for row in with_emotions(ROWS)]
+    with pytest.raises(CorpusError, match="line 2 cannot be read as comma-separated text: field larger than"):
+        read_corpus(write(rows))
+    rows = [{**row, **{f"note {n}": "word " * 20_000 for n in range(30)}} for row in with_emotions(ROWS)]
+    assert len(read_corpus(write(rows)).labels) == 4
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"na_rep": "NA"}, {"na_rep": "nan"}, {"index": False}, {"quoting": csv.QUOTE_ALL}]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_what_pandas_writes_is_read_as_it_was(tmp_path, options, encoding):
+    """Of whole numbers some of which are missing, pandas makes 12.0 and 2.0."""
+    frame = pandas.DataFrame(
+        {
+            "File_ID": ["josé_1", "b", "c", "d"],
+            "Split": ["Train", "Train", "Val", "Test"],
+            "Subject_ID": [12, 12, 13, None],
+            "Country": [2, None, 0, None],
+            "Country_string": ["Peru", None, "Chile", None],
+            "Age": [30, 31.5, None, None],
+            "note": ["a, b", 'two\nlines "quoted"', None, ""],
+        }
+    )
+    frame.to_csv(tmp_path / "data_info.csv", encoding=encoding, **options)
+    labels = read_corpus(tmp_path).labels
+    assert list(labels.clip_id) == list(frame["File_ID"]) and list(labels.speaker) == ["12", "12", "13", ""]
+    assert labels.countries == (Country(0, "Chile"), Country(2, "Peru")) and list(labels.country) == [
+        1,
+        -1,
+        0,
+        -1,
+    ]
+    np.testing.assert_array_equal(labels.age, frame["Age"])

@@ -32,7 +32,7 @@ try:
     check_config(config, SCHEMA)
     PLAN = Plan(checked_training(config, SCHEMA))
     if workflow.is_main_process:
-        PLAN.check_sources()
+        FINDINGS = PLAN.check_sources()
 except CorpusError as error:
     raise WorkflowError(str(error))
 
@@ -40,7 +40,7 @@ except CorpusError as error:
 gc.freeze()
 
 if workflow.is_main_process:
-    for notice in PLAN.notices:
+    for notice in [*PLAN.notices, *FINDINGS]:
         logger.warning(f"Notice: {notice}.")
 
 

@@ -11,11 +11,10 @@ import numpy as np
 
 from exvo.audio.convert import ConvertConfig, convert_clip, ffmpeg_binary
 from exvo.audio.store import OK, SAMPLE_RATE, WITHOUT_AUDIO, Clip
+from exvo.corpus.findings import file_findings, ignored_files, name_findings
 from exvo.corpus.labels import EMOTIONS, SPLITS, Labels
-from exvo.corpus.shards import ClipFile, ids_of_several_files, scan_files, stable_hash
+from exvo.corpus.shards import ClipFile, scan_files, stable_hash
 from exvo.corpus.table import Corpus, read_corpus, read_test_labels
-
-MAX_NAMED = 5
 
 
 def check_corpus(
@@ -48,19 +47,23 @@ def check_corpus(
     report = list(_label_lines(corpus, test_labels))
     problems: list[str] = []
     recordings = {name: scan_files(root / name) for name in ("raw", "wav")}
-    for name, files in recordings.items():
+    for name, found in recordings.items():
+        files = found.by_id
         if not files:
-            report.append(f"{name}/  no such folder, or nothing in it")
+            report.append(f"{name}/  no such folder, or no recording in it")
             continue
-        problems += _file_problems(root / name, corpus.labels, files)
+        problems += file_findings(name, corpus, found)
         present = [clip_id for clip_id in corpus.labels.clip_id if clip_id in files]
         sample = sorted(present, key=stable_hash)[:n_sample]
         clips = _decode(root / name, sample, files, n_threads or os.cpu_count() or 1)
         report += _recording_lines(name, len(present), clips)
+        if found.ignored:
+            report.append(f"  no recordings, by their ending: {ignored_files(found)}")
         problems += [f"{clip.status}: {clip.reason}" for clip in clips if clip.status != OK]
-    if not any(recordings.values()):
+    if not any(found.by_id for found in recordings.values()):
         problems.append(f"{root}: no recordings, neither in raw/ nor in wav/, so there is nothing to run on")
-    return report + [f"notice: {notice}" for notice in corpus.notices], problems
+    notices = [*corpus.notices, *name_findings(corpus, test_labels)]
+    return report + [f"notice: {notice}" for notice in notices], problems
 
 
 def _label_lines(corpus: Corpus, test_labels: Labels | None) -> Iterator[str]:
@@ -86,30 +89,6 @@ def _count_line(name: str, labels: Labels) -> str:
     age, country = int((~np.isnan(labels.age)).sum()), int((labels.country >= 0).sum())
     speakers = len(set(labels.speaker) - {""})
     return f"{name:<8}{len(labels):>8}{speakers:>10}{emotion:>9}{age:>8}{country:>9}"
-
-
-def _file_problems(folder: Path, labels: Labels, files: Mapping[str, ClipFile]) -> list[str]:
-    name = folder.name
-    problems = []
-    ids = set(labels.clip_id)
-    absent = [clip_id for clip_id in labels.clip_id if clip_id not in files]
-    if absent:
-        problems.append(f"{name}/ has no file for {_named(absent)}: they will be predicted without audio")
-    strange = sorted(clip_id for clip_id in files if clip_id not in ids)
-    if strange:
-        problems.append(f"{name}/ has files without a row in the table: {_named(strange)}: they are left out")
-    double = sorted(ids & ids_of_several_files(folder))
-    if double:
-        taken = files[double[0]].name
-        problems.append(
-            f"{name}/ has more than one file for {_named(double)}: the first by name is read ({taken})"
-        )
-    return problems
-
-
-def _named(clip_ids: Sequence[str]) -> str:
-    more = f" and {len(clip_ids) - MAX_NAMED} more" if len(clip_ids) > MAX_NAMED else ""
-    return ", ".join(clip_ids[:MAX_NAMED]) + more
 
 
 def _decode(

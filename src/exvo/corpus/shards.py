@@ -5,13 +5,25 @@ A clip's shard depends on its id and the number of shards alone: clips that come
 
 import hashlib
 import os
-from collections import Counter
+import stat
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from exvo.corpus.errors import reading
+from exvo.corpus.text import composed
 from exvo.digest import digest
+
+# Endings of files that stand beside recordings and are none.
+_ENDINGS = """
+    textgrid collection pitchtier intensitytier durationtier pointprocess pitch formant intensity praat
+    eaf pfsx etf psfx antx trs tdf exb cha lab lbl phn wrd phones words ctm stm rttm uem mlf trn
+    srt vtt ass lrc json jsonl xml txt csv tsv md rst html htm pdf rtf doc docx odt xls xlsx ods yaml yml toml ini cfg
+    png jpg jpeg gif svg npy npz pkl mat h5 hdf5 parquet arff f0 mfc htk py r m sh
+    pkf sfk sfap0 reapeaks asd aup aup3 md5 sha1 sha256 sfv log bak db ds_store
+"""
+NO_RECORDING = frozenset(_ENDINGS.split())
 
 
 class ClipFile(NamedTuple):  # a tuple, for it is made by the ten thousands
@@ -49,7 +61,27 @@ def shard_clips(clip_ids: Iterable[str], n_shards: int) -> dict[str, list[str]]:
     return {f"{index:04d}": sorted(shards[index]) for index in sorted(shards)}
 
 
-def scan_files(folder: Path) -> dict[str, ClipFile]:
+@dataclass
+class Recordings:
+    """What a corpus folder holds.
+
+    Attributes
+    ----------
+    by_id : dict of str to ClipFile
+        Clip id (the file's name without its last ending, accents composed) to its file: the first by name where it has
+        several. Those that belong to no clip are listed too; they matter to no shard.
+    several : set of str
+        Ids that more than one file has.
+    ignored : dict of str to str
+        Names of files beside the recordings that are none, by their ending (`NO_RECORDING`), to the ids in them.
+    """
+
+    by_id: dict[str, ClipFile] = field(default_factory=dict)
+    several: set[str] = field(default_factory=set)
+    ignored: dict[str, str] = field(default_factory=dict)
+
+
+def scan_files(folder: Path) -> Recordings:
     """List the files of a corpus folder by clip id, in one pass.
 
     Parameters
@@ -57,53 +89,45 @@ def scan_files(folder: Path) -> dict[str, ClipFile]:
     folder : Path
         ``raw/`` or ``wav/``; a folder that does not exist holds no files.
 
-    Returns
-    -------
-    dict of str to ClipFile
-        Clip id (the file's name without its last ending) to its file, the first by name where it has several
-        (`ids_of_several_files`). Files that belong to no clip are listed too; they matter to no shard.
-
     Raises
     ------
     CorpusError
         Where the folder may not be read.
     """
-    files: dict[str, ClipFile] = {}
+    found = Recordings()
+    folders: dict[str, ClipFile] = {}
     with reading(folder):
         if not folder.is_dir():
-            return files
+            return found
         # Names looked up in an open folder: each costs a quarter less than the whole path does.
         opened = os.open(folder, os.O_RDONLY)
         try:
             for name in os.listdir(opened):  # noqa: PTH208 - pathlib has no open folders
+                clip_id, may_be_recording = _parsed(name)
+                if not may_be_recording:
+                    found.ignored[name] = clip_id
+                    continue
                 try:
                     status = os.stat(name, dir_fd=opened)
                 except OSError:  # a dangling link: the file is there by name, and converting it will say so
                     status = os.lstat(name, dir_fd=opened)
                 file = ClipFile(name, status.st_size, status.st_mtime_ns)
-                clip_id = _clip_id(name)
-                if files.setdefault(clip_id, file).name > name:
-                    files[clip_id] = file
+                if stat.S_ISDIR(status.st_mode):
+                    folders[clip_id] = file
+                    continue
+                first = found.by_id.setdefault(clip_id, file)
+                if first is not file:
+                    found.several.add(clip_id)
+                    found.by_id[clip_id] = min(first, file)
         finally:
             os.close(opened)
-    return files
-
-
-def ids_of_several_files(folder: Path) -> set[str]:
-    """Return the clip ids that more than one file of a corpus folder has.
-
-    Raises
-    ------
-    CorpusError
-        Where the folder may not be read.
-    """
-    with reading(folder):
-        counts = Counter(_clip_id(path.name) for path in folder.iterdir())
-    return {clip_id for clip_id, n_files in counts.items() if n_files > 1}
+    # A folder is no recording, and converting it will say so, where a clip has nothing else.
+    found.by_id = folders | found.by_id
+    return found
 
 
 def has_file(folder: Path, clip_ids: Iterable[str]) -> bool:
-    """Return whether a corpus folder has a file of any of some clips; the first one found is enough.
+    """Return whether a corpus folder has a recording of any of some clips; the first one found is enough.
 
     Raises
     ------
@@ -115,14 +139,22 @@ def has_file(folder: Path, clip_ids: Iterable[str]) -> bool:
         if not folder.is_dir():
             return False
         with os.scandir(folder) as entries:
-            return any(_clip_id(entry.name) in wanted for entry in entries)
+            parsed = (_parsed(entry.name) for entry in entries)
+            return any(may_be_recording and clip_id in wanted for clip_id, may_be_recording in parsed)
 
 
-def _clip_id(name: str) -> str:
-    """Return a file's name without its last ending."""
-    # As splitext, which costs more; that is asked where a name begins with a dot.
-    stem = os.path.splitext(name)[0] if name[0] == "." else name.rpartition(".")[0]  # noqa: PTH122
-    return stem or name
+def _parsed(name: str) -> tuple[str, bool]:
+    """Return the clip id of a file's name, and whether it may be a recording by that name.
+
+    The id is the name without its last ending, accents composed; the file is opened by its true name. A file ``._x``
+    holds what macOS notes of ``x``.
+    """
+    stem, point, ending = name.rpartition(".")
+    if name[0] == ".":
+        # As splitext, which costs more otherwise.
+        stem = os.path.splitext(name)[0]  # noqa: PTH122
+    may_be_recording = not (point and ending.lower() in NO_RECORDING) and name[:2] != "._"
+    return composed(stem or name), may_be_recording
 
 
 def clips_digest(clip_ids: Sequence[str], files: Sequence[ClipFile | None]) -> str:

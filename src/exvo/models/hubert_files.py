@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from exvo.digest import digest
+from exvo.paths import user_path
 
 # Of our own making, pre-trained on vocal bursts: in the repository, not in the installed package.
 BUNDLED = Path(__file__).resolve().parents[3] / "resources" / "burst-hubert-tiny"
@@ -66,7 +67,7 @@ def weights_files(options: Mapping[str, object], where: str = "features.hubert")
         raise ValueError(f"config: {where}.source: {source!r} is not one of {', '.join(SOURCES)}")
     if options["checkpoint"] is None:
         raise ValueError(f"config: {where}.source is checkpoint, but {where}.checkpoint is null. {_HOW}")
-    path = Path(str(options["checkpoint"])).expanduser()
+    path = user_path(str(options["checkpoint"]), f"{where}.checkpoint")
     weights = weights_of(path)
     if not weights.is_file():
         lacks = f"has no {' and no '.join(WEIGHTS)}" if path.is_dir() else "is not there"

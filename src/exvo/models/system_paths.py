@@ -8,6 +8,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from exvo.paths import user_path
+
 # Words for an ffmpeg that name no file, and what stands in the place of anything else.
 FFMPEGS = ("bundled", "system")
 CUSTOM = "custom"
@@ -40,7 +42,7 @@ def without_folders(system: Mapping[str, object], folder: str | Path) -> dict[st
 def _bare(checkpoint: str, folder: Path) -> str:
     """Return the path from the folder to a checkpoint, or its name where the path would leave the working directory."""
     home, start = Path.cwd(), _tidy(folder)
-    place = Path(checkpoint).expanduser()
+    place = user_path(checkpoint, "features.hubert.checkpoint")
     # Where the checkpoint is may be a link, and so may what leads to the working directory; what it is called stays.
     for path in (_tidy(place), place.parent.resolve() / place.name):
         if path.is_relative_to(home) and start.is_relative_to(home):

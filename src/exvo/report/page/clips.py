@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from exvo.audio.store import SAMPLE_RATE, WITHOUT_AUDIO, decode
+from exvo.corpus.text import clip_id_of
 from exvo.report.page.drawing import BLUE, GREY, data_uri, svg_uri
 from exvo.report.page.parts import Section, Stage, Story, Words, without_folders
 
@@ -45,7 +46,7 @@ def clips_section(
     stages = list(audio)
     if named:
         by_id = {row["clip_id"]: row for row in rows}
-        chosen, said = [(by_id[clip_id], "named in the config") for clip_id in named], []
+        chosen, said = [(by_id[clip_id], "named in the config") for clip_id in map(clip_id_of, named)], []
     else:
         chosen, said = choose_clips(rows, stages)
     sounds = read_sounds({row["clip_id"] for row, _ in chosen}, audio)
