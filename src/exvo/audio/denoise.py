@@ -33,7 +33,6 @@ CHUNK_BINS = 2_000_000  # bins of a chunk's spectra, which bounds memory (about 
 CHUNK_CLIPS = 48  # rows of a time step; its dozen arrays then stay in the second-level cache
 GAMMA_MIN, GAMMA_MAX = 1e-6, 1e8  # keeps float32 in range; at either end the gain has reached its limit
 ALPHA_MIN = 1e-11  # the rule is worked in units of alpha, and float32 must hold their square
-CLEAN_DB = 20.0, 30.0  # estimated SNR at which the relief of clean clips begins, and is full
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,6 @@ class DenoiseConfig(NoiseConfig):
         Run the decision-directed rule from both ends of the clip (ours) instead of forward only (1984).
     noise_raise_db : float
         Added to the noise estimate, in dB (ours): too high a noise costs less than too low a one.
-    clean_relief_db : float
-        Taken off the noise estimate of clips that seem clean, in dB, sliding from nothing at an estimated SNR of 20 dB
-        to all of it at 30 dB (ours): there is little noise to gain by and much voice to lose, above all in a burst
-        without a pause, whose own breath passes for noise.
     min_ms : float
         Clips shorter than this many milliseconds are too short to tell noise from voice and come back
         unchanged.
@@ -69,7 +64,6 @@ class DenoiseConfig(NoiseConfig):
     xi_min_db: float = -25.0
     two_way: bool = True
     noise_raise_db: float = 1.0
-    clean_relief_db: float = 10.0
     min_ms: float = 100.0
 
 
@@ -220,7 +214,7 @@ def _denoise_chunk(
     n_frames = np.array([stft.n_frames(len(signal)) for signal in signals])
     per_block = 2 * max(1, round(config.block_ms * sample_rate / 1000 / stft.hop_length / 2))
     floor = 10 ** (config.noise_floor_db / 10) * float((stft.window.astype(np.float64) ** 2).sum())
-    raised = np.empty((len(signals), 1), np.float32)
+    raised = np.float32(10 ** (config.noise_raise_db / 10))
 
     gamma = buffers.array("gamma", spectra.shape)
     noise = np.zeros((-(-len(spectra) // per_block), *spectra.shape[1:]), np.float32)
@@ -240,8 +234,7 @@ def _denoise_chunk(
         blocks = np.minimum(per_block, n - per_block * np.arange(len(tracked)))
         noise_power[i] = (tracked.sum(axis=1, dtype=np.float64) * blocks).sum()
         heard[i] = power.sum(axis=1).sum(dtype=np.float64)
-        raised[i] = 10 ** (_raise_db(float(heard[i]), float(noise_power[i]), config) / 10)
-        power /= np.repeat(tracked * raised[i], per_block, axis=0)[:n]
+        power /= np.repeat(tracked * raised, per_block, axis=0)[:n]
         np.clip(power, GAMMA_MIN, GAMMA_MAX, out=gamma[:n, i])
 
     active = (n_frames[None, :] > np.arange(len(spectra))[:, None]).sum(axis=1).tolist()
@@ -292,13 +285,6 @@ def _finite(signal: np.ndarray) -> np.ndarray:
     if not finite.all():
         signal[~finite] = 0
     return signal
-
-
-def _raise_db(heard: float, noise: float, config: DenoiseConfig) -> float:
-    """Return what is added to a clip's noise estimate, in dB: less, the cleaner the clip seems to be."""
-    snr_db = 10 * math.log10(max(heard - noise, 0.01 * heard) / noise)
-    low, high = CLEAN_DB
-    return config.noise_raise_db - config.clean_relief_db * min(max((snr_db - low) / (high - low), 0.0), 1.0)
 
 
 def _energy(signal: np.ndarray) -> float:

@@ -1,18 +1,23 @@
 """Noise power of one clip, per block of frames and frequency bin, for the denoise stage.
 
-A vocal burst may start at sample 0, so the opening frames cannot be trusted. As the whole clip is at hand,
-its noise is found in four steps (all ours; the parts they build on are named):
+A vocal burst may start at sample 0, so the opening frames cannot be trusted. The whole clip is at hand, so its
+noise is found in five steps (all ours; the parts they build on are named):
 
-1. *quiet*: the mean power of the quietest frames, wherever they are (opening frames, if the clip starts
-   with silence);
-2. *bound*: a clip without any pause has speech in its quietest frames. Minimum statistics (Martin 2001,
-   IEEE Trans. Speech Audio Process. 9(5)) per bin find the gaps in time, and a low percentile over
-   neighbouring bins the gaps between harmonics, for low voices also in longer frames; a few times that is
-   the most the noise may be;
-3. *pauses*: frames in which no band rises above what the noise of steps 1 and 2 explains; their mean power
-   replaces it;
-4. *updates*: in each block the pause frames nearby count most, so that the noise follows slow changes in
-   the speech pauses.
+1. *pauses*: frames in which every band is at its lowest steady level. Noise that is stationary scatters there by a
+   known amount: the logarithm of one bin's power has a standard deviation of ``10 / ln 10 * pi / sqrt(6)`` = 5.57 dB
+   (an exponential distribution), the mean over a band the less, the wider the band;
+2. *evidence*: how many pause frames there are, counted for less where they scatter more than stationary noise does.
+   Breath drifts, noise does not;
+3. *bound*: a clip without any pause has voice in its quietest frames. Minimum statistics (Martin 2001, IEEE Trans.
+   Speech Audio Process. 9(5)) per bin find the gaps in time, and a low percentile over the neighbouring bins finds
+   the gaps between harmonics, for low voices also in longer frames; a few times that is the most the noise may be.
+   The bound rises with the evidence that the quiet frames are a pause: only then hum and tones count as noise;
+4. *doubt*: without evidence, the noise is taken to lie far below the voice, for too low an estimate leaves a clip as
+   it is, and too high a one damages it;
+5. *updates*: in each block the pause frames nearby count most, so that the noise follows slow changes.
+
+A filter may have emptied whole bands (the high-pass of the stage before, a telephone, a codec). The neighbourhood of
+step 3 therefore lies once below and once above each bin, and the higher of both percentiles counts.
 
 Everything here sees one clip at a time: nothing can leak from one clip of a batch to another.
 """
@@ -24,12 +29,18 @@ import numpy as np
 from scipy.ndimage import rank_filter, uniform_filter1d
 
 BAND_EDGES_HZ = (0.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0)  # a pause must be quiet in each of these bands
+N_WIDE = 3  # the highest bands, wide enough to tell stationary noise from breath by themselves
+BAND_SD_DB = 4.55  # of a band's level in stationary noise, times the root of its bins; see `band_sd_db`
+TOLERANCE_SD, TOLERANCE_DB = 3.0, 0.5  # a pause frame may lie so many SD and dB over the mean of the pauses
 N_AVERAGED = 3  # frames averaged before the minimum over time is taken
 FINE_MARGIN = (
     2.5  # long frames of noise are few, and their minimum is low by chance; only clearly lower gaps count
 )
 MIN_PAUSE_FRAMES = 4  # fewer pause frames than this are no estimate
-RATIO_CAP = 8.0  # one strong bin must not decide for its band
+NO_EVIDENCE_FRAMES = 6.0  # so many frames of breath are as steady as noise by chance
+LOUD_QUANTILE = 0.9  # of the frames' levels: the voice
+LIFT_FROM_DB, LIFT_PER_DB = 4.0, 2.0  # how the bound rises with the power of the loud frames over the pauses
+MOST_SLOPE = 12.0 / 10 * np.log(10)  # per octave; a steeper spectrum is that of a filter
 
 
 @dataclass(frozen=True)
@@ -39,23 +50,25 @@ class NoiseConfig:
     Attributes
     ----------
     quiet_fraction : float
-        Share of the frames, in (0, 1], whose mean is the first estimate of the noise.
+        Share of the frames, in (0, 1], quietest in a band, from which the search for pauses starts.
     valley_fraction : float
         Share of the averaged periodograms, in (0, 1], lowest in a bin, which make the minimum statistics.
     valley_width_hz : float
-        Width in hertz of the neighbourhood in which gaps between harmonics are looked for; wider than the
-        widest spacing expected of low voices.
+        Width in hertz of the neighbourhood in which gaps between harmonics are looked for: half of it below a bin,
+        half above; wider than the widest spacing expected of low voices.
     valley_percentile : float
-        Percentile (0 to 100) over that neighbourhood.
+        Percentile (0 to 100) over each half of that neighbourhood.
     fine_factor : int
         The gaps are also looked for in frames so many times as long, where the harmonics of low voices stand apart;
         1 looks in the frames of the denoiser only.
     bound_db : float
-        The most that the noise may lie above the minimum statistics, in dB. Lower protects steady voices,
-        higher finds more noise.
-    pause_margin : float
-        How far a band's power may exceed the noise in a pause, as a share of the noise (widened in narrow
-        bands).
+        The most that the noise may lie above the minimum statistics where no pause is found, in dB. Lower protects
+        steady voices, higher finds more noise.
+    safe_db : float
+        Without evidence of a pause, the noise is taken to lie at least so far below the loud frames, in dB. Higher
+        protects bursts without a pause, lower removes noise where pauses are short.
+    evidence_db : float
+        What each frame of stationary noise takes off ``safe_db``, in dB (every second frame is looked at).
     follow_ms : float
         Time constant, in milliseconds, at which the weight of a pause falls with its distance.
     block_ms : float
@@ -73,7 +86,8 @@ class NoiseConfig:
     valley_percentile: float = 15.0
     fine_factor: int = 4
     bound_db: float = 8.5
-    pause_margin: float = 0.5
+    safe_db: float = 40.0
+    evidence_db: float = 2.0
     follow_ms: float = 500.0
     block_ms: float = 128.0
     prior_frames: float = 16.0
@@ -94,7 +108,7 @@ def track_noise(
     Parameters
     ----------
     power : np.ndarray, shape=(n_frames, n_bins)
-        Power spectrum of each frame.
+        Power spectrum of each frame; neighbouring frames overlap by about half.
     config : NoiseConfig
         The choices above.
     bin_hz : float
@@ -119,25 +133,100 @@ def track_noise(
     if len(heard) < MIN_PAUSE_FRAMES:
         return np.full((n_blocks, n_bins), floor, power.dtype)
     floored = _at_least(heard, 1e-3 * floor)
-    valley = _valley(floored, config, bin_hz)
-    if fine is not None:
-        live_fine = fine.mean(axis=1) > 0.1 * floor
-        fine = fine if live_fine.all() else fine[live_fine]
-        if len(fine):
-            gaps = _valley(_at_least(fine, 1e-3 * floor), config, bin_hz, len(valley))
-            valley = np.minimum(valley, FINE_MARGIN * gaps)
-    bound = np.maximum(10 ** (config.bound_db / 10) * valley, floor)
-    noise = np.minimum(np.maximum(_quiet(floored, config), floor), bound)
-    for _ in range(2):
-        pause = _is_pause(floored, noise, config, bin_hz)
-        if pause.sum() < MIN_PAUSE_FRAMES:
-            break
-        noise = np.minimum(np.maximum(heard[pause].mean(axis=0), floor), bound)
+    edges = [round(hz / bin_hz) for hz in BAND_EDGES_HZ if hz / bin_hz < n_bins - 1]
+    widths = np.diff([*edges, n_bins])
+    levels, sd = _band_levels(floored, edges, widths), band_sd_db(widths)
+
+    pause = find_pauses(levels, sd, config.quiet_fraction)
+    evidence = evidence_frames(levels, pause, sd)
+    wide = [_evidence_of_band(levels[:, i : i + 1], sd[i : i + 1], config) for i in range(len(sd))[-N_WIDE:]]
+    known = max(evidence, float(np.median(wide)))
+    known_db = config.evidence_db * max(known - NO_EVIDENCE_FRAMES, 0.0)
+    pause_db = config.evidence_db * max(evidence - NO_EVIDENCE_FRAMES, 0.0)
+    if pause.any():
+        noise, quiet = heard[pause].mean(axis=0), levels[pause].mean(axis=0)
+    else:
+        noise, quiet = _quiet(floored, levels, widths, config)
+    lift = 10 ** (min(pause_db, _lift_db(heard, pause)) / 10)
+    bound = np.maximum(lift * _bound(floored, fine, config, bin_hz, floor), floor)
+    contrast = np.quantile(levels, LOUD_QUANTILE, axis=0) - quiet
+    doubt_db = np.maximum(config.safe_db - contrast - known_db, 0.0)
+    doubt = np.repeat(10 ** (-doubt_db / 10), widths)
+    noise = np.minimum(noise, bound)
 
     pauses = np.zeros(n_frames, bool)
     pauses[live] = pause
     updated = _follow_pauses(power, pauses, noise, config, frames_per_block)
-    return np.clip(updated, floor, bound).astype(power.dtype)
+    return np.maximum(np.minimum(updated, bound) * doubt, floor).astype(power.dtype)
+
+
+def band_sd_db(widths: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of a band's level in stationary Gaussian noise, in dB.
+
+    Parameters
+    ----------
+    widths : np.ndarray, shape=(n_bands,)
+        Bins of each band.
+
+    Returns
+    -------
+    np.ndarray, shape=(n_bands,)
+        Of levels as `find_pauses` takes them: means of the logarithm over the band and over three frames. One bin of
+        one frame has 5.57 dB; neighbouring bins under a Hann window correlate by 4 / 9 in power, and frames that
+        overlap by half by 1 / 36, which makes ``5.57 * sqrt(1.94 / 2.9 / width)``.
+    """
+    return BAND_SD_DB / np.sqrt(widths)
+
+
+def find_pauses(levels: np.ndarray, sd: np.ndarray, quiet_fraction: float) -> np.ndarray:
+    """Find the frames in which every band is at its lowest steady level.
+
+    Parameters
+    ----------
+    levels : np.ndarray, shape=(n_frames, n_bands)
+        Levels of the bands in dB.
+    sd : np.ndarray, shape=(n_bands,)
+        Their standard deviations in stationary noise, in dB.
+    quiet_fraction : float
+        Share of the frames from whose mean the search starts, in each band.
+
+    Returns
+    -------
+    np.ndarray, shape=(n_frames,), bool
+        No frame at all where fewer than four fit together.
+    """
+    n_quiet = max(MIN_PAUSE_FRAMES, int(quiet_fraction * len(levels)))
+    quiet = np.sort(levels, axis=0)[:n_quiet].mean(axis=0)
+    for _ in range(3):
+        pause = (levels < quiet + TOLERANCE_SD * sd + TOLERANCE_DB).all(axis=1)
+        if pause.sum() < MIN_PAUSE_FRAMES:
+            return np.zeros(len(levels), bool)
+        quiet = levels[pause].mean(axis=0)
+    return pause
+
+
+def evidence_frames(levels: np.ndarray, pause: np.ndarray, sd: np.ndarray) -> float:
+    """Count pause frames, for less where they scatter more than stationary noise.
+
+    Parameters
+    ----------
+    levels, sd
+        As for `find_pauses`.
+    pause : np.ndarray, shape=(n_frames,), bool
+
+    Returns
+    -------
+    float
+        The number of frames over the mean ratio of their variance to that of stationary noise, where that is over 1.
+    """
+    if not pause.any():
+        return 0.0
+    ratio = float(np.mean((levels[pause].std(axis=0) / sd) ** 2))
+    return float(pause.sum()) / max(ratio, 1.0)
+
+
+def _evidence_of_band(levels: np.ndarray, sd: np.ndarray, config: NoiseConfig) -> float:
+    return evidence_frames(levels, find_pauses(levels, sd, config.quiet_fraction), sd)
 
 
 def _at_least(power: np.ndarray, floor: float) -> np.ndarray:
@@ -145,18 +234,58 @@ def _at_least(power: np.ndarray, floor: float) -> np.ndarray:
     return np.maximum(power, np.full(power.shape[1], floor, power.dtype))
 
 
-def _quiet(power: np.ndarray, config: NoiseConfig) -> np.ndarray:
+def _band_levels(power: np.ndarray, edges: list[int], widths: np.ndarray) -> np.ndarray:
     # The mean of the logarithm ranks frames by all bins alike; the energy would rank by the few loudest
     # bins of coloured noise, and picking its chance minima there underestimates it.
-    level = np.log(power).mean(axis=1)
+    levels = 10 / np.log(10) * np.add.reduceat(np.log(power), edges, axis=1) / widths
+    return _mean_of_three(levels)
+
+
+def _mean_of_three(values: np.ndarray) -> np.ndarray:
+    padded = np.concatenate([values[:1], values, values[-1:]])
+    return (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+
+
+def _quiet(
+    power: np.ndarray, levels: np.ndarray, widths: np.ndarray, config: NoiseConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return power and levels of the quietest frames of a clip without a pause.
+
+    Voice that fades in or out spans many dB there, so its mean power would be that of the loudest of them: the power
+    is that of stationary noise with the same mean logarithm.
+    """
     n_quiet = min(len(power), max(MIN_PAUSE_FRAMES, int(config.quiet_fraction * len(power))))
-    return power[np.argsort(level, kind="stable")[:n_quiet]].mean(axis=0)
+    rows = np.argsort(levels @ widths, kind="stable")[:n_quiet]
+    noise = np.exp(np.log(power[rows]).mean(axis=0) + np.euler_gamma)
+    return noise, levels[rows].mean(axis=0)
 
 
-def _valley(power: np.ndarray, config: NoiseConfig, bin_hz: float, n_out: int | None = None) -> np.ndarray:
+def _lift_db(power: np.ndarray, pause: np.ndarray) -> float:
+    """Return by how much the bound may rise: nothing where the loud frames have hardly more power than the pauses."""
+    if not pause.any():
+        return 0.0
+    total = _mean_of_three(power.sum(axis=1))
+    over_db = 10 * np.log10(np.quantile(total, LOUD_QUANTILE) / total[pause].mean())
+    return LIFT_PER_DB * max(float(over_db) - LIFT_FROM_DB, 0.0)
+
+
+def _bound(
+    power: np.ndarray, fine: np.ndarray | None, config: NoiseConfig, bin_hz: float, floor: float
+) -> np.ndarray:
+    """Return the most that the noise may be in each bin, from the gaps in time and between harmonics."""
+    gaps = _gaps(power, config, bin_hz)
+    if fine is not None:
+        live = fine.mean(axis=1) > 0.1 * floor
+        fine = fine if live.all() else fine[live]
+        if len(fine):
+            fine_gaps = _gaps(_at_least(fine, 1e-3 * floor), config, bin_hz, len(gaps))
+            gaps = np.minimum(gaps, FINE_MARGIN * fine_gaps)
+    return 10 ** (config.bound_db / 10) * gaps
+
+
+def _gaps(power: np.ndarray, config: NoiseConfig, bin_hz: float, n_out: int | None = None) -> np.ndarray:
     n_frames, n_bins = power.shape
-    n_out = n_bins if n_out is None else n_out
-    every = (n_bins - 1) // (n_out - 1)
+    every = 1 if n_out is None else (n_bins - 1) // (n_out - 1)
     n_averaged = min(N_AVERAGED, n_frames)
     n_means = n_frames // n_averaged
     used = power[: n_means * n_averaged]
@@ -171,43 +300,40 @@ def _valley(power: np.ndarray, config: NoiseConfig, bin_hz: float, n_out: int | 
         low = np.log(np.sort(means, axis=0)[:n_low].mean(axis=0))
 
     # Coloured noise slopes within the neighbourhood, steeply at low frequencies: take the slope out first.
-    octave, square = _octaves(n_bins)
-    slope = (octave * low).sum() / square * octave
-    half = max(1, int(config.valley_width_hz / bin_hz / 2))
-    width = 2 * half * every + 1
-    rank = int(config.valley_percentile / 100 * (width - 1))
-    gaps = rank_filter(low - slope, rank, size=width, mode="nearest")[::every]
-    smooth = uniform_filter1d(gaps, 2 * half + 1, mode="nearest")
+    slope = _slope(low) * _octaves(n_bins)
+    half = max(1, int(config.valley_width_hz / bin_hz / 2)) * every
+    rank = int(config.valley_percentile / 100 * half)
+    # Of the bins from half // 2 below to half // 2 above; seen from its ends, the neighbourhood above and below.
+    low_percentile = rank_filter(low - slope, rank, size=half + 1, mode="reflect")
+    shift = half // 2
+    gaps = low_percentile.copy()
+    gaps[: n_bins - shift] = low_percentile[shift:]
+    gaps[shift:] = np.maximum(gaps[shift:], low_percentile[: n_bins - shift])
+    smooth = uniform_filter1d(gaps[::every], half // every + 1, mode="nearest")
     return np.exp(slope[::every] + smooth).astype(power.dtype)
 
 
 @cache
-def _octaves(n_bins: int) -> tuple[np.ndarray, float]:
-    """Return how many octaves each bin lies above their mean, and the sum of the squares."""
-    octave = np.log2(np.maximum(np.arange(n_bins), 1))
-    octave = octave - octave.mean()
-    return octave, (octave * octave).sum()
+def _octaves(n_bins: int) -> np.ndarray:
+    """Return how many octaves each bin lies above the first one that is not DC."""
+    return np.log2(np.maximum(np.arange(n_bins), 1))
 
 
-def _is_pause(power: np.ndarray, noise: np.ndarray, config: NoiseConfig, bin_hz: float) -> np.ndarray:
-    n_bins = len(noise)
-    edges = [round(hz / bin_hz) for hz in BAND_EDGES_HZ if hz / bin_hz < n_bins - 1]
-    widths = np.diff([*edges, n_bins])
-    ratio = power / noise
-    np.minimum(ratio, np.full(n_bins, RATIO_CAP, power.dtype), out=ratio)
-    bands = np.add.reduceat(ratio, edges, axis=1) / widths
-    # Three frames' mean: what one frame of noise does by chance is not speech, what three do is.
-    padded = np.concatenate([bands[:1], bands, bands[-1:]])
-    smooth = sum(padded[i : i + len(bands)] for i in range(3)) / 3
-    return (smooth < 1 + config.pause_margin * np.sqrt(1 + 8 / widths)).all(axis=1)
+def _slope(level: np.ndarray) -> float:
+    """Return the median difference between bins an octave apart, which bins emptied by a filter do not tilt."""
+    n_octaves = (len(level) - 1) // 2
+    difference = level[2 : 2 * n_octaves + 1 : 2] - level[1 : n_octaves + 1]
+    return float(np.clip(np.median(difference), -MOST_SLOPE, MOST_SLOPE)) if n_octaves else 0.0
 
 
 def _follow_pauses(
     power: np.ndarray, pauses: np.ndarray, noise: np.ndarray, config: NoiseConfig, frames_per_block: int
 ) -> np.ndarray:
     rows = np.flatnonzero(pauses)
-    blocks, firsts, n_pauses = np.unique(rows // frames_per_block, return_index=True, return_counts=True)
     n_blocks = -(-len(power) // frames_per_block)
+    if not len(rows):
+        return np.tile(noise, (n_blocks, 1))
+    blocks, firsts, n_pauses = np.unique(rows // frames_per_block, return_index=True, return_counts=True)
     distance = np.abs(np.arange(n_blocks)[:, None] - blocks)
     nearness = np.exp(-config.block_ms / config.follow_ms) ** distance
     total = nearness @ np.add.reduceat(power[rows], firsts, axis=0).astype(np.float64)
