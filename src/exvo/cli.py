@@ -69,14 +69,13 @@ def predict(
     ] = None,
 ) -> None:
     """Say what trained systems hear in single recordings, without a corpus or a workflow."""
-    import os
-
+    from exvo.cores import n_cores
     from exvo.models.system_files import LocalFiles
     from exvo.predict import answer_table, predict_files
 
     local = LocalFiles(ffmpeg, tuple(checkpoint or ()))
     try:
-        answers = predict_files(recordings, model, n_threads=os.cpu_count() or 1, local=local)
+        answers = predict_files(recordings, model, n_threads=n_cores(), local=local)
     except (ValueError, OSError) as error:
         _fail(str(error))
     if output is not None:
