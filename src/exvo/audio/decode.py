@@ -278,7 +278,8 @@ def _decoded(attempt: _Attempt, head: bytes, config: ConvertConfig, complaint: s
     span_s, sound_s = stream.span_s, len(audio) / SAMPLE_RATE
     whole = 0 < len(audio) <= config.max_samples
     if whole and span_s is not None and abs(span_s - sound_s) > STAMPS_S + STAMPS_SHARE * span_s:
-        notes.append(f"{sound_s:.2f} s of sound, but its time stamps span {span_s:.2f} s")
+        why = "two recordings in one file: " if stream.begins_anew else ""
+        notes.append(f"{why}{sound_s:.2f} s of sound, but its time stamps span {span_s:.2f} s")
     if not stream.codec:
         return Decoded(audio, {}, complaint, tuple(notes))
     recorded = opus_input_rate(head) if stream.codec == "opus" else 0

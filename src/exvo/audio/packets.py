@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 _HEADER = re.compile(rb"#(tb|codec_id|sample_rate|channel_layout_name) (\d+): ([ -~]{1,80})")
+# Time stamps that go back by so much begin anew, in seconds; those of two recorders or of video do so by less.
+AGAIN_S = 0.5
 # Stream, decoding and presentation stamp, duration, size; then a checksum.
 _PACKET = re.compile(rb"(\d+), *(-?\d+), *(-?\d+), *(-?\d+), *\d+, 0x")
 
@@ -33,6 +35,12 @@ class Stream:
     _unit: float = 0.0
     _starts: list[int] = field(default_factory=list)
     _last: int = 0
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether the time stamps go back to their begin, as where one recording follows another in a file."""
+        starts = np.array(self._starts, dtype=np.float64) * self._unit
+        return len(starts) > 1 and bool((np.diff(starts) < -AGAIN_S).any())
 
     @property
     def span_s(self) -> float | None:
@@ -61,7 +69,8 @@ def read_packets(output: bytes, n_streams: int) -> list[Stream]:
         Those of which nothing is written have no ``codec``.
     """
     streams = [Stream() for _ in range(n_streams)]
-    for line in output.split(b"\n"):
+    # What stands after the last line break was cut off.
+    for line in output.split(b"\n")[:-1]:
         if packet := _PACKET.match(line):
             stream = streams[int(packet[1])]
             stream._starts.append(int(packet[3]))

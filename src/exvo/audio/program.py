@@ -87,15 +87,17 @@ def _what_is_wrong(binary: str, memory_mb: float, decoded: Decoded) -> str:
     instead = (
         f"use `bundled`, or an ffmpeg of at least {LEAST_VERSION}.0 with libopus, as audio.convert.ffmpeg"
     )
-    version = re.match(r"ffmpeg version n?((\d+)\S*)", _printed(binary, "-version"))
-    if version and int(version[2]) < LEAST_VERSION:
-        return f"ffmpeg {version[1]} is too old; {instead}"
-    if version and not re.search(r"^ \S+ +libopus ", _printed(binary, "-decoders"), re.MULTILINE):
-        return f"ffmpeg {version[1]} was built without libopus, and its own Opus decoder is wrong; {instead}"
-    if not version:
+    named = re.match(r"ffmpeg version (\S+)", _printed(binary, "-version"))
+    if named is None:
         return f"does not say its version, so it is no ffmpeg that runs here; {instead}"
+    # Builds between releases are named by their commits.
+    release = re.match(r"n?(\d+)\.", named[1])
+    if release and int(release[1]) < LEAST_VERSION:
+        return f"ffmpeg {named[1]} is too old; {instead}"
+    if not re.search(r"^ \S+ +libopus ", _printed(binary, "-decoders"), re.MULTILINE):
+        return f"ffmpeg {named[1]} was built without libopus, and its own Opus decoder is wrong; {instead}"
     return (
-        f"ffmpeg {version[1]} does not decode a sample as it should ({decoded.complaint or 'other samples come out'});"
+        f"ffmpeg {named[1]} does not decode a sample as it should ({decoded.complaint or 'other samples come out'});"
         f" raise audio.convert.memory_mb (now {memory_mb:g}), or {instead}"
     )
 
