@@ -48,8 +48,8 @@ def test_a_last_packet_that_is_cut_short_counts_so():
 
 
 def test_stamps_that_begin_anew_are_seen():
-    assert one(packets(0, 500, 1000, 0, 500, 1000)).begins_anew
-    # Not so those that are out of order by a little.
+    assert one(packets(0, 20, 40, *[40] * 9)).begins_anew and one(packets(*[0, 20, 40, 60] * 9)).begins_anew
+    # Not so a few that are out of order.
     assert not one(packets(0, 40, 20, 60)).begins_anew and not one(packets(0)).begins_anew
 
 

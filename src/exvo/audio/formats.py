@@ -11,8 +11,8 @@ import re
 # image2, ...), network sessions (sdp, rtsp, sap), scripts (avisynth), discs, pictures, subtitles, text, music that is
 # synthesised (libopenmpt, libgme), formats of games, and raw samples without a header.
 DEMUXERS = (
-    "aac,ac3,aiff,amr,ape,asf,asf_o,au,avi,avr,caf,codec2,dsf,dss,dts,eac3,flac,flv,gsm,iff,ircam,lc3,loas,"
-    "matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,oma,osq,paf,pvf,qcp,qoa,rm,sbc,sds,shn,sox,"
+    "aac,ac3,aiff,amr,ape,asf,asf_o,au,avi,avr,caf,codec2,dsf,dss,dts,eac3,epaf,flac,flv,gsm,iff,ircam,lc3,loas,"
+    "matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,oma,osq,pvf,qcp,qoa,rm,sbc,sds,shn,sox,"
     "tak,truehd,tta,voc,w64,wav,wsd,wtv,wv,xwma"
 )
 # RFC 7845: the first packet of the first page, behind a header of 28 bytes.

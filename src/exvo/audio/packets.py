@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 _HEADER = re.compile(rb"#(tb|codec_id|sample_rate|channel_layout_name) (\d+): ([ -~]{1,80})")
-# Time stamps that go back by so much begin anew, in seconds; those of two recorders or of video do so by less.
-AGAIN_S = 0.5
+# So many packets whose stamps are not after those of the packets before: a recording that begins anew.
+MANY = 8
 # Stream, decoding and presentation stamp, duration, size; then a checksum.
 _PACKET = re.compile(rb"(\d+), *(-?\d+), *(-?\d+), *(-?\d+), *\d+, 0x")
 
@@ -38,9 +38,11 @@ class Stream:
 
     @property
     def begins_anew(self) -> bool:
-        """Whether the time stamps go back to their begin, as where one recording follows another in a file."""
-        starts = np.array(self._starts, dtype=np.float64) * self._unit
-        return len(starts) > 1 and bool((np.diff(starts) < -AGAIN_S).any())
+        """Whether the time stamps begin anew, as where one recording follows another in a file.
+
+        ffmpeg keeps stamps from going back: they stand still until they are passed.
+        """
+        return int((np.diff(self._starts) <= 0).sum()) >= MANY
 
     @property
     def span_s(self) -> float | None:

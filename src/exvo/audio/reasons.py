@@ -15,23 +15,22 @@ _LISTS = re.compile(
     rb"\s*(?:\xef\xbb\xbf)?\s*(?:#EXTM3U|ffconcat version|<\?xml[^>]*\?>\s*(?:<!--.*?-->\s*)*<MPD\b|<MPD\b)",
     re.DOTALL,
 )
-# The first that fits any line of the log; those that say more stand first.
+# The first that fits any line of the log; those that say more stand first. Where they say all, ffmpeg's own words are
+# left out.
 _WORDS = [
-    (r"matches no streams", "no audio stream in the file: a video without sound, or a picture"),
-    (r"Format not on whitelist", "a kind of file that holds no recording"),
+    (r"matches no streams", "no audio stream in the file: a video without sound, or a picture", False),
+    (r"Format not on whitelist", "a kind of file that holds no recording", False),
     (r"(?:Channel|Sample rate) change is not supported|failed to create or replace stream",
-     "two recordings in one file, of different kinds; what follows the first is left out"),
+     "two recordings in one file, of different kinds; what follows the first is left out", False),
     (r"moov atom not found|trun sample count \d+ exceeds|partial file|[Ee]nded prematurely|Truncating packet"
-     r"|Error opening input: (?:End of file|Input/output error)|Packet corrupt|Page at \d+ is missing|no 'data' tag",
-     CUT_OFF),
-    (r"Error opening input: Cannot allocate memory", "needs more memory than a clip may take"),
-    (r"Error opening input: Invalid data found", UNKNOWN),
-    (r"Could not find codec parameters|Decoder .* not found|Unknown decoder|no decoder found"
-     r"|does not contain any stream|Decoding requested, but no decoder",
-     "of a codec that cannot be decoded"),
-    (r"Error submitting (?:a )?packet to (?:the )?decoder|Error while decoding|Decoding error|[Ee]rror parsing"
-     r"|decode_frame\(\) failed|Invalid data found when processing input|Header missing|CRC mismatch",
-     "parts of the file are damaged and could not be decoded"),
+     r"|Error opening input: (?:End of file|Input/output error)|no 'data' tag", CUT_OFF, True),
+    (r"Error opening input: Cannot allocate memory", "needs more memory than a clip may take", False),
+    (r"Error opening input: Invalid data found", UNKNOWN, False),
+    (r"Decoder .* not found|no decoder found|Decoding requested, but no decoder|[Uu]nsupported codec",
+     "of a codec that cannot be decoded", True),
+    (r"Error submitting (?:a )?packet to (?:the )?decoder|Error while decoding|Decoding error"
+     r"|Error during demuxing|Invalid data found when processing input|Header missing|CRC mismatch",
+     "parts of the file are damaged and could not be decoded", True),
 ]  # fmt: skip
 _PREFIX = re.compile(r"^(?:\[[^\]]*\] )*\[(?:error|fatal|panic)\] ")
 
@@ -55,7 +54,7 @@ def plain_words(log: str, code: int) -> str:
         return f"ffmpeg ended with code {code}" if code else ""
     first = _PREFIX.sub("", log.strip().splitlines()[0])
     first = "".join(letter if letter.isprintable() else " " for letter in first)[:MAX_LENGTH].strip()
-    for pattern, words in _WORDS:
+    for pattern, words, with_its_own in _WORDS:
         if re.search(pattern, log):
-            return f"{words} (ffmpeg: {first})"
+            return f"{words} (ffmpeg: {first})" if with_its_own else words
     return f"ffmpeg: {first}" if first else "ffmpeg complains without words"
