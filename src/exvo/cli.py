@@ -38,11 +38,12 @@ def check(
 ) -> None:
     """Say what a corpus holds and what is wrong with it; ends with code 1 where something is."""
     from exvo.audio.check import check_corpus
+    from exvo.bundled_ffmpeg import FfmpegError
     from exvo.corpus.table import CorpusError
 
     try:
         report, problems = check_corpus(corpus, n_sample=sample)
-    except CorpusError as error:
+    except (CorpusError, FfmpegError) as error:
         _fail(str(error))
     typer.echo("\n".join(report))
     if problems:

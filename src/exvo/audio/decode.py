@@ -35,8 +35,8 @@ SHARED_CHANNELS, MOST_CHANNELS = 2, 64
 TABLE_BYTES, TABLE_BYTES_A_SECOND = 64 * 1024, 24 * 1024
 # Header of an AU file: the samples' place, their number of channels.
 _AU_START, _AU_CHANNELS = slice(4, 8), slice(20, 24)
-# ffmpeg's own Opus decoder makes loud sounds of its own after pauses (DTX), and takes frames with error correction
-# and the low band of hybrid ones wrongly (FFmpeg 9.0): the codec's own library decodes instead.
+# ffmpeg's own Opus decoder makes loud sounds of its own after pauses (DTX), and decodes frames with error correction
+# wrongly and hybrid ones inexactly (FFmpeg 9.0): the codec's own library decodes instead.
 LIBOPUS = ("-c:a:0", "libopus", "-request_sample_fmt", "flt")
 
 
