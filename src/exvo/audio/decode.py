@@ -127,7 +127,7 @@ def decode_file(recording: Recording, config: ConvertConfig, binary: str) -> Dec
     if attempt.opus and complaint:
         # Told to decode Opus, ffmpeg takes any stream for it.
         other, its_complaint = _attempt_alone(recording, False, config, binary)
-        if other.supposed_rightly:
+        if other.stream.codec not in ("", "opus"):
             attempt, complaint = other, its_complaint
     elif not attempt.supposed_rightly:
         attempt, complaint = _attempt_alone(recording, True, config, binary)

@@ -11,10 +11,8 @@ LIST_OF_FILES = "a list of other files, not a recording"
 CUT_OFF = "cut off: the file ends before its end"
 UNKNOWN = "not a recording in a format that is known, or its beginning is damaged"
 # How files begin that name others; ffmpeg is not asked what is in these.
-_LISTS = re.compile(
-    rb"\s*(?:\xef\xbb\xbf)?\s*(?:#EXTM3U|ffconcat version|<\?xml[^>]*\?>\s*(?:<!--.*?-->\s*)*<MPD\b|<MPD\b)",
-    re.DOTALL,
-)
+_LISTS = (b"#EXTM3U", b"ffconcat version", b"<MPD")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # The first that fits any line of the log; those that say more stand first. Where they say all, ffmpeg's own words are
 # left out.
 _WORDS = [
@@ -26,7 +24,7 @@ _WORDS = [
      r"|Error opening input: (?:End of file|Input/output error)|no 'data' tag", CUT_OFF, True),
     (r"Error opening input: Cannot allocate memory", "needs more memory than a clip may take", False),
     (r"Error opening input: Invalid data found", UNKNOWN, False),
-    (r"Decoder .* not found|no decoder found|Decoding requested, but no decoder|[Uu]nsupported codec",
+    (r"Decoder [^\n]{0,80} not found|no decoder found|Decoding requested, but no decoder|[Uu]nsupported codec",
      "of a codec that cannot be decoded", True),
     (r"Error submitting (?:a )?packet to (?:the )?decoder|Error while decoding|Decoding error"
      r"|Error during demuxing|Invalid data found when processing input|Header missing|CRC mismatch",
@@ -37,7 +35,8 @@ _PREFIX = re.compile(r"^(?:\[[^\]]*\] )*\[(?:error|fatal|panic)\] ")
 
 def is_list_of_files(head: bytes) -> bool:
     """Tell whether a file begins as a playlist does."""
-    return _LISTS.match(head) is not None
+    text = head.removeprefix(_BYTE_ORDER_MARK).lstrip()
+    return text.startswith(_LISTS) or (text.startswith(b"<?xml") and b"<MPD" in text)
 
 
 def plain_words(log: str, code: int) -> str:
