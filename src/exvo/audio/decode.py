@@ -39,6 +39,9 @@ _AU_START, _AU_CHANNELS = slice(4, 8), slice(20, 24)
 # wrongly and hybrid ones inexactly (FFmpeg 9.0): the codec's own library decodes instead.
 LIBOPUS = ("-c:a:0", "libopus", "-request_sample_fmt", "flt")
 
+# A pipe is else written to for every packet.
+UNHURRIED = ("-flush_packets", "0")
+
 
 @dataclass(frozen=True)
 class ConvertConfig:
@@ -211,11 +214,12 @@ def _run(
         for place, (target, bound) in enumerate(zip(targets[:-1], bounds, strict=True)):
             words += ["-map", f"{place}:a:0", "-af", _filters(config), "-map_metadata", "-1"]
             # Its time stamps begin anew where a stream changes its rate; the muxer need not know.
-            words += ["-c:a", "pcm_f32be", "-bsf:a", "setts=ts=N", "-fs", str(bound), "-f", "au"]
-            words += [f"pipe:{target}"]
+            words += ["-c:a", "pcm_f32be", "-bsf:a", "setts=ts=N", "-fs", str(bound), *UNHURRIED]
+            words += ["-f", "au", f"pipe:{target}"]
         for place in range(len(recordings)):
             words += ["-map", f"{place}:a:0"]
-        return [*words, "-c", "copy", "-fs", str(table), "-f", "framecrc", f"pipe:{targets[-1]}"]
+        words += ["-c", "copy", "-fs", str(table), *UNHURRIED]
+        return [*words, "-f", "framecrc", f"pipe:{targets[-1]}"]
 
     return run_limited(
         command,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 # The head of the log names the first error; a broken file can have a decoder print without end.
 LOG_BYTES = 64 * 1024
-_BLOCK = 256 * 1024
+# What a pipe holds on Linux.
+_BLOCK = 64 * 1024
 
 
 @dataclass(frozen=True)
