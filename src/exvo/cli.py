@@ -53,11 +53,25 @@ def check(
 
 @app.command()
 def predict(
-    recordings: Annotated[list[Path], typer.Argument(help="Recordings in anything that ffmpeg reads.")],
+    recordings: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Recordings in anything that ffmpeg reads; a name that begins with - is given as ./-name."
+        ),
+    ],
     model: Annotated[
         list[Path], typer.Option(help="Folder of a trained system; given more than once, the mean is taken.")
     ],
-    output: Annotated[Path | None, typer.Option(help="Write a CSV instead of printing.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write a CSV instead of printing; - prints the CSV.")
+    ] = None,
+    prior: Annotated[
+        bool,
+        typer.Option(
+            "--prior",
+            help="Fill the cells of recordings without audio with the prior of the training set; they stay errors.",
+        ),
+    ] = False,
     ffmpeg: Annotated[
         str | None,
         typer.Option(help="bundled, system or a path; by default what each model says, bundled or system."),
@@ -69,29 +83,46 @@ def predict(
         ),
     ] = None,
 ) -> None:
-    """Say what trained systems hear in single recordings, without a corpus or a workflow."""
+    """Predict single recordings with trained systems, without a corpus or a workflow.
+
+    Ends with code 1 where a recording has no audio; all others are predicted all the same.
+    """
+    import sys
+
     from exvo.cores import n_cores
+    from exvo.models.model_folder import FILES
     from exvo.models.system_files import LocalFiles
-    from exvo.predict import answer_table, predict_files
+    from exvo.predict import predict_files
+    from exvo.predict_table import answer_table, answer_text, check_output, shown, write_table
+
+    def say(text: str, *, err: bool = False) -> None:
+        encoding = (sys.stderr if err else sys.stdout).encoding
+        typer.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
 
     local = LocalFiles(ffmpeg, tuple(checkpoint or ()))
+    printed = output is None or output == Path("-")
     try:
-        answers = predict_files(recordings, model, n_threads=n_cores(), local=local)
+        if not printed:
+            read = [*recordings, *local.checkpoints, *(folder / name for folder in model for name in FILES)]
+            check_output(output, read)
+        answers = predict_files(recordings, model, n_threads=n_cores(), local=local, prior=prior)
+        if not printed:
+            write_table(output, answers)
     except (ValueError, OSError) as error:
-        _fail(str(error))
-    if output is not None:
-        from exvo.files import write_text
-
-        write_text(output, answer_table(answers))
-        typer.echo(f"{len(answers)} recordings: {output}")
-        return
-    for answer in answers:
-        strongest = sorted(answer.emotions.items(), key=lambda item: -item[1])[:3]
-        country = max(answer.countries.items(), key=lambda item: item[1], default=("no country", 1.0))
-        typer.echo(f"{answer.path}  [{answer.status}]" + (f"  {answer.reason}" if answer.reason else ""))
-        typer.echo("  emotion  " + ", ".join(f"{name} {value:.2f}" for name, value in strongest))
-        typer.echo(f"  age      {answer.age:.1f}")
-        typer.echo(f"  country  {country[0]} ({country[1]:.0%})")
+        _fail(shown(str(error)))
+    lost = [answer for answer in answers if not answer.predicted]
+    if output is None:
+        for answer in answers:
+            say(answer_text(answer))
+    elif printed:
+        typer.echo(answer_table(answers), nl=False)
+    else:
+        say(shown(f"{len(answers)} recordings, {len(answers) - len(lost)} of them predicted: {output}"))
+    if lost:
+        for answer in lost:
+            say(shown(f"error: {answer.path}: {answer.reason}"), err=True)
+        filled = "what is given for them is the prior" if prior else "--prior gives them the prior"
+        _fail(f"without a prediction: {len(lost)} of {len(answers)}; {filled} of the training set")
 
 
 @app.command()

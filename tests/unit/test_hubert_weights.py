@@ -21,6 +21,18 @@ from exvo.models.hubert_names import BASE, BUNDLES, LARGE, WAVLM
 from exvo.models.hubert_weights import load_hubert
 
 SMALL = {"conv_channels": 16, "d_model": 32, "n_heads": 4, "ffn": 48, "n_layers": 2, "positional_kernel": 16}
+
+
+class Heads(transformers.Wav2Vec2PreTrainedModel):
+    """An encoder with heads of names that nobody else has, as published models for age and gender are made."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.wav2vec2 = transformers.Wav2Vec2Model(config)
+        self.age, self.projection = torch.nn.Linear(32, 1), torch.nn.Linear(32, 3)
+        self.post_init()
+
+
 PEERS = {
     "hubert": (transformers.HubertConfig, transformers.HubertModel, replace(BASE, **SMALL)),
     "hubert-large": (
@@ -29,6 +41,7 @@ PEERS = {
         replace(LARGE, **SMALL, conv_bias=True),
     ),
     "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2ForPreTraining, replace(BASE, **SMALL)),
+    "wav2vec2-heads": (transformers.Wav2Vec2Config, Heads, replace(BASE, **SMALL)),
     "wavlm": (transformers.WavLMConfig, transformers.WavLMModel, replace(WAVLM, **SMALL)),
 }
 

@@ -179,6 +179,7 @@ def test_a_label_reaches_the_report(workflow):
         ("audio.highpass", "peak_dbfs", -2, after_audio("dc", "denoised", "vad")),
         ("audio.denoise", "alpha", 0.97, after_audio("denoised", "vad")),
         ("audio.vad", "threshold", 0.2, after_audio("vad")),
+        ("audio.vad", "above_noise_db", None, after_audio("vad")),
         ("features.compare", "feature_set", "eGeMAPSv02", compare(*STAGES) | train(*STAGES) | FUSE),
         ("features.logmel", "n_mels", 64, logmel() | conformers() | FUSE),
         (
@@ -236,7 +237,7 @@ def test_two_values_swapped_are_seen(workflow):
 
 
 def test_a_default_written_out_changes_nothing(workflow):
-    workflow.config["audio"] = {"vad": {"threshold": 0.1}}
+    workflow.config["audio"] = {"vad": {"threshold": 0.5}}
     assert workflow.planned() == set()
 
 
@@ -306,7 +307,7 @@ def test_a_file_of_no_clip_changes_nothing(workflow):
 @pytest.mark.parametrize(
     ("module", "old", "new", "expected"),
     [
-        ("audio/vad.py", "STATE_SIZE = 128", "STATE_SIZE = 64 * 2", after_audio("vad")),
+        ("audio/silero.py", "STATE_SIZE = 128", "STATE_SIZE = 64 * 2", after_audio("vad")),
         (
             "audio/stage_denoised.py",
             "**asdict(measures)",
@@ -349,7 +350,7 @@ def test_a_file_of_no_clip_changes_nothing(workflow):
         ("features/vectors.py", "mean(axis=0)", "mean(0)", pooled(*POOLED) | FUSE),
         ("models/mlp_training.py", "_BLOCK_BATCHES = 64", "_BLOCK_BATCHES = 32", train(*STAGES) | FUSE),
         ("report/systems_layout.py", '"uar": 3,', '"uar": 4,', FUSE),
-        ("audio/vad.py", "# samples the model reads", "# what the model reads", set()),
+        ("audio/silero.py", "# samples the model reads", "# what the model reads", set()),
     ],
 )
 def test_an_edited_module_reruns_the_rules_that_use_it(workflow, module, old, new, expected):

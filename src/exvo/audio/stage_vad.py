@@ -1,4 +1,4 @@
-"""Make the stage vad of a shard: cut the silence before and after the burst."""
+"""Make the stage vad of a shard: cut what comes before and after the burst, silence and steady noise."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from exvo.audio.silero import voice_probabilities
 from exvo.audio.store import NO_VOICE, SAMPLE_RATE, Clip, transform_shard
-from exvo.audio.vad import VadConfig, voice_probabilities, voice_span
+from exvo.audio.vad import VadConfig, kept_span
 
 __all__ = ["VadConfig", "vad_clips", "vad_shard"]
 
@@ -21,13 +22,17 @@ def vad_shard(source: str | Path, target: str | Path, config: VadConfig, *, n_th
 
 
 def vad_clips(clips: Sequence[Clip], config: VadConfig, *, n_threads: int = 1) -> list[Clip]:
-    """Trim clips, all of which have audio; one without voice is kept whole and flagged."""
+    """Trim clips, all of which have audio; one in which nothing is found is kept whole and flagged.
+
+    ``no_voice`` means that neither Silero nor the level finds a burst. A breath that Silero takes for no voice and
+    that stands out from the noise is trimmed, and ``ok``; its ``voice_probability`` shows what Silero saw.
+    """
     probabilities = voice_probabilities([clip.audio for clip in clips], SAMPLE_RATE, n_threads=n_threads)
     return [_after(clip, of_clip, config) for clip, of_clip in zip(clips, probabilities, strict=True)]
 
 
 def _after(clip: Clip, probabilities: Sequence[float], config: VadConfig) -> Clip:
-    span = voice_span(probabilities, len(clip.audio), SAMPLE_RATE, config)
+    span = kept_span(clip.audio, probabilities, SAMPLE_RATE, config)
     start, end = (span.start, span.end) if span else (0, len(clip.audio))
     measures = {
         "start": start,
@@ -37,5 +42,5 @@ def _after(clip: Clip, probabilities: Sequence[float], config: VadConfig) -> Cli
     }
     done = replace(clip, audio=clip.audio[start:end], measures=measures)
     if span is None:
-        done = done.flagged(NO_VOICE, "no voice found; kept whole")
+        done = done.flagged(NO_VOICE, "no voice or burst found; kept whole")
     return done

@@ -37,9 +37,9 @@ BUNDLES = {
 
 # Of a task on top of the encoder, or of pre-training: knowingly left out.
 _TORCHAUDIO_HEADS = re.compile(r"aux\.")
-_TRANSFORMERS_HEADS = re.compile(
-    r"masked_spec_embed$|lm_head\.|quantizer\.|project_q\.|project_hid\.|projector\.|classifier\.|layer_weights$"
-)
+_MASK = "masked_spec_embed"
+# How `transformers` begins the encoder's names in a model with heads, whose own names whoever made them chose.
+_ENCODER = re.compile(r"(hubert|wav2vec2|wavlm)\.")
 # What `transformers` can vary and this encoder cannot; the values it can have.
 _FIXED = {
     "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
@@ -152,12 +152,14 @@ def torchaudio_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def torchaudio_state_of_transformers(state: Mapping[str, Tensor], config: HubertConfig) -> dict[str, Tensor]:
     """Return a state dict of `transformers` by the names of torchaudio, without heads.
 
-    A name that is not known stays as it is, for `torch.nn.Module.load_state_dict` to report.
+    In a model with heads only the encoder is read. A name in it that is not known stays as it is, for
+    `torch.nn.Module.load_state_dict` to report.
     """
+    if any(map(_ENCODER.match, state)):
+        state = {_ENCODER.sub("", name, count=1): v for name, v in state.items() if _ENCODER.match(name)}
     result = {}
     for name, value in state.items():
-        name = re.sub(r"^(hubert|wav2vec2|wavlm)\.", "", name)
-        if _TRANSFORMERS_HEADS.match(name):
+        if name == _MASK:
             continue
         name = re.sub(r"^feature_projection\.", "encoder.feature_projection.", name)
         name = re.sub(r"^encoder\.(pos_conv_embed|layer_norm|layers)\.", r"encoder.transformer.\1.", name)
