@@ -1,5 +1,6 @@
 import os
 import subprocess
+import wave
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -64,10 +65,29 @@ def test_channels_are_averaged(corpus):
     assert clip.measures["source_channels"] == "stereo"
 
 
-def test_eight_channels_are_read(corpus):
-    soundfile.write(corpus / "a.wav", np.tile(sine(16000)[:, np.newaxis], 8), 16000)
+@pytest.mark.parametrize("mask", [False, True], ids=["without a mask", "with a mask"])
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 5, 6, 8, 9, 16, 33, 64])
+def test_every_channel_has_the_same_weight(corpus, n_channels, mask):
+    """A tone on one channel at a time: the first, the last and the one that may be taken for low frequencies."""
+    for channel in sorted({0, n_channels - 1, min(3, n_channels - 1)}):
+        samples = np.zeros((16000, n_channels))
+        samples[:, channel] = sine(16000)
+        if mask:
+            soundfile.write(corpus / "a.wav", samples, 16000, format="WAVEX")
+        else:
+            with wave.open(str(corpus / "a.wav"), "wb") as file:
+                file.setparams((n_channels, 2, 16000, 0, "NONE", ""))
+                file.writeframes((samples * 32767).astype("<i2").tobytes())
+        clip = convert(corpus, "a.wav")
+        assert clip.status == store.OK and len(clip.audio) == 16000
+        assert amplitude(clip.audio) == pytest.approx(0.5 / n_channels, rel=0.01)
+
+
+def test_channels_that_cancel_are_told_and_not_averaged_away(corpus):
+    soundfile.write(corpus / "a.wav", np.stack([sine(48000), -sine(48000)], axis=1), 48000)
     clip = convert(corpus, "a.wav")
-    assert clip.status == store.OK and len(clip.audio) == 16000
+    assert amplitude(clip.audio) == pytest.approx(0.5, abs=0.005)
+    assert clip.status == store.DAMAGED and "its 2 channels cancel in their mean, so channel 1" in clip.reason
 
 
 def test_webm_without_a_duration_as_browsers_record_it(corpus):

@@ -266,7 +266,7 @@ def _attempts(done: Finished, opus: Sequence[bool]) -> list[_Attempt]:
     ]
 
 
-def _channels(output: bytes) -> np.ndarray:
+def _channels(output: bytearray) -> np.ndarray:
     """Return the samples of an AU file [shape=(n_samples, n_channels)]; it may be cut off anywhere."""
     n_channels = int.from_bytes(output[_AU_CHANNELS], "big") or 1
     start = int.from_bytes(output[_AU_START], "big")

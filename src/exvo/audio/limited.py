@@ -21,7 +21,7 @@ class Finished:
 
     Attributes
     ----------
-    outputs : list of bytes
+    outputs : list of bytearray
         What it wrote to each of its outputs, at most to their limits.
     log : str
         The first 64 kB of what it printed to its error stream.
@@ -31,7 +31,7 @@ class Finished:
         Whether it was killed because it wrote more than it may.
     """
 
-    outputs: list[bytes]
+    outputs: list[bytearray]
     log: str
     code: int
     stopped: bool
@@ -112,7 +112,7 @@ def run_limited(
             late = True
     if late:
         raise subprocess.TimeoutExpired("ffmpeg", timeout_s)
-    return Finished([bytes(output) for output in outputs], log.decode("utf-8", "replace"), code, not within)
+    return Finished(outputs, log.decode("utf-8", "replace"), code, not within)
 
 
 def _read_all(selector: selectors.BaseSelector, deadline: float) -> bool | None:

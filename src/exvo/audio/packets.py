@@ -56,12 +56,12 @@ class Stream:
         return float(starts.max() - starts.min() + last) * self._unit
 
 
-def read_packets(output: bytes, n_streams: int) -> list[Stream]:
+def read_packets(output: bytes | bytearray, n_streams: int) -> list[Stream]:
     """Read what ffmpeg wrote of some streams.
 
     Parameters
     ----------
-    output : bytes
+    output : bytes or bytearray
         Of the ``framecrc`` muxer; may be cut off.
     n_streams : int
 
