@@ -2,6 +2,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+# As many as this process may use, which `nproc` and the processors of the machine are not everywhere.
+WORKERS = $$($(BIN)/python -c "from exvo.cores import n_cores; print(n_cores())")
 READY := $(VENV)/.ready
 CORES ?= all
 DEMO := corpora/demo
@@ -27,7 +29,7 @@ report: $(READY)
 	@echo "report: $(REPORT)"
 
 test: $(READY)
-	$(BIN)/pytest -n $$(nproc) --dist loadgroup
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 # Screenshots and the print of the report are left in results/screenshots, to be looked at.
 test-browser: $(READY)
@@ -37,7 +39,7 @@ test-browser: $(READY)
 
 # 2,000 corruptions of recordings and 2,000 of the label table: minutes.
 test-fuzz: $(READY)
-	EXVO_FUZZ=2000 $(BIN)/pytest -n $$(nproc) tests/robustness/test_fuzz.py
+	EXVO_FUZZ=2000 $(BIN)/pytest -n $(WORKERS) tests/robustness/test_fuzz.py
 
 # 52 kills, two for every rule, and of every training one while it trains.
 test-faults: $(READY)

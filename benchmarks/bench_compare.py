@@ -5,7 +5,6 @@ Both read the files, so that neither gets its samples for nothing.
 Run: ``python benchmarks/bench_compare.py [--corpus PATH] [--clips N]``; without a corpus, on demo clips.
 """
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -14,9 +13,10 @@ import opensmile
 import soundfile
 from common import SAMPLE_RATE, parse_arguments, race, read_clips, write_records
 
+from exvo.cores import n_cores
 from exvo.features.compare import CompareConfig, compare_functionals
 
-N_WORKERS = os.cpu_count() or 1
+N_WORKERS = n_cores()
 MIN_SECONDS = 0.1  # below 60 ms openSMILE gives no numbers; ours lengthens such clips
 
 

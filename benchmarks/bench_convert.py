@@ -23,8 +23,9 @@ import soundfile
 from common import SAMPLE_RATE, clip_files, corpus_folder, parse_arguments, peer_module, race, write_records
 from roofline import against_plain_reads
 
-from exvo.audio.convert import ConvertConfig, convert_shard, ffmpeg_binary
-from exvo.audio.decode import decode_file
+from exvo.audio.convert import convert_clip, convert_shard
+from exvo.audio.decode import ConvertConfig
+from exvo.audio.program import ffmpeg_binary
 from exvo.audio.store import read_shard
 
 N_THREADS = 2
@@ -112,7 +113,10 @@ def main() -> None:
             (
                 "recordings",
                 paths,
-                lambda: [decode_file(p, config, binary) for p in paths],
+                lambda: [
+                    convert_clip(p.stem, folder=p.parent, files=files, config=config, binary=binary)
+                    for p in paths
+                ],
                 "ours decodes them too",
             ),
             ("an audio shard", [target], lambda: read_shard(target), "ours decodes its FLAC too"),

@@ -102,15 +102,20 @@ def read_clips(corpus: Path | None, n_clips: int, *, min_seconds: float = 0.0) -
     min_seconds : float
         Shorter clips are left out; some peers cannot take them.
     """
-    from exvo.audio.convert import ffmpeg_binary
-    from exvo.audio.decode import ConvertConfig, decode_file
+    from exvo.audio.convert import convert_clip
+    from exvo.audio.decode import ConvertConfig
+    from exvo.audio.program import ffmpeg_binary
 
     config = ConvertConfig()
     binary = ffmpeg_binary(config.ffmpeg)
+
+    def decoded(path: Path) -> np.ndarray:
+        files = {path.stem: path.name}
+        clip = convert_clip(path.stem, folder=path.parent, files=files, config=config, binary=binary)
+        return np.empty(0, np.float32) if clip.audio is None else clip.audio
+
     with corpus_folder(corpus, n_clips) as folder, ThreadPoolExecutor(2) as pool:
-        clips = pool.map(
-            lambda path: decode_file(path, config, binary)[0].copy(), clip_files(folder, n_clips)
-        )
+        clips = pool.map(decoded, clip_files(folder, n_clips))
         return [clip for clip in clips if len(clip) >= max(1, min_seconds * SAMPLE_RATE)]
 
 

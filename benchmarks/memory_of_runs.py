@@ -6,13 +6,14 @@ memory as twenty.
 """
 
 import json
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 from bench_workflow import copy_workflow
+
+from exvo.cores import n_cores
 
 PEAKS = "peaks.jsonl"
 TARGETS = ("results/fusion/test_preds.csv", "results/report/report.html")
@@ -67,7 +68,7 @@ def peaks_of_run(corpus: Path, n_shards: int, folder: Path) -> dict[str, float]:
     config = folder / "config.yaml"
     config.write_text(CONFIG.format(root=corpus, n_shards=n_shards, tuned=TUNED))
     command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", folder]
-    command += ["--cores", str(os.cpu_count()), "--configfile", config, "--"]
+    command += ["--cores", str(n_cores()), "--configfile", config, "--"]
     command += [*TARGETS, f"results/models/{TUNED}/0/model.safetensors"]
     run = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     if run.returncode:

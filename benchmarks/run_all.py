@@ -18,6 +18,8 @@ from pathlib import Path
 from bench_memory import SHARD_CLIPS
 from common import corpus_folder
 
+from exvo.cores import n_cores
+
 HERE = Path(__file__).parent
 RESULTS = Path("results/bench")
 # Which arguments each takes: the audio of a corpus, and how many clips of it. The others set their own size.
@@ -135,7 +137,7 @@ def summary(words: dict[str, str], corpus: str, n_clips: int) -> str:
     lines = [
         "# Benchmarks",
         "",
-        f"{os.cpu_count()} cores ({platform.processor() or platform.machine()}), {n_clips} clips of {corpus}.",
+        f"{n_cores()} cores ({platform.processor() or platform.machine()}), {n_clips} clips of {corpus}.",
         "Ours and the peer run in turn in one process, on the same clips; rates are medians, and a ratio is the",
         "median over pairs: over 1, ours is faster or smaller. A budget is what an issue allows. Per core: clips a",
         "second of CPU time, child processes included; its ratio is disturbed less by what else the machine does.",

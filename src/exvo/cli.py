@@ -38,11 +38,12 @@ def check(
 ) -> None:
     """Say what a corpus holds and what is wrong with it; ends with code 1 where something is."""
     from exvo.audio.check import check_corpus
+    from exvo.bundled_ffmpeg import FfmpegError
     from exvo.corpus.table import CorpusError
 
     try:
         report, problems = check_corpus(corpus, n_sample=sample)
-    except CorpusError as error:
+    except (CorpusError, FfmpegError) as error:
         _fail(str(error))
     typer.echo("\n".join(report))
     if problems:
@@ -86,9 +87,9 @@ def predict(
 
     Ends with code 1 where a recording has no audio; all others are predicted all the same.
     """
-    import os
     import sys
 
+    from exvo.cores import n_cores
     from exvo.models.model_folder import FILES
     from exvo.models.system_files import LocalFiles
     from exvo.predict import predict_files
@@ -104,7 +105,7 @@ def predict(
         if not printed:
             read = [*recordings, *local.checkpoints, *(folder / name for folder in model for name in FILES)]
             check_output(output, read)
-        answers = predict_files(recordings, model, n_threads=os.cpu_count() or 1, local=local, prior=prior)
+        answers = predict_files(recordings, model, n_threads=n_cores(), local=local, prior=prior)
         if not printed:
             write_table(output, answers)
     except (ValueError, OSError) as error:

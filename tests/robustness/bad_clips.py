@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from exvo.audio.convert import ffmpeg_binary
 from exvo.audio.store import DAMAGED, EMPTY, MISSING, OK, SILENT, TRUNCATED, UNREADABLE
+from exvo.bundled_ffmpeg import bundled_ffmpeg
 
 RATE = 48_000
 # Where a whole recording is cut off, as a share of its bytes.
@@ -50,7 +50,7 @@ def tone(seconds: float, rate: int = RATE, amplitude: float = 0.4) -> np.ndarray
 
 
 def ffmpeg(*arguments: str | Path, data: bytes | None = None) -> bytes:
-    command = [ffmpeg_binary("bundled"), "-y", "-loglevel", "error", *arguments]
+    command = [bundled_ffmpeg(), "-y", "-loglevel", "error", *arguments]
     return subprocess.run(command, input=data, capture_output=True, check=True).stdout
 
 
@@ -138,7 +138,7 @@ def contents() -> list[BadClip]:
         _bytes("text", b"I am no recording.\n" * 40, UNREADABLE),
         _bytes("page", b"<!DOCTYPE html><html><body>404 Not Found</body></html>\n", UNREADABLE),
         _bytes("archive", b"PK\x03\x04" + noise.bytes(500), UNREADABLE),
-        _bytes("image", png(), UNREADABLE, "no audio stream"),
+        _bytes("image", png(), UNREADABLE, "a kind of file that holds no recording"),
         _bytes("head-only", whole[:cluster], f"{EMPTY}|{UNREADABLE}"),
         _bytes("twice-in-a-row", whole + whole, f"{OK}|{DAMAGED}"),
         _bytes("half-ogg", ogg[: len(ogg) // 2], f"{UNREADABLE}|{DAMAGED}", ending="ogg"),
@@ -284,7 +284,7 @@ def places(outside: Path) -> list[BadClip]:
         BadClip("folder", lambda folder: (folder / "folder.webm").mkdir(), UNREADABLE, "not a regular file"),
         BadClip("fifo", lambda folder: os.mkfifo(folder / "fifo.webm"), UNREADABLE, "not a regular file"),
         BadClip("playlist", concat, UNREADABLE, "a list of other files"),
-        _bytes("playlist-hls", hls.encode(), UNREADABLE, ending="m3u8"),
+        _bytes("playlist-hls", hls.encode(), UNREADABLE, "a list of other files", ending="m3u8"),
     ]
 
 

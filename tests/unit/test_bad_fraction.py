@@ -57,3 +57,16 @@ def test_all_clips_bad_can_still_be_allowed(tmp_path):
     check_bad_fraction([tmp_path / "0.parquet"], 1.0, tmp_path / "check.json")
     with pytest.raises(TooManyBadClips, match=r"to 1\.0 or more"):
         check_bad_fraction([tmp_path / "0.parquet"], 0.99, tmp_path / "check.json")
+
+
+@pytest.mark.parametrize(("reason", "decoder"), [("Bad data", True), ("Other data", False)])
+def test_a_complaint_that_all_clips_have_is_not_put_down_to_the_recordings(tmp_path, reason, decoder):
+    clips = [
+        Clip("a", None, UNREADABLE, f"raw/a.wav: {reason}"),
+        Clip("b", None, UNREADABLE, "raw/b.wav: Bad data (x)"),
+    ]
+    write_shard(tmp_path / "0.parquet", clips, {}, bits=16)
+    with pytest.raises(TooManyBadClips) as error:
+        check_bad_fraction([tmp_path / "0.parquet"], 0.5, tmp_path / "check.json")
+    assert ("with the decoder" in str(error.value)) == decoder
+    assert ("Mend or remove these recordings" in str(error.value)) != decoder

@@ -2,12 +2,12 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from exvo.audio.store import WITHOUT_AUDIO
+from exvo.audio.store import MISSING, WITHOUT_AUDIO
 from exvo.files import write_text
 
 MAX_NAMED = 3
@@ -58,18 +58,27 @@ def check_bad_fraction(shards: Sequence[str | Path], max_fraction: float, target
             named = ", ".join(part["clips"]) + (", ..." if part["n"] > MAX_NAMED else "")
             lines.append(f"- {part['n']} {part['status']}: {part['reason']} ({named})")
         lines.append(
-            "Mend or remove these recordings (`exvo check` looks at a corpus before a run), or, to train without"
-            f" them and predict them as the prior of Train, set corpus.max_bad_fraction to {_at_least(n_bad / n_clips)}"
-            " or more."
+            f"{_what_to_do(reasons, n_clips)} Or, to train without these clips and predict them as the prior of Train,"
+            f" set corpus.max_bad_fraction to {_at_least(n_bad / n_clips)} or more."
         )
         raise TooManyBadClips("\n".join(lines))
     record = {"n_clips": n_clips, "n_without_audio": n_bad, "reasons": reasons}
     write_text(target, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
+def _what_to_do(reasons: Sequence[Mapping[str, object]], n_clips: int) -> str:
+    """Return advice; recordings that all fail alike are not at fault themselves."""
+    if n_clips > 1 and reasons[0]["n"] == n_clips and reasons[0]["status"] != MISSING:
+        return (
+            "All clips have the same complaint, so the fault is rather with the decoder or its limits (audio.convert),"
+            " or with how the corpus was copied, than with the recordings."
+        )
+    return "Mend or remove these recordings (`exvo check` looks at a corpus before a run)."
+
+
 def _general(status: str, reason: str) -> str:
     """Return a reason without the clip's name and what differs from clip to clip."""
-    if status == "missing":
+    if status == MISSING:
         return "no file"
     return reason.partition(": ")[2].partition(" (")[0] or reason
 

@@ -1,6 +1,5 @@
 """Say what a corpus holds and what is wrong with it, before anything is run on it."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from exvo.audio.convert import ConvertConfig, convert_clip, ffmpeg_binary
+from exvo.audio.convert import convert_clip
+from exvo.audio.decode import ConvertConfig
+from exvo.audio.program import ffmpeg_binary
 from exvo.audio.store import OK, SAMPLE_RATE, WITHOUT_AUDIO, Clip
+from exvo.cores import n_cores
 from exvo.corpus.findings import file_findings, ignored_files, name_findings
 from exvo.corpus.labels import EMOTIONS, SPLITS, Labels
 from exvo.corpus.shards import ClipFile, scan_files, stable_hash
@@ -28,7 +30,7 @@ def check_corpus(
     n_sample : int
         How many recordings are decoded: those of a hash of their ids, so that two calls take the same.
     n_threads : int or None
-        How many are decoded at a time; None takes as many as there are cores.
+        How many are decoded at a time; None takes as many as this process may use cores.
 
     Returns
     -------
@@ -55,7 +57,7 @@ def check_corpus(
         problems += file_findings(name, corpus, found)
         present = [clip_id for clip_id in corpus.labels.clip_id if clip_id in files]
         sample = sorted(present, key=stable_hash)[:n_sample]
-        clips = _decode(root / name, sample, files, n_threads or os.cpu_count() or 1)
+        clips = _decode(root / name, sample, files, n_threads or n_cores())
         report += _recording_lines(name, len(present), clips)
         if found.ignored:
             report.append(f"  no recordings, by their ending: {ignored_files(found)}")

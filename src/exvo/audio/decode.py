@@ -1,39 +1,46 @@
-"""Have ffmpeg decode recordings to 16 kHz mono: one by itself, or several in one process.
+"""Have ffmpeg decode recordings to 16 kHz: one by itself, or several in one process.
 
-Starting ffmpeg costs as much as decoding a clip of a few seconds. Several clips therefore share a process, and
-what it says of them counts only where it has nothing to complain of; see `decode_files`.
+Starting ffmpeg costs as much as decoding a clip of a few seconds. Several clips therefore share a process, and what
+it writes of them counts only where it has nothing to complain of; see `decode_files`.
+
+ffmpeg gets open files and no names, may use no other way to data, and takes no kind of file but those of
+`exvo.audio.formats`. What it found is read from what it writes (the samples, and the table of packets), never from
+its log: of that, it counts whether anything is in it.
 """
 
-import re
+import os
 import subprocess
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryFile
 
-import ffmpeg
 import numpy as np
 
-from exvo.audio.limited import LOG_BYTES, run_limited
+from exvo.audio.formats import DEMUXERS, opus_input_rate, seems_opus
+from exvo.audio.limited import LOG_BYTES, Finished, run_limited
+from exvo.audio.mixdown import mix_down
+from exvo.audio.packets import Stream, read_packets
+from exvo.audio.reasons import LIST_OF_FILES, is_list_of_files, plain_words
+from exvo.audio.recording import Recording
 from exvo.audio.store import SAMPLE_RATE
 
-# In WebM and Ogg the codec's header stands near the start of the file.
-HEADER_BYTES = 8192
-# Formats that are lists of other files: a clip is in its own file, and no other file may be read for it.
-PLAYLISTS = frozenset({"concat", "dash", "hls", "imf"})
-# At the start of a line, which what a file notes of itself never reaches.
-_STREAM = r"(?m)^\[info\] +Stream #{}:\d+.*?: Audio: (?P<codec>\w+).*?, (?P<rate>\d+) Hz, (?P<channels>[^,]+)"
-_INPUT = re.compile(r"^\[info\] Input #(\d+), ([^ ]+), from ", re.MULTILINE)
-_MAPPING = re.compile(r"^\[info\] Stream mapping:", re.MULTILINE)
-_LEVEL = re.compile(r"\[(?:error|fatal|panic)\] (?P<text>.+)")
-_FORMAT = re.compile(r"Input #0, (?P<names>[^ ]+), from ")
-_STREAM_MISSING = "matches no streams"
-_OPENING = "Error opening input: "
-_SOURCE = "source"
+# A step forward in the time stamps that is at least so long is a gap in the sound, in seconds. Packets last 20 or
+# 60 ms; Matroska rounds its stamps to 1 ms.
+GAP_S = 0.05
+# Length of sound and of time stamps may differ by so much, in seconds and as a share: codecs begin and end with
+# samples that are left out.
+STAMPS_S, STAMPS_SHARE = 0.25, 0.01
+# What clips that share a process may have, and any clip. A stream has at most 64 in ffmpeg's resampler.
+SHARED_CHANNELS, MOST_CHANNELS = 2, 64
+# Of the table of packets: bytes a clip and a second. The shortest packets of Opus, 400 a second, take 20 kB.
+TABLE_BYTES, TABLE_BYTES_A_SECOND = 64 * 1024, 24 * 1024
+# Header of an AU file: the samples' place, their number of channels.
+_AU_START, _AU_CHANNELS = slice(4, 8), slice(20, 24)
+# ffmpeg's own Opus decoder makes loud sounds of its own after pauses (DTX), and decodes frames with error correction
+# wrongly and hybrid ones inexactly (FFmpeg 9.0): the codec's own library decodes instead.
+LIBOPUS = ("-c:a:0", "libopus", "-request_sample_fmt", "flt")
 
-# Samples [shape=(n_samples,), float32], what is known of the file, and the first complaint about it.
-Decoded = tuple[np.ndarray, dict[str, object], str]
+# A pipe is else written to for every packet.
+UNHURRIED = ("-flush_packets", "0")
 
 
 @dataclass(frozen=True)
@@ -57,26 +64,57 @@ class ConvertConfig:
     memory_mb: float = 1000.0
     max_seconds: float = 60.0
 
+    @property
+    def max_samples(self) -> int:
+        """The most samples that a clip may have."""
+        return round(self.max_seconds * SAMPLE_RATE)
 
-def decode_file(path: Path, config: ConvertConfig, binary: str) -> Decoded:
-    """Decode the first audio stream of a file to 16 kHz mono.
 
-    Parameters
+@dataclass(frozen=True)
+class Decoded:
+    """A recording's sound.
+
+    Attributes
     ----------
-    path : Path
-    config : ConvertConfig
-    binary : str
-        The ffmpeg program.
-
-    Returns
-    -------
     audio : np.ndarray [shape=(n_samples,), float32]
-        Not limited to [-1, 1]: lossy codecs overshoot.
+        Not limited to [-1, 1]: lossy codecs overshoot. One sample more than a clip may have, at most.
     source : dict
         ``codec``, ``source_sample_rate`` and ``recorded_sample_rate`` in Hz (Opus is always decoded at 48 kHz;
         its header says at what rate it was recorded) and ``source_channels`` (``mono``, ``stereo``, ``5.1``...).
     complaint : str
-        The first error that ffmpeg reports; empty where it reports none.
+        What is wrong with the file; empty where nothing is.
+    notes : tuple of str
+        What is odd about its sound.
+    """
+
+    audio: np.ndarray
+    source: dict[str, object]
+    complaint: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A process's output for one of its recordings, and what was supposed of that."""
+
+    channels: np.ndarray
+    stream: Stream
+    opus: bool
+
+    @property
+    def supposed_rightly(self) -> bool:
+        return self.opus == (self.stream.codec == "opus")
+
+
+def decode_file(recording: Recording, config: ConvertConfig, binary: str) -> Decoded:
+    """Decode the first audio stream of a recording to 16 kHz mono.
+
+    Parameters
+    ----------
+    recording : Recording
+    config : ConvertConfig
+    binary : str
+        The ffmpeg program.
 
     Raises
     ------
@@ -85,136 +123,174 @@ def decode_file(path: Path, config: ConvertConfig, binary: str) -> Decoded:
     OSError
         Where ffmpeg cannot be started, or the file not be read.
     """
-    command, _ = _command([path], ["pipe:1"], config, binary)
-    output, log, code = run_limited(command, timeout_s=config.timeout_s, memory_mb=config.memory_mb)
-    form = _FORMAT.search(log)
-    if form and PLAYLISTS & set(form["names"].split(",")):
-        return np.empty(0, np.float32), {}, f"a list of other files ({form['names']}), not a recording"
-    found = re.search(_STREAM.format(0), log)
-    errors = _LEVEL.findall(log)
-    complaint = errors[0] if errors else f"ffmpeg ended with code {code}" if code else ""
-    opening = [error.removeprefix(_OPENING) for error in errors if error.startswith(_OPENING)]
-    if any(_STREAM_MISSING in error for error in errors):
-        complaint = "no audio stream"
-    elif opening:
-        complaint = opening[0] if errors[0].startswith(_OPENING) else f"{opening[0]} ({errors[0]})"
-    return (
-        _samples(output),
-        _measures(path, found) if found else {},
-        complaint.replace(str(path.absolute()), path.name),
-    )
+    head = recording.head()
+    if is_list_of_files(head):
+        return Decoded(np.empty(0, np.float32), {}, LIST_OF_FILES)
+    attempt, complaint = _attempt_alone(recording, seems_opus(head), config, binary)
+    if attempt.opus and complaint:
+        # Told to decode Opus, ffmpeg takes any stream for it.
+        other, its_complaint = _attempt_alone(recording, False, config, binary)
+        if other.stream.codec not in ("", "opus"):
+            attempt, complaint = other, its_complaint
+    elif not attempt.supposed_rightly:
+        attempt, complaint = _attempt_alone(recording, True, config, binary)
+    return _decoded(attempt, head, config, complaint)
 
 
-def decode_files(paths: Sequence[Path], config: ConvertConfig, binary: str) -> list[Decoded] | None:
-    """Decode several files in one process, under the limits that hold for one; all or none.
+def decode_files(recordings: Sequence[Recording], config: ConvertConfig, binary: str) -> list[Decoded | None]:
+    """Decode several recordings in one process, under the limits that hold for one.
 
     What comes back is what `decode_file` gives for each, to the last bit. Where anything is wrong (an error of any
-    of them, a limit, a list of other files), nothing can be said of any file, for ffmpeg stops at some errors and
-    does not name the file at others.
+    of them, a limit), nothing can be said of any recording, for ffmpeg stops at some errors and does not name the
+    file at others.
 
     Parameters
     ----------
-    paths : sequence of Path
+    recordings : sequence of Recording
     config : ConvertConfig
     binary : str
         The ffmpeg program.
 
     Returns
     -------
-    list of (audio, source, complaint), or None
-        As of `decode_file`, the complaints empty; None where the files have to be decoded by themselves.
+    list of Decoded or None
+        None for a recording that has to be decoded by itself.
 
     Raises
     ------
     OSError
         Where ffmpeg cannot be started, or a file not be read.
     """
-    # A line break in a name would let it pass for lines of the log.
-    if not all(str(path).isprintable() for path in paths):
-        return None
-    with ExitStack() as stack:
-        # Files without names: pipes would have to be emptied side by side, or ffmpeg waits.
-        outputs = [stack.enter_context(TemporaryFile()) for _ in paths]
-        handles = [output.fileno() for output in outputs]
-        command, order = _command(paths, [f"pipe:{handle}" for handle in handles], config, binary)
-        try:
-            _, log, code = run_limited(
-                command, timeout_s=config.timeout_s, memory_mb=config.memory_mb, handles=handles
-            )
-        except subprocess.TimeoutExpired:
-            return None
-        streams = None if code or _LEVEL.search(log) else _streams(log, len(paths))
-        if streams is None:
-            return None
-        decoded: list[Decoded] = []
-        for place, (path, output) in enumerate(zip(paths, outputs, strict=True)):
-            output.seek(0)
-            decoded.append((_samples(output.read()), _measures(path, streams[order.index(place)]), ""))
-        return decoded
-
-
-def recorded_rate(path: Path, decoded_rate: int) -> int:
-    """Return the sample rate, in Hz, of what went into an Opus encoder; of other files the rate they decode at.
-
-    The identification header of Opus (RFC 7845, section 5.1) holds it as a note; 0 means that it was not noted.
-    """
-    with path.open("rb") as file:
-        head = file.read(HEADER_BYTES)
-    place = head.find(b"OpusHead")
-    return (place >= 0 and int.from_bytes(head[place + 12 : place + 16], "little")) or decoded_rate
-
-
-def _command(
-    paths: Sequence[Path], targets: Sequence[str], config: ConvertConfig, binary: str
-) -> tuple[list[str], list[int]]:
-    """Return the command that decodes each path to its target, and the order in which it names the paths."""
-    # Left to itself, ffmpeg adds channels with weights of 0.71 when it works in floating point; limited to 1 in all,
-    # the weights make a mean, and equal channels keep their level.
-    resample = f"aresample=out_sample_rate={SAMPLE_RATE}:out_chlayout=mono:rematrix_maxval=1.0"
-    # One sample more than the limit, so that a longer recording shows. Samples are counted: a limit on time goes by
-    # time stamps, which need not start at 0.
-    cut = f"atrim=end_sample={round(config.max_seconds * SAMPLE_RATE) + 1}"
-    streams = [
-        ffmpeg.input(f"{_SOURCE}{place}", protocol_whitelist="file", threads=1)["a:0"].output(
-            target, af=f"{resample},{cut}", f="f32le", acodec="pcm_f32le"
-        )
-        for place, target in enumerate(targets)
+    heads = [recording.head() for recording in recordings]
+    alone: list[Decoded | None] = [None] * len(recordings)
+    if any(map(is_list_of_files, heads)):
+        return alone
+    supposed = [seems_opus(head) for head in heads]
+    try:
+        done = _run(recordings, supposed, config, binary, SHARED_CHANNELS)
+    except subprocess.TimeoutExpired:
+        return alone
+    if done.code or done.log or done.stopped:
+        return alone
+    attempts = _attempts(done, supposed)
+    if len(done.outputs[-1]) >= _table_bytes(len(recordings), config):
+        return alone
+    return [
+        _decoded(attempt, head, config) if attempt.supposed_rightly and attempt.channels.size else None
+        for attempt, head in zip(attempts, heads, strict=True)
     ]
-    command = ffmpeg.merge_outputs(*streams).compile(cmd=binary)
-    command[1:1] = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]
-    names = {f"{_SOURCE}{place}": place for place in range(len(paths))}
-    order = [names[word] for word in command if word in names]
-    # `file:` and an absolute path: no name can be read as an option or as another protocol. ffmpeg-python wants text
-    # that is UTF-8, which a name need not be.
-    return [f"file:{paths[names[word]].absolute()}" if word in names else word for word in command], order
 
 
-def _streams(log: str, n_files: int) -> list[re.Match[str]] | None:
-    """Return the audio stream of each input, as the log lists them; None where they are not all there."""
-    inputs, end = list(_INPUT.finditer(log)), _MAPPING.search(log)
-    # What does not fit the log's limit was not read. Undecodable bytes only grow when they are encoded again.
-    if len(log.encode()) >= LOG_BYTES or end is None or len(inputs) != n_files:
-        return None
-    ends = [*(each.start() for each in inputs[1:]), end.start()]
-    streams = []
-    for place, (head, stop) in enumerate(zip(inputs, ends, strict=True)):
-        stream = re.compile(_STREAM.format(place)).search(log, head.end(), stop)
-        if stream is None or int(head[1]) != place or PLAYLISTS & set(head[2].split(",")):
-            return None
-        streams.append(stream)
-    return streams
+def _attempt_alone(
+    recording: Recording, opus: bool, config: ConvertConfig, binary: str
+) -> tuple[_Attempt, str]:
+    """Return what a process gives for one recording, and its complaint."""
+    done = _run([recording], [opus], config, binary, MOST_CHANNELS)
+    (attempt,) = _attempts(done, [opus])
+    return attempt, "" if done.stopped and not done.log else plain_words(done.log, done.code)
 
 
-def _measures(path: Path, stream: re.Match[str]) -> dict[str, object]:
-    return {
-        "codec": stream["codec"],
-        "source_sample_rate": int(stream["rate"]),
-        "recorded_sample_rate": recorded_rate(path, int(stream["rate"])),
-        "source_channels": stream["channels"],
+def _run(
+    recordings: Sequence[Recording],
+    opus: Sequence[bool],
+    config: ConvertConfig,
+    binary: str,
+    most_channels: int,
+) -> Finished:
+    """Decode recordings in one process. Its outputs are an AU file each and the table of their packets."""
+    # One sample more than the limit, so that a longer recording shows; and room for the header.
+    bounds = [4 * most_channels * (config.max_samples + 1) + LOG_BYTES] * len(recordings)
+    table = _table_bytes(len(recordings), config)
+
+    def command(targets: Sequence[int]) -> list[str]:
+        words = [binary, "-y", "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+error"]
+        # Left to itself, ffmpeg keeps as many threads a file as the machine has processors, and memory for them.
+        words += ["-filter_threads", "1"]
+        for recording, is_opus in zip(recordings, opus, strict=True):
+            # The offset of an open file is shared with whoever read it before.
+            os.lseek(recording.handle, 0, os.SEEK_SET)
+            words += ["-format_whitelist", DEMUXERS, "-protocol_whitelist", "fd", "-threads", "1"]
+            words += [*(LIBOPUS if is_opus else ()), "-fd", str(recording.handle), "-i", "fd:"]
+        for place, (target, bound) in enumerate(zip(targets[:-1], bounds, strict=True)):
+            words += ["-map", f"{place}:a:0", "-af", _filters(config), "-map_metadata", "-1"]
+            # Its time stamps begin anew where a stream changes its rate; the muxer need not know.
+            words += ["-c:a", "pcm_f32be", "-bsf:a", "setts=ts=N", "-fs", str(bound), *UNHURRIED]
+            words += ["-f", "au", f"pipe:{target}"]
+        for place in range(len(recordings)):
+            words += ["-map", f"{place}:a:0"]
+        words += ["-c", "copy", "-fs", str(table), *UNHURRIED]
+        return [*words, "-f", "framecrc", f"pipe:{targets[-1]}"]
+
+    return run_limited(
+        command,
+        # ffmpeg ends an output after the packet that goes beyond its bound.
+        [*bounds, table + LOG_BYTES],
+        timeout_s=config.timeout_s,
+        memory_mb=config.memory_mb,
+        handles=[recording.handle for recording in recordings],
+    )
+
+
+def _filters(config: ConvertConfig) -> str:
+    """Return the filters that bring a stream to 16 kHz, gaps in its time stamps filled with silence.
+
+    `asetpts` gives each frame a stamp at the end of the frame before it, or later by the gap between them; so
+    neither drift nor backward steps move or drop anything. Variables: 0, how far the stamp is from the end of the
+    frame before; 1, where this frame ends; 2, the frame's new stamp; 3, its length; 4, the first stamp. A gap is
+    no longer than by how much the sound lags behind the stamps, else jitter would add up; and one longer than a clip
+    may be is none. `aresample` then fills the gaps, and nothing else: frames without gaps touch exactly.
+    Without gaps the samples are those without these filters, to the bit.
+    """
+    stamps = (
+        "st(0,if(eq(N,0),0,PTS-ld(1)));st(4,if(eq(N,0),PTS,ld(4)));st(1,PTS+NB_SAMPLES);"
+        "st(2,if(eq(N,0),0,ld(2)+ld(3)));st(0,min(ld(0),PTS-ld(4)-ld(2)));"
+        f"st(2,ld(2)+if(between(ld(0),{GAP_S}*SR,{config.max_seconds}*SR),ld(0),0));st(3,NB_SAMPLES);ld(2)"
+    )
+    # Samples are counted: a limit on time goes by time stamps.
+    return (
+        f"asetpts='{stamps}',aresample=out_sample_rate={SAMPLE_RATE}:async=1:min_hard_comp={GAP_S / 2},"
+        f"atrim=end_sample={config.max_samples + 1}"
+    )
+
+
+def _table_bytes(n_recordings: int, config: ConvertConfig) -> int:
+    return round(n_recordings * (TABLE_BYTES + TABLE_BYTES_A_SECOND * config.max_seconds))
+
+
+def _attempts(done: Finished, opus: Sequence[bool]) -> list[_Attempt]:
+    """Read a process's outputs."""
+    *sounds, table = done.outputs
+    return [
+        _Attempt(_channels(sound), stream, is_opus)
+        for sound, stream, is_opus in zip(sounds, read_packets(table, len(sounds)), opus, strict=True)
+    ]
+
+
+def _channels(output: bytearray) -> np.ndarray:
+    """Return the samples of an AU file [shape=(n_samples, n_channels)]; it may be cut off anywhere."""
+    n_channels = int.from_bytes(output[_AU_CHANNELS], "big") or 1
+    start = int.from_bytes(output[_AU_START], "big")
+    n_samples = max(0, len(output) - start) // (4 * n_channels)
+    values = np.frombuffer(output, ">f4", n_samples * n_channels, min(start, len(output)))
+    return values.reshape(n_samples, n_channels)
+
+
+def _decoded(attempt: _Attempt, head: bytes, config: ConvertConfig, complaint: str = "") -> Decoded:
+    stream = attempt.stream
+    audio, note = mix_down(attempt.channels[: config.max_samples + 1])
+    notes = [note] if note else []
+    span_s, sound_s = stream.span_s, len(audio) / SAMPLE_RATE
+    whole = 0 < len(audio) <= config.max_samples
+    if whole and span_s is not None and abs(span_s - sound_s) > STAMPS_S + STAMPS_SHARE * span_s:
+        why = "two recordings in one file: " if stream.begins_anew else ""
+        notes.append(f"{why}{sound_s:.2f} s of sound, but its time stamps span {span_s:.2f} s")
+    if not stream.codec:
+        return Decoded(audio, {}, complaint, tuple(notes))
+    recorded = opus_input_rate(head) if stream.codec == "opus" else 0
+    source = {
+        "codec": stream.codec,
+        "source_sample_rate": stream.sample_rate,
+        "recorded_sample_rate": recorded or stream.sample_rate,
+        "source_channels": stream.channels,
     }
-
-
-def _samples(output: bytes) -> np.ndarray:
-    # A process that was cut off can end within a sample.
-    whole = len(output) - len(output) % 4
-    return np.frombuffer(output[:whole], dtype="<f4")
+    return Decoded(audio, source, complaint, tuple(notes))

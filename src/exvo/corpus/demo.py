@@ -26,6 +26,8 @@ import numpy as np
 import pandas as pd
 from scipy import fft
 
+from exvo.bundled_ffmpeg import bundled_ffmpeg
+from exvo.cores import n_cores
 from exvo.corpus import synth
 from exvo.corpus.labels import EMOTIONS, SPLITS, Country
 
@@ -254,7 +256,7 @@ def _write_clips(
     n_workers: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    n_workers = n_workers or os.cpu_count() or 1
+    n_workers = n_workers or n_cores()
     size = max(1, min(CLIPS_PER_CHUNK, len(clips) // (4 * n_workers)))
     chunks = [clips[start : start + size] for start in range(0, len(clips), size)]
     done = 0
@@ -342,7 +344,6 @@ def _clipped_copy(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _encode(audio: np.ndarray, path: Path, rng: np.random.Generator, *, streamed: bool) -> None:
     """Write an Opus ``.webm`` at a drawn sample rate, mono or stereo, the same bytes in every run."""
     import ffmpeg
-    import imageio_ffmpeg
 
     rate = int(rng.choice(ENCODED_RATES, p=ENCODED_RATE_SHARES))
     channels = [_resampled(audio, rate)]
@@ -358,4 +359,4 @@ def _encode(audio: np.ndarray, path: Path, rng: np.random.Generator, *, streamed
         # A path with a protocol in front cannot be read as an option or as a URL.
         f"file:{path}",
         **output,
-    ).overwrite_output().run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), input=pcm, quiet=True)
+    ).overwrite_output().run(cmd=bundled_ffmpeg(), input=pcm, quiet=True)
