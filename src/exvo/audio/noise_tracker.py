@@ -39,7 +39,7 @@ FINE_MARGIN = (
 MIN_PAUSE_FRAMES = 4  # fewer pause frames than this are no estimate
 NO_EVIDENCE_FRAMES = 6.0  # so many frames of breath are as steady as noise by chance
 LOUD_QUANTILE = 0.9  # of the frames' levels: the voice
-LIFT_FROM_DB, LIFT_PER_DB = 5.0, 6.0  # how the bound rises with the power of the loud frames over the pauses
+LIFT_FROM_DB, LIFT_PER_DB = 5.0, 20.0  # how the bound rises with the power of the loud frames over the pauses
 MOST_SLOPE = 12.0 / 10 * np.log(10)  # per octave; a steeper spectrum is that of a filter
 
 
