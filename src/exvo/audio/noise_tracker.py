@@ -29,7 +29,7 @@ import numpy as np
 from scipy.ndimage import rank_filter, uniform_filter1d
 
 BAND_EDGES_HZ = (0.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0)  # a pause must be quiet in each of these bands
-N_WIDE = 3  # the highest bands, wide enough to tell stationary noise from breath by themselves
+N_WIDE = 3  # the highest bands that are not empty, wide enough to tell stationary noise from breath by themselves
 BAND_SD_DB = 4.55  # of a band's level in stationary noise, times the root of its bins; see `band_sd_db`
 TOLERANCE_SD, TOLERANCE_DB = 3.0, 0.5  # a pause frame may lie so many SD and dB over the mean of the pauses
 N_AVERAGED = 3  # frames averaged before the minimum over time is taken
@@ -39,6 +39,7 @@ FINE_MARGIN = (
 MIN_PAUSE_FRAMES = 4  # fewer pause frames than this are no estimate
 NO_EVIDENCE_FRAMES = 6.0  # so many frames of breath are as steady as noise by chance
 LOUD_QUANTILE = 0.9  # of the frames' levels: the voice
+EMPTY_DB = 50.0  # a band so far below the loudest is empty: what leaks into it says nothing of pauses
 LIFT_FROM_DB, LIFT_PER_DB = 5.0, 20.0  # how the bound rises with the power of the loud frames over the pauses
 MOST_SLOPE = 12.0 / 10 * np.log(10)  # per octave; a steeper spectrum is that of a filter
 
@@ -137,9 +138,10 @@ def track_noise(
     widths = np.diff([*edges, n_bins])
     levels, sd = _band_levels(floored, edges, widths), band_sd_db(widths)
 
-    pause = find_pauses(levels, sd, config.quiet_fraction)
-    evidence = evidence_frames(levels, pause, sd)
-    wide = [_evidence_of_band(levels[:, i : i + 1], sd[i : i + 1], config) for i in range(len(sd))[-N_WIDE:]]
+    loud = np.quantile(levels, LOUD_QUANTILE, axis=0)
+    filled = np.flatnonzero(loud > loud.max() - EMPTY_DB)
+    pause, evidence = _pauses_and_evidence(levels[:, filled], sd[filled], config)
+    wide = [_pauses_and_evidence(levels[:, [band]], sd[[band]], config)[1] for band in filled[-N_WIDE:]]
     known = max(evidence, float(np.median(wide)))
     known_db = config.evidence_db * max(known - NO_EVIDENCE_FRAMES, 0.0)
     pause_db = config.evidence_db * max(evidence - NO_EVIDENCE_FRAMES, 0.0)
@@ -149,8 +151,7 @@ def track_noise(
         noise, quiet = _quiet(floored, levels, widths, config)
     lift = 10 ** (min(pause_db, _lift_db(heard, pause)) / 10)
     bound = np.maximum(lift * _bound(floored, fine, config, bin_hz, floor), floor)
-    contrast = np.quantile(levels, LOUD_QUANTILE, axis=0) - quiet
-    doubt_db = np.maximum(config.safe_db - contrast - known_db, 0.0)
+    doubt_db = np.maximum(config.safe_db - (loud - quiet) - known_db, 0.0)
     doubt = np.repeat(10 ** (-doubt_db / 10), widths)
     noise = np.minimum(noise, bound)
 
@@ -225,8 +226,11 @@ def evidence_frames(levels: np.ndarray, pause: np.ndarray, sd: np.ndarray) -> fl
     return float(pause.sum()) / max(ratio, 1.0)
 
 
-def _evidence_of_band(levels: np.ndarray, sd: np.ndarray, config: NoiseConfig) -> float:
-    return evidence_frames(levels, find_pauses(levels, sd, config.quiet_fraction), sd)
+def _pauses_and_evidence(
+    levels: np.ndarray, sd: np.ndarray, config: NoiseConfig
+) -> tuple[np.ndarray, float]:
+    pause = find_pauses(levels, sd, config.quiet_fraction)
+    return pause, evidence_frames(levels, pause, sd)
 
 
 def _at_least(power: np.ndarray, floor: float) -> np.ndarray:
