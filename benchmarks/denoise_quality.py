@@ -32,6 +32,7 @@ from noisy_bursts import (  # noqa: E402
     noisy_bursts,
     quiet_stretch,
     quiet_stretches,
+    without_ends,
 )
 
 from exvo.audio.denoise import DenoiseConfig, denoise_clips  # noqa: E402
@@ -128,6 +129,19 @@ def voice_table(n_bursts: int) -> None:
         print_percentiles(f"change of energy in dB of breath that came {came}", changes)
 
 
+def real_voice_table(clips: Sequence[np.ndarray]) -> None:
+    """Print the SNR of real clips that came at 40 dB, whole and cut down to what is no pause."""
+    rng = np.random.default_rng(8)
+    print("| what | 1st percentile | 10th | median |\n|---|---|---|---|")
+    for name, cut in (("as recorded", lambda clip: clip), ("cut down to the burst", without_ends)):
+        bursts = [cut(clip) for clip in clips if clip.any()]
+        bursts = [burst for burst in bursts if len(burst) > 0.1 * SAMPLE_RATE]
+        noisy = [mix(burst, NOISES["pink"](rng, len(burst)), 40.0) for burst in bursts]
+        outputs = ours([clip.noisy for clip in noisy])
+        ratios = [snr_db(clip.clean, output) for clip, output in zip(noisy, outputs, strict=True)]
+        print_percentiles(f"SNR in dB of {len(ratios)} real clips at 40 dB, {name}", ratios)
+
+
 def pause_table(noises: dict[str, Noise], n_bursts: int) -> None:
     """Print attenuation of noise in a pause before a burst, and the ratio of the kurtosis of its power."""
     print("| noise at 10 dB | attenuation in pauses, dB | kurtosis ratio |\n|---|---|---|")
@@ -219,6 +233,8 @@ def main() -> None:
     if clips:
         print()
         real_table(clips)
+        print()
+        real_voice_table(clips[:360])
 
 
 if __name__ == "__main__":

@@ -45,14 +45,18 @@ def levels_db(signal: np.ndarray) -> np.ndarray:
     return 10 * np.log10(np.mean(frames.astype(np.float64) ** 2, axis=1) + 1e-12)
 
 
-def one_burst(rng: np.random.Generator) -> np.ndarray:
-    """Return a synthetic burst of any kind, from its first to its last frame that is no pause."""
-    voice = synth.voice_of(rng.uniform(20, 39), "China", bool(rng.integers(2)), rng)
-    burst = synth.burst(voice, synth.style_of(rng.random(len(EMOTIONS)) ** 3, EMOTIONS, rng), rng)
-    burst = resample_poly(burst, SAMPLE_RATE, synth.SAMPLE_RATE)
+def without_ends(burst: np.ndarray) -> np.ndarray:
+    """Return a clip from its first to its last frame that is no pause."""
     levels = levels_db(burst)
     loud = np.flatnonzero(levels > levels.max() + QUIET_DB)
     return burst[loud[0] * FRAME : (loud[-1] + 1) * FRAME]
+
+
+def one_burst(rng: np.random.Generator) -> np.ndarray:
+    """Return a synthetic burst of any kind, without the pauses at its ends."""
+    voice = synth.voice_of(rng.uniform(20, 39), "China", bool(rng.integers(2)), rng)
+    burst = synth.burst(voice, synth.style_of(rng.random(len(EMOTIONS)) ** 3, EMOTIONS, rng), rng)
+    return without_ends(resample_poly(burst, SAMPLE_RATE, synth.SAMPLE_RATE))
 
 
 def bursts_with_pauses(rng: np.random.Generator) -> np.ndarray:
