@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from exvo.audio.convert import ConvertConfig, convert_clip, ffmpeg_binary
+from exvo.audio.convert import convert_clip
+from exvo.audio.decode import ConvertConfig
+from exvo.audio.program import ffmpeg_binary
 from exvo.audio.store import MISSING, OK, UNREADABLE, Clip
 from exvo.corpus.labels import EMOTIONS
 from exvo.models.model_folder import ModelFolder, read_model
@@ -169,7 +171,7 @@ def _named(names: Sequence[str], numbers: np.ndarray | None, row: int) -> dict[s
 
 def _decoded(paths: Sequence[Path], config: ConvertConfig, n_threads: int) -> list[Clip]:
     """Decode recordings; their ids are their places, for two of them may have the same file name."""
-    binary = ffmpeg_binary(config.ffmpeg)
+    binary = ffmpeg_binary(config.ffmpeg, config)
 
     def clip_of(clip_id: str, path: Path) -> Clip:
         if (none := _no_recording(clip_id, path)) is not None:

@@ -119,7 +119,7 @@ def test_no_name_is_read_as_an_option_or_a_pattern(corpus, name):
 
 def test_a_clip_without_a_file_is_missing(corpus):
     clip = convert_clip("x", folder=corpus, files={"x": None}, config=ConvertConfig(), binary=BINARY)
-    assert (clip.audio, clip.status, clip.reason) == (None, store.MISSING, "no file raw/x.*")
+    assert (clip.audio, clip.status, clip.reason) == (None, store.MISSING, "no recording raw/x.*")
 
 
 def test_an_empty_file_is_empty(corpus):

@@ -509,9 +509,9 @@ def test_a_run_says_of_files_and_names_what_exvo_check_says(config, tmp_path):
     )
     absent = [f"{n:02d}" for n in range(12) if n != 7]
     files = [
-        f"wav/ has no file for {', '.join(absent[:5])} and 6 more: they will be predicted without audio",
-        "raw/ has no file for 03 (meant '003'?), 04 (there is 04.txt, which is no recording by its ending): they will"
-        " be predicted without audio",
+        f"wav/ has no recording of {', '.join(absent[:5])} and 6 more: they will be predicted without audio",
+        "raw/ has no recording of 03 (meant '003'?), 04 (there is 04.txt, which is no recording by its ending): they"
+        " will be predicted without audio",
         "raw/ has files without a row in data_info.csv: 003: they are left out",
         "raw/ has more than one file for 05: the first by name is read (05.wav)",
     ]

@@ -29,7 +29,9 @@ import numpy as np
 from scipy.ndimage import rank_filter, uniform_filter1d
 
 BAND_EDGES_HZ = (0.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0)  # a pause must be quiet in each of these bands
-N_WIDE = 3  # the highest bands that are not empty, wide enough to tell stationary noise from breath by themselves
+N_WIDE = (
+    3  # the highest bands that are not empty, wide enough to tell stationary noise from breath by themselves
+)
 BAND_SD_DB = 4.55  # of a band's level in stationary noise, times the root of its bins; see `band_sd_db`
 TOLERANCE_SD, TOLERANCE_DB = 3.0, 0.5  # a pause frame may lie so many SD and dB over the mean of the pauses
 N_AVERAGED = 3  # frames averaged before the minimum over time is taken
@@ -226,9 +228,7 @@ def evidence_frames(levels: np.ndarray, pause: np.ndarray, sd: np.ndarray) -> fl
     return float(pause.sum()) / max(ratio, 1.0)
 
 
-def _pauses_and_evidence(
-    levels: np.ndarray, sd: np.ndarray, config: NoiseConfig
-) -> tuple[np.ndarray, float]:
+def _pauses_and_evidence(levels: np.ndarray, sd: np.ndarray, config: NoiseConfig) -> tuple[np.ndarray, float]:
     pause = find_pauses(levels, sd, config.quiet_fraction)
     return pause, evidence_frames(levels, pause, sd)
 

@@ -33,7 +33,7 @@ def file_findings(folder: str, corpus: Corpus, recordings: Recordings) -> list[s
     if absent:
         named = _named(_with_questions(absent, look_alikes(absent, strange)))
         found.append(
-            f"{folder}/ has no file for {named}{_instead(absent, recordings)}: they will be predicted without audio"
+            f"{folder}/ has no recording of {named}{_instead(absent, recordings)}: they will be predicted without audio"
         )
     if strange and not corpus.limited:
         found.append(f"{folder}/ has files without a row in {TABLE}: {_named(strange)}: they are left out")
