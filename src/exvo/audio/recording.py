@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exvo.audio.store import EMPTY, MISSING, UNREADABLE
+from exvo.corpus.text import shown
 
 # Enough to hold the headers of a recording, in bytes.
 HEAD_BYTES = 64 * 1024
@@ -73,7 +74,7 @@ def open_recording(folder: Path, name: str) -> Recording:
     NotOpened
         Where there is no such file, or it is not a regular one, empty, forbidden, or not in the corpus.
     """
-    where = shown(folder, name)
+    where = shown(f"{folder.name}/{name}")
     try:
         root = folder.parent.resolve()
         handle = _open_within(root, _place(root, folder, name, where), where)
@@ -85,11 +86,6 @@ def open_recording(folder: Path, name: str) -> Recording:
         os.close(handle)
         raise NotOpened(EMPTY, f"{where}: the file is empty")
     return Recording(where, handle)
-
-
-def shown(folder: Path, name: str) -> str:
-    """Return how a file is named to a reader: names need not be UTF-8, reasons must be."""
-    return f"{folder.name}/{name}".encode("utf-8", "backslashreplace").decode()
 
 
 def _place(root: Path, folder: Path, name: str, where: str) -> Path:

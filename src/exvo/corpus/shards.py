@@ -73,7 +73,8 @@ class Recordings:
     several : set of str
         Ids that more than one file has.
     ignored : dict of str to str
-        Names of files beside the recordings that are none, by their ending (`NO_RECORDING`), to the ids in them.
+        Names of files beside the recordings that are none, by their ending (`NO_RECORDING`) or as notes of macOS
+        (``._*``), to the ids in them.
     """
 
     by_id: dict[str, ClipFile] = field(default_factory=dict)
