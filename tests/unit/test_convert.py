@@ -183,7 +183,7 @@ def test_the_corpus_may_be_reached_by_a_link_but_its_recordings_not_be_elsewhere
     (tmp_path / "corpus/raw").symlink_to(disk / "raw")
     clip = convert(tmp_path / "corpus/raw", "a.wav")
     assert (clip.audio, clip.status) == (None, store.UNREADABLE)
-    assert "raw/ is a link that leads out of the corpus" in clip.reason and "corpus.root" in clip.reason
+    assert "raw/ is a link that leads out of the corpus" in clip.reason
 
 
 def test_a_playlist_cannot_reach_other_files(corpus):

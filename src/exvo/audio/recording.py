@@ -95,11 +95,7 @@ def _place(root: Path, folder: Path, name: str, where: str) -> Path:
     except RuntimeError:  # how pathlib of Python 3.11 says it
         raise NotOpened(UNREADABLE, f"{where}: a link that leads back to itself") from None
     if not home.is_relative_to(root):
-        raise NotOpened(
-            UNREADABLE,
-            f"{where}: {folder.name}/ is a link that leads out of the corpus; name the folder that holds it there"
-            " as corpus.root, or move the recordings into the corpus",
-        )
+        raise NotOpened(UNREADABLE, f"{where}: {folder.name}/ is a link that leads out of the corpus")
     if not place.is_relative_to(root):
         raise NotOpened(UNREADABLE, f"{where}: a link that leads out of the corpus")
     return place.relative_to(root)
