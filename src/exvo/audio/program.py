@@ -69,7 +69,7 @@ def _try(binary: str, timeout_s: float, memory_mb: float) -> None:
         file.flush()
         config = ConvertConfig(timeout_s=timeout_s, memory_mb=memory_mb)
         try:
-            decoded = decode_file(Recording("a sample", file.fileno()), config, binary)
+            decoded = decode_file(Recording("a sample", file.fileno(), SAMPLE), config, binary)
         except subprocess.TimeoutExpired:
             raise FfmpegError(
                 f"{binary}: does not decode a sample of {SAMPLE_SECONDS} s within {timeout_s} s; raise"

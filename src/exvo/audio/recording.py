@@ -48,14 +48,13 @@ class Recording:
         Its folder and name, for a reader.
     handle : int
         The file descriptor; the caller closes it.
+    head : bytes
+        The first bytes of the file, at most `HEAD_BYTES`.
     """
 
     where: str
     handle: int
-
-    def head(self) -> bytes:
-        """Return the first bytes of the file, at most `HEAD_BYTES`."""
-        return os.pread(self.handle, HEAD_BYTES, 0)
+    head: bytes
 
 
 def open_recording(folder: Path, name: str) -> Recording:
@@ -72,7 +71,8 @@ def open_recording(folder: Path, name: str) -> Recording:
     Raises
     ------
     NotOpened
-        Where there is no such file, or it is not a regular one, empty, forbidden, or not in the corpus.
+        Where there is no such file, or it is not a regular one, empty, forbidden, not in the corpus, or on a disk that
+        does not give it.
     """
     where = shown(f"{folder.name}/{name}")
     try:
@@ -82,10 +82,15 @@ def open_recording(folder: Path, name: str) -> Recording:
         raise NotOpened(MISSING, f"{where}: the file is gone, or a link to nothing") from None
     except OSError as error:
         raise NotOpened(UNREADABLE, f"{where}: cannot be opened ({error.strerror})") from error
-    if not os.fstat(handle).st_size:
+    try:
+        head = os.pread(handle, HEAD_BYTES, 0)
+    except OSError as error:
+        os.close(handle)
+        raise NotOpened(UNREADABLE, f"{where}: cannot be read ({error.strerror})") from error
+    if not head:
         os.close(handle)
         raise NotOpened(EMPTY, f"{where}: the file is empty")
-    return Recording(where, handle)
+    return Recording(where, handle, head)
 
 
 def _place(root: Path, folder: Path, name: str, where: str) -> Path:
