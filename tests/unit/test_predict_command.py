@@ -122,9 +122,9 @@ def not_recordings(tmp_path):
         "gone.wav": ("missing", "a link to a file that is not there; check the path"),
         "loop.wav": ("unreadable", "cannot be opened (Too many levels of symbolic links)"),
         "pipe.wav": ("unreadable", "not a regular file; save the recording as one"),
-        "empty.wav": ("empty", "empty"),
-        "text.wav": ("unreadable", ""),
-        "none.wav": ("empty", ""),
+        "empty.wav": ("empty", "the file is empty"),
+        "text.wav": ("unreadable", "not a recording in a format that is known, or its beginning is damaged"),
+        "none.wav": ("empty", "no audio in the file"),
         "empty.wav/inside.wav": ("unreadable", "cannot be opened (Not a directory)"),
     }
     return {tmp_path / name: what for name, what in said.items()}
@@ -143,7 +143,7 @@ def test_what_is_no_recording_has_no_answer_and_the_others_are_predicted(home, n
         assert rows[path]["status"] == status, path
         assert set(numbers(rows[path])) == {""}
         (line,) = [line for line in lines if line.startswith(f"error: {path}: ")]
-        assert reason in line and line.endswith(rows[path]["reason"])
+        assert rows[path]["reason"] == reason and line == f"error: {path}: {reason}"
     assert lines[-1] == "without a prediction: 9 of 10; --prior gives them the prior of the training set"
     assert rows[good]["status"] == "ok" and "" not in numbers(rows[good])
     assert run.stdout == f"10 recordings, 1 of them predicted: {output}\n"
