@@ -102,6 +102,8 @@ def read_clips(corpus: Path | None, n_clips: int, *, min_seconds: float = 0.0) -
     min_seconds : float
         Shorter clips are left out; some peers cannot take them.
     """
+    import numpy as np
+
     from exvo.audio.convert import convert_clip
     from exvo.audio.decode import ConvertConfig
     from exvo.audio.program import ffmpeg_binary
