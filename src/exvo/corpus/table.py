@@ -203,8 +203,8 @@ def _name_notices(table: TextTable) -> list[str]:
         if _ALSO_A_NAME in words:
             n_rows = np.count_nonzero(index == words.index(_ALSO_A_NAME))
             notices.append(
-                f"{name} of {table.path.name} is {_ALSO_A_NAME} in {n_rows} rows, which is read as not known;"
-                f" what is really called so is written {KEEP}{_ALSO_A_NAME}"
+                f"{name} of {table.path.name} is {_ALSO_A_NAME} in {n_rows} row{'s' * (n_rows > 1)}, which is read as not"
+                f" known; what is really called so is written {KEEP}{_ALSO_A_NAME}"
             )
     return notices
 
