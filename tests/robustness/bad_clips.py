@@ -236,7 +236,7 @@ def names() -> list[BadClip]:
         *clips,
         BadClip("no-ending", without_ending, OK),
         BadClip("not-utf8", not_utf8, OK),
-        BadClip("not-utf8-broken", not_utf8_broken, UNREADABLE, "\\udcff\\udcfe"),
+        BadClip("not-utf8-broken", not_utf8_broken, UNREADABLE, "\\xff\\xfe"),
     ]
 
 
