@@ -111,7 +111,8 @@ def test_too_many_broken_clips_stop_the_run_after_decoding(good, tmp_path):
     printed = workflow.run(f"results/models/{SYSTEM}/0/val.parquet", flags=("--cores", "6"), check=False)
     reasons = "7 of 30 clips have no audio (23.3%), more than corpus.max_bad_fraction allows (10.0%)"
     names = [path.stem for path in recordings]
-    unreadable = f"- 5 unreadable: Invalid data found when processing input ({', '.join(names[:3])}, ...)"
+    words = "not a recording in a format that is known, or its beginning is damaged"
+    unreadable = f"- 5 unreadable: {words} ({', '.join(names[:3])}, ...)"
     # Where it happened, and again at the end of the run.
     for said in (reasons, unreadable, f"- 2 missing: no recording ({', '.join(names[5:7])})"):
         assert said in printed.partition("Error in rule check_clips")[2]
