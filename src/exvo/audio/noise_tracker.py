@@ -43,6 +43,7 @@ NO_EVIDENCE_FRAMES = 6.0  # so many frames of breath are as steady as noise by c
 LOUD_QUANTILE = 0.9  # of the frames' levels: the voice
 EMPTY_DB = 50.0  # a band so far below the loudest is empty: what leaks into it says nothing of pauses
 LIFT_FROM_DB, LIFT_PER_DB = 5.0, 20.0  # how the bound rises with the power of the loud frames over the pauses
+MOST_LIFT_DB = 100.0  # more than any filter takes off
 MOST_SLOPE = 12.0 / 10 * np.log(10)  # per octave; a steeper spectrum is that of a filter
 
 
@@ -199,7 +200,7 @@ def find_pauses(levels: np.ndarray, sd: np.ndarray, quiet_fraction: float) -> np
         No frame at all where fewer than four fit together.
     """
     n_quiet = max(MIN_PAUSE_FRAMES, int(quiet_fraction * len(levels)))
-    quiet = np.sort(levels, axis=0)[:n_quiet].mean(axis=0)
+    quiet = np.partition(levels, n_quiet - 1, axis=0)[:n_quiet].mean(axis=0)
     for _ in range(3):
         pause = (levels < quiet + TOLERANCE_SD * sd + TOLERANCE_DB).all(axis=1)
         if pause.sum() < MIN_PAUSE_FRAMES:
@@ -270,7 +271,7 @@ def _lift_db(power: np.ndarray, pause: np.ndarray) -> float:
         return 0.0
     total = _mean_of_three(power.sum(axis=1))
     over_db = 10 * np.log10(np.quantile(total, LOUD_QUANTILE) / total[pause].mean())
-    return LIFT_PER_DB * max(float(over_db) - LIFT_FROM_DB, 0.0)
+    return min(LIFT_PER_DB * max(float(over_db) - LIFT_FROM_DB, 0.0), MOST_LIFT_DB)
 
 
 def _bound(
