@@ -90,10 +90,11 @@ def predict(
     import sys
 
     from exvo.cores import n_cores
+    from exvo.corpus.text import shown
     from exvo.models.model_folder import FILES
     from exvo.models.system_files import LocalFiles
     from exvo.predict import predict_files
-    from exvo.predict_table import answer_table, answer_text, check_output, shown, write_table
+    from exvo.predict_table import answer_table, answer_text, check_output, write_table
 
     def say(text: str, *, err: bool = False) -> None:
         encoding = (sys.stderr if err else sys.stdout).encoding

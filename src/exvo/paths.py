@@ -10,25 +10,14 @@ _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 
 
 def user_path(text: str | Path, key: str) -> Path:
-    """Return the path that a key of the config names, with ``~`` and ``$NAME`` replaced as a shell would.
-
-    A shell does so only outside quotes, and ``--config corpus='{root: ~/bursts}'`` needs them. What exists as it is
-    written is taken as it is written.
-
-    Parameters
-    ----------
-    text : str or Path
-    key : str
-        For the message, such as ``corpus.root``.
+    """Return the path of a file or folder that Snakemake is told of: as `expanded`, and without braces.
 
     Raises
     ------
     CorpusError
-        Where there is no such user or no such variable in the environment, and where a brace is in the path.
+        As `expanded` does, and where a brace is in the path.
     """
-    path = str(text)
-    if not os.path.lexists(path):
-        path = _expanded(path, key)
+    path = expanded(str(text), key)
     if "{" in path:
         raise CorpusError(
             f"config: {key}: {path}: Snakemake takes what stands in braces for something to fill in; write the path of"
@@ -37,15 +26,33 @@ def user_path(text: str | Path, key: str) -> Path:
     return Path(path)
 
 
-def _expanded(text: str, key: str) -> str:
+def expanded(text: str, key: str) -> str:
+    """Return the path that a key of the config names, with ``~`` and ``$NAME`` replaced as a shell would.
+
+    A shell does so only outside quotes, and ``--config corpus='{root: ~/bursts}'`` needs them. What exists as it is
+    written is taken as it is written.
+
+    Parameters
+    ----------
+    text : str
+    key : str
+        For the message, such as ``corpus.root``.
+
+    Raises
+    ------
+    CorpusError
+        Where there is no such user or no such variable in the environment.
+    """
+    if os.path.lexists(text):
+        return text
     path = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111 - pathlib has no variables
     unset = _VARIABLE.search(path)
     if unset:
         raise CorpusError(
-            f"config: {key}: {unset[0]} in {text} is not set in the environment; write the folder itself"
+            f"config: {key}: {unset[0]} in {text} is not set in the environment; write the path itself"
         )
     if path.startswith("~"):
         raise CorpusError(
-            f"config: {key}: {text}: there is no such user, or no home folder; write the folder itself"
+            f"config: {key}: {text}: there is no such user, or no home folder; write the path itself"
         )
     return path

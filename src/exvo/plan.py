@@ -17,7 +17,7 @@ from exvo.corpus.findings import file_findings, name_findings
 from exvo.corpus.labels import SPLITS
 from exvo.corpus.shards import Recordings, clips_digest, has_file, scan_files, shard_clips
 from exvo.corpus.table import TABLE, TEST_TABLE, Corpus, read_corpus, read_test_labels
-from exvo.corpus.text import clip_id_of, look_alikes
+from exvo.corpus.text import clip_id_of, look_alikes, shown
 from exvo.digest import canonical_json, code_digest, digest
 from exvo.fusion_plan import BEST, possible_fusions, possible_tables
 from exvo.metrics import labelled
@@ -366,7 +366,7 @@ class Plan:
         clip_ids = self.corpus.labels.clip_id
         for folder, recordings in self._files.items():
             for clip_id, meant in look_alikes(clip_ids, recordings.by_id).items():
-                file = f"{folder}/{recordings.by_id[meant].name}"
+                file = shown(f"{folder}/{recordings.by_id[meant].name}")
                 return f". {TABLE} has the clip {clip_id!r}: meant {meant!r}, of {file}?"
         return ""
 

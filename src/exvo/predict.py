@@ -3,14 +3,17 @@
 import stat
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from exvo.audio.convert import ConvertConfig, convert_clip, ffmpeg_binary
+from exvo.audio.convert import convert_clip
+from exvo.audio.decode import ConvertConfig
+from exvo.audio.program import ffmpeg_binary
 from exvo.audio.store import MISSING, OK, UNREADABLE, Clip
 from exvo.corpus.labels import EMOTIONS
+from exvo.corpus.text import shown
 from exvo.models.model_folder import ModelFolder, read_model
 from exvo.models.system_files import LocalFiles
 from exvo.predict_model import Decoded, Flag, convert_config, first_flagged, predict_decoded
@@ -30,7 +33,7 @@ class Answer:
     ----------
     path : Path
     status, reason : str
-        As in the quality table.
+        As in the quality table, without the file's name.
     predicted : bool
         Whether the recording has audio. Where it has none, the numbers are NaN, or the prior of the training set on
         request.
@@ -169,16 +172,18 @@ def _named(names: Sequence[str], numbers: np.ndarray | None, row: int) -> dict[s
 
 def _decoded(paths: Sequence[Path], config: ConvertConfig, n_threads: int) -> list[Clip]:
     """Decode recordings; their ids are their places, for two of them may have the same file name."""
-    binary = ffmpeg_binary(config.ffmpeg)
+    binary = ffmpeg_binary(config.ffmpeg, config)
 
     def clip_of(clip_id: str, path: Path) -> Clip:
         if (none := _no_recording(clip_id, path)) is not None:
             return none
         # A user names recordings; where a link among them leads is the user's own affair.
         file = path.resolve()
-        return convert_clip(
+        clip = convert_clip(
             clip_id, folder=file.parent, files={clip_id: file.name}, config=config, binary=binary
         )
+        # The path is told beside the reason.
+        return replace(clip, reason=clip.reason.replace(shown(f"{file.parent.name}/{file.name}: "), ""))
 
     with ThreadPoolExecutor(n_threads) as pool:
         return list(pool.map(clip_of, map(str, range(len(paths))), paths))

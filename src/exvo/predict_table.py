@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from exvo.corpus.text import shown
 from exvo.files import atomic_path
 from exvo.predict import Answer
 
@@ -63,20 +64,6 @@ def answer_text(answer: Answer) -> str:
         name, probability = max(answer.countries.items(), key=lambda item: item[1])
         lines.append(shown(f"  country  {name} ({probability:.0%})"))
     return "\n".join(lines)
-
-
-def shown(text: str) -> str:
-    r"""Return text in which whatever is no plain character is escaped, so that no name can steer a terminal.
-
-    Of a file name that is not UTF-8 the odd bytes are shown, as ``\xe9``.
-    """
-    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
-
-
-def _escaped(letter: str) -> str:
-    if "\udc80" <= letter <= "\udcff":  # how Python keeps a byte of a name that is not UTF-8
-        return f"\\x{ord(letter) - 0xDC00:02x}"
-    return letter.encode("unicode_escape").decode()
 
 
 def check_output(output: Path, inputs: Iterable[Path]) -> None:

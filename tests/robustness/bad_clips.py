@@ -236,7 +236,7 @@ def names() -> list[BadClip]:
         *clips,
         BadClip("no-ending", without_ending, OK),
         BadClip("not-utf8", not_utf8, OK),
-        BadClip("not-utf8-broken", not_utf8_broken, UNREADABLE, "\\udcff\\udcfe"),
+        BadClip("not-utf8-broken", not_utf8_broken, UNREADABLE, "\\xff\\xfe"),
     ]
 
 
@@ -272,7 +272,7 @@ def places(outside: Path) -> list[BadClip]:
 
     hls = f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n"
     return [
-        BadClip("no-file", lambda folder: None, MISSING, "no file raw/no-file.*"),
+        BadClip("no-file", lambda folder: None, MISSING, "no recording raw/no-file.*"),
         link("link-outside", secret, UNREADABLE, outward),
         link("link-upward", f"../../{outside.name}/secret.wav", UNREADABLE, outward),
         link("link-device", "/dev/zero", UNREADABLE, outward),

@@ -15,7 +15,7 @@ def shards(tmp_path):
     bad = [
         Clip("a", None, UNREADABLE, "raw/a.webm: Invalid data (EBML header parsing failed)"),
         Clip("b", None, UNREADABLE, "raw/b.webm: Invalid data (0x00 at pos 7)"),
-        Clip("c", None, MISSING, "no file raw/c.*"),
+        Clip("c", None, MISSING, "no recording raw/c.*"),
         Clip("d", None, TIMEOUT, "raw/d.webm: not decoded within 30 s"),
     ]
     kept = [
@@ -36,7 +36,7 @@ def test_as_many_as_allowed_pass_and_are_counted_by_reason(shards, tmp_path):
         "n_without_audio": 4,
         "reasons": [
             {"status": "unreadable", "reason": "Invalid data", "n": 2, "clips": ["a", "b"]},
-            {"status": "missing", "reason": "no file", "n": 1, "clips": ["c"]},
+            {"status": "missing", "reason": "no recording", "n": 1, "clips": ["c"]},
             {"status": "timeout", "reason": "not decoded within 30 s", "n": 1, "clips": ["d"]},
         ],
     }
@@ -47,13 +47,13 @@ def test_one_more_than_allowed_stops_with_counts_clips_and_what_to_do(shards, tm
         check_bad_fraction(shards, 0.39, tmp_path / "check.json")
     text = str(error.value)
     assert "4 of 10 clips have no audio (40.0%)" in text and "(39.0%)" in text
-    assert "- 2 unreadable: Invalid data (a, b)" in text and "- 1 missing: no file (c)" in text
+    assert "- 2 unreadable: Invalid data (a, b)" in text and "- 1 missing: no recording (c)" in text
     assert "corpus.max_bad_fraction to 0.41 or more" in text
     assert not (tmp_path / "check.json").exists()
 
 
 def test_all_clips_bad_can_still_be_allowed(tmp_path):
-    write_shard(tmp_path / "0.parquet", [Clip("a", None, MISSING, "no file raw/a.*")], {}, bits=16)
+    write_shard(tmp_path / "0.parquet", [Clip("a", None, MISSING, "no recording raw/a.*")], {}, bits=16)
     check_bad_fraction([tmp_path / "0.parquet"], 1.0, tmp_path / "check.json")
     with pytest.raises(TooManyBadClips, match=r"to 1\.0 or more"):
         check_bad_fraction([tmp_path / "0.parquet"], 0.99, tmp_path / "check.json")

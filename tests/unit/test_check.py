@@ -52,7 +52,7 @@ def test_what_is_wrong_is_named_and_ends_with_code_1(corpus):
     (corpus / "raw/1.mp3").write_bytes(b"")
     code, text = run(corpus)
     assert code == 1
-    assert "raw/ has no file for 4" in text
+    assert "raw/ has no recording of 4" in text
     assert "files without a row in data_info.csv: 9" in text
     assert "more than one file for 1: the first by name is read (1.mp3)" in text
     assert "unreadable: raw/3.wav" in text

@@ -30,7 +30,7 @@ def noise(n, seed=0, level=0.1):
 def shard(tmp_path):
     clips = [
         Clip("a", noise(16000)),
-        Clip("b", None, "missing", "no file raw/b.*"),
+        Clip("b", None, "missing", "no recording raw/b.*"),
         Clip("c", noise(500, 1)),
         Clip("d", np.zeros(8000, np.float32), "silent", "digital silence"),
         Clip("e", noise(24000, 2)),

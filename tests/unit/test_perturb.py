@@ -49,7 +49,7 @@ def test_other_factors_are_refused(factor):
 
 def test_only_train_clips_are_perturbed_and_never_clipped(tmp_path):
     square = np.sign(sine(300.0)).astype(np.float32)
-    clips = [Clip("a", square), Clip("b", sine(100.0)), Clip("c", None, "missing", "no file raw/c.*")]
+    clips = [Clip("a", square), Clip("b", sine(100.0)), Clip("c", None, "missing", "no recording raw/c.*")]
     write_shard(tmp_path / "s.parquet", clips, {}, bits=16)
     perturb_shard(tmp_path / "s.parquet", tmp_path / "t.parquet", 0.9, {"a", "c"})
     found = read_shard(tmp_path / "t.parquet")

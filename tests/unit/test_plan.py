@@ -501,6 +501,8 @@ def test_a_run_says_of_files_and_names_what_exvo_check_says(config, tmp_path):
     (raw / "05.wav").write_bytes(b"x")
     (raw / "06.json").write_bytes(b"x")
     (raw / "06.TextGrid").write_bytes(b"x")
+    (raw / "._06.webm").write_bytes(b"x")
+    Path(os.fsdecode(bytes(raw) + b"/b\xe9\n.webm")).write_bytes(b"x")
     (tmp_path / "wav").mkdir()
     (tmp_path / "wav" / "07.wav").write_bytes(b"x")
     (tmp_path / "test_labels.csv").write_text("File_ID,Split,Subject_ID\n[09],Test,VA0\n[10],Test,VA1\n")
@@ -509,10 +511,10 @@ def test_a_run_says_of_files_and_names_what_exvo_check_says(config, tmp_path):
     )
     absent = [f"{n:02d}" for n in range(12) if n != 7]
     files = [
-        f"wav/ has no file for {', '.join(absent[:5])} and 6 more: they will be predicted without audio",
-        "raw/ has no file for 03 (meant '003'?), 04 (there is 04.txt, which is no recording by its ending): they will"
-        " be predicted without audio",
-        "raw/ has files without a row in data_info.csv: 003: they are left out",
+        f"wav/ has no recording of {', '.join(absent[:5])} and 6 more: they will be predicted without audio",
+        "raw/ has no recording of 03 (meant '003'?), 04 (there is 04.txt, which is no recording by its ending): they"
+        " will be predicted without audio",
+        "raw/ has files without a row in data_info.csv: 003, b\\xe9\\n: they are left out",
         "raw/ has more than one file for 05: the first by name is read (05.wav)",
     ]
     names = [
@@ -522,7 +524,7 @@ def test_a_run_says_of_files_and_names_what_exvo_check_says(config, tmp_path):
     assert Plan(config).check_sources() == files + names
     report, problems = check_corpus(tmp_path, n_sample=0)
     assert sorted(problems) == sorted(files) and f"notice: {names[0]}" in report
-    assert "  no recordings, by their ending: .TextGrid (1), .json (1), .txt (1)" in report
+    assert "  no recordings, by their names: .TextGrid (1), ._* (1), .json (1), .txt (1)" in report
     # What a limit leaves out has rows all the same.
     config["corpus"]["limit"] = 3
     assert not any("without a row" in finding for finding in Plan(config).check_sources())

@@ -122,9 +122,9 @@ def not_recordings(tmp_path):
         "gone.wav": ("missing", "a link to a file that is not there; check the path"),
         "loop.wav": ("unreadable", "cannot be opened (Too many levels of symbolic links)"),
         "pipe.wav": ("unreadable", "not a regular file; save the recording as one"),
-        "empty.wav": ("empty", "empty"),
-        "text.wav": ("unreadable", ""),
-        "none.wav": ("empty", ""),
+        "empty.wav": ("empty", "the file is empty"),
+        "text.wav": ("unreadable", "not a recording in a format that is known, or its beginning is damaged"),
+        "none.wav": ("empty", "no audio in the file"),
         "empty.wav/inside.wav": ("unreadable", "cannot be opened (Not a directory)"),
     }
     return {tmp_path / name: what for name, what in said.items()}
@@ -143,7 +143,7 @@ def test_what_is_no_recording_has_no_answer_and_the_others_are_predicted(home, n
         assert rows[path]["status"] == status, path
         assert set(numbers(rows[path])) == {""}
         (line,) = [line for line in lines if line.startswith(f"error: {path}: ")]
-        assert reason in line and line.endswith(rows[path]["reason"])
+        assert rows[path]["reason"] == reason and line == f"error: {path}: {reason}"
     assert lines[-1] == "without a prediction: 9 of 10; --prior gives them the prior of the training set"
     assert rows[good]["status"] == "ok" and "" not in numbers(rows[good])
     assert run.stdout == f"10 recordings, 1 of them predicted: {output}\n"
@@ -455,20 +455,37 @@ def test_only_models_that_predict_the_country_have_to_agree_on_the_countries(hom
         predict.predict_files([clip], [ours, tmp_path / "country"])
 
 
-def test_a_recording_that_one_model_cannot_have_decoded_is_not_predicted_by_the_others(home, monkeypatch):
-    folders = [model(home, "age"), model(home, "all")]
+def change_limits(monkeypatch, folder, **limits):
+    """Let a model say other limits of decoding than it does."""
     real = predict.read_model
 
-    def read(folder, local):
-        found = real(folder, local)
-        if folder == folders[1]:
-            convert = found.system["audio"]["convert"] | {"timeout_s": 0.0}
-            found = replace(found, system=dict(found.system) | {"audio": {"convert": convert}})
-        return found
+    def read(path, local):
+        found = real(path, local)
+        convert = found.system["audio"]["convert"] | (limits if path == folder else {})
+        return replace(found, system=dict(found.system) | {"audio": {"convert": convert}})
 
     monkeypatch.setattr(predict, "read_model", read)
+
+
+def test_a_recording_that_one_model_cannot_have_decoded_is_not_predicted_by_the_others(home, monkeypatch):
+    folders = [model(home, "age"), model(home, "all")]
+    change_limits(monkeypatch, folders[1], timeout_s=20.0)
+    real = predict.convert_clip
+
+    def too_slow(clip_id, *, config, **rest):
+        if config.timeout_s == 20:
+            return Clip(clip_id, None, "timeout", "not decoded within 20 s")
+        return real(clip_id, config=config, **rest)
+
+    monkeypatch.setattr(predict, "convert_clip", too_slow)
     (answer,) = predict.predict_files([home / "clip6.wav"], folders)
     assert answer.status == "timeout" and not answer.predicted and np.isnan(answer.age)
+
+
+def test_limits_of_a_model_under_which_nothing_is_decoded_are_not_put_down_to_recordings(home, monkeypatch):
+    change_limits(monkeypatch, model(home, "all"), memory_mb=60.0)
+    run = command(home, home / "clip6.wav")
+    assert run.exit_code == 1 and run.stdout == "" and "raise audio.convert.memory_mb" in run.stderr
 
 
 def test_standard_input_is_said_not_to_be_read(home, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from exvo.audio import program
 from exvo.audio.decode import ConvertConfig
 from exvo.audio.program import ffmpeg_binary
 from exvo.bundled_ffmpeg import FfmpegError, bundled_ffmpeg
+from exvo.corpus.errors import CorpusError
 
 VERSION = "ffmpeg version {} Copyright (c) 2000-2026 the FFmpeg developers"
 
@@ -81,6 +82,14 @@ def test_a_program_that_decodes_wrongly_is_told(tmp_path):
 def test_limits_under_which_nothing_can_be_decoded_are_told(limits, words):
     with pytest.raises(FfmpegError, match=words):
         ffmpeg_binary("bundled", ConvertConfig(**limits))
+
+
+def test_the_path_of_a_program_is_filled_in_as_a_shell_would(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ours = script(tmp_path / "an ffmpeg {of ours}", f'exec {shlex.quote(bundled_ffmpeg())} "$@"')
+    assert ffmpeg_binary("~/an ffmpeg {of ours}") == ours
+    with pytest.raises(CorpusError, match=r"audio\.convert\.ffmpeg: \$NOT_SET_HERE in .* is not set"):
+        ffmpeg_binary("$NOT_SET_HERE/ffmpeg")
 
 
 def test_a_program_is_tried_once(tmp_path):

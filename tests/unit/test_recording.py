@@ -24,7 +24,7 @@ def test_a_file_is_opened_for_reading_and_has_a_head(raw):
     (raw / "a.wav").write_bytes(b"x" * 2 * HEAD_BYTES)
     recording = open_recording(raw, "a.wav")
     try:
-        assert recording.where == "raw/a.wav" and recording.head() == b"x" * HEAD_BYTES
+        assert recording.where == "raw/a.wav" and recording.head == b"x" * HEAD_BYTES
         # The head was not read away.
         assert os.read(recording.handle, 3 * HEAD_BYTES) == b"x" * 2 * HEAD_BYTES
         assert not os.get_inheritable(recording.handle)
@@ -100,3 +100,22 @@ def test_a_folder_of_recordings_that_is_a_link_within_the_corpus_is_followed(raw
     raw.rmdir()
     raw.symlink_to("sounds")
     assert content(raw, "a.wav") == b"there"
+
+
+def test_a_file_that_its_disk_does_not_give_is_unreadable_and_closed(raw, monkeypatch):
+    (raw / "a.wav").write_bytes(b"there")
+    handles = []
+
+    def pread(handle, *_):
+        handles.append(handle)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "pread", pread)
+    with pytest.raises(NotOpened) as refused:
+        open_recording(raw, "a.wav")
+    assert (refused.value.status, refused.value.reason) == (
+        UNREADABLE,
+        "raw/a.wav: cannot be read (Input/output error)",
+    )
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(handles[0])

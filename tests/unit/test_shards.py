@@ -3,6 +3,7 @@ import unicodedata
 
 import pytest
 
+from exvo.corpus.errors import CorpusError
 from exvo.corpus.shards import (
     Recordings,
     clips_digest,
@@ -148,3 +149,20 @@ def test_one_file_of_a_clip_is_enough_to_have_recordings(tmp_path):
     assert not has_file(folder, ["a"]) and not has_file(folder, [])
     assert [has_file(folder, [clip_id]) for clip_id in scan_files(folder).by_id] == [True] * 4
     assert has_file(folder, ["a", "b"])
+
+
+def test_a_folder_of_recordings_may_be_a_link_within_the_corpus_only(tmp_path):
+    corpus = tmp_path / "corpus"
+    for folder in (corpus / "store", tmp_path / "elsewhere"):
+        folder.mkdir(parents=True)
+        (folder / "a.wav").touch()
+    (corpus / "raw").symlink_to("store")
+    (corpus / "wav").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "link").symlink_to("corpus")
+    for root in (corpus, tmp_path / "link"):
+        assert list(scan_files(root / "raw").by_id) == ["a"] and has_file(root / "raw", ["a"])
+        for look in (scan_files, lambda folder: has_file(folder, ["a"])):
+            with pytest.raises(
+                CorpusError, match=r"wav: a link that leads out of the corpus, to .*elsewhere\. Move"
+            ):
+                look(root / "wav")

@@ -62,7 +62,7 @@ def test_clips_can_be_read_in_the_memory_of_a_few(tmp_path):
 def test_every_clip_keeps_its_row(tmp_path):
     clips = [
         Clip("a", noise(100), measures={"gain": 1.5}),
-        Clip("b", None, store.MISSING, "no file raw/b.*"),
+        Clip("b", None, store.MISSING, "no recording raw/b.*"),
         Clip("c", noise(50), store.SILENT, "digital silence", {"gain": float("nan")}),
     ]
     write_shard(tmp_path / "s.parquet", clips, {"gain": pa.float64()}, bits=16)

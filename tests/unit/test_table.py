@@ -343,7 +343,7 @@ def test_a_speaker_and_a_country_called_na_are_kept(write):
     assert list(corpus.labels.speaker[2:]) == ["NA", ""]
     assert Country(7, "NA") in corpus.labels.countries
     assert corpus.notices == (
-        "Subject_ID of data_info.csv is NA in 1 rows, which is read as not known; what is really called so is written"
+        "Subject_ID of data_info.csv is NA in 1 row, which is read as not known; what is really called so is written"
         " \\NA",
     )
 

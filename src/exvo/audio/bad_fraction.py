@@ -79,7 +79,7 @@ def _what_to_do(reasons: Sequence[Mapping[str, object]], n_clips: int) -> str:
 def _general(status: str, reason: str) -> str:
     """Return a reason without the clip's name and what differs from clip to clip."""
     if status == MISSING:
-        return "no file"
+        return "no recording"
     return reason.partition(": ")[2].partition(" (")[0] or reason
 
 

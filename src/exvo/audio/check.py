@@ -60,7 +60,7 @@ def check_corpus(
         clips = _decode(root / name, sample, files, n_threads or n_cores())
         report += _recording_lines(name, len(present), clips)
         if found.ignored:
-            report.append(f"  no recordings, by their ending: {ignored_files(found)}")
+            report.append(f"  no recordings, by their names: {ignored_files(found)}")
         problems += [f"{clip.status}: {clip.reason}" for clip in clips if clip.status != OK]
     if not any(found.by_id for found in recordings.values()):
         problems.append(f"{root}: no recordings, neither in raw/ nor in wav/, so there is nothing to run on")

@@ -134,7 +134,7 @@ def _opened(
     """Open a clip's recording until the stack is left or, where ffmpeg need not be asked, say what is wrong."""
     name = files[clip_id]
     if name is None:
-        return Clip(clip_id, None, store.MISSING, f"no file {folder.name}/{clip_id}.*")
+        return Clip(clip_id, None, store.MISSING, f"no recording {folder.name}/{clip_id}.*")
     try:
         recording = open_recording(folder, name)
     except NotOpened as error:

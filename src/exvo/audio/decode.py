@@ -121,9 +121,9 @@ def decode_file(recording: Recording, config: ConvertConfig, binary: str) -> Dec
     subprocess.TimeoutExpired
         After ``config.timeout_s`` seconds.
     OSError
-        Where ffmpeg cannot be started, or the file not be read.
+        Where ffmpeg cannot be started.
     """
-    head = recording.head()
+    head = recording.head
     if is_list_of_files(head):
         return Decoded(np.empty(0, np.float32), {}, LIST_OF_FILES)
     attempt, complaint = _attempt_alone(recording, seems_opus(head), config, binary)
@@ -159,9 +159,9 @@ def decode_files(recordings: Sequence[Recording], config: ConvertConfig, binary:
     Raises
     ------
     OSError
-        Where ffmpeg cannot be started, or a file not be read.
+        Where ffmpeg cannot be started.
     """
-    heads = [recording.head() for recording in recordings]
+    heads = [recording.head for recording in recordings]
     alone: list[Decoded | None] = [None] * len(recordings)
     if any(map(is_list_of_files, heads)):
         return alone

@@ -16,6 +16,7 @@ from exvo.audio.decode import ConvertConfig, Decoded, decode_file
 from exvo.audio.recording import Recording
 from exvo.audio.store import SAMPLE_RATE
 from exvo.bundled_ffmpeg import FfmpegError, bundled_ffmpeg
+from exvo.paths import expanded
 
 # The first with the protocol `fd`.
 LEAST_VERSION = 6
@@ -44,10 +45,17 @@ def ffmpeg_binary(choice: str, config: ConvertConfig | None = None) -> str:
 
     Raises
     ------
+    CorpusError
+        As `exvo.paths.expanded` does.
     FfmpegError
         Where there is none, or it cannot do what decoding needs, with what to do.
     """
-    binary = {"bundled": bundled_ffmpeg, "system": lambda: "ffmpeg"}.get(choice, lambda: choice)()
+    if choice == "bundled":
+        binary = bundled_ffmpeg()
+    elif choice == "system":
+        binary = "ffmpeg"
+    else:
+        binary = expanded(choice, "audio.convert.ffmpeg")
     config = config or ConvertConfig()
     _try(binary, config.timeout_s, config.memory_mb)
     return binary
@@ -61,7 +69,7 @@ def _try(binary: str, timeout_s: float, memory_mb: float) -> None:
         file.flush()
         config = ConvertConfig(timeout_s=timeout_s, memory_mb=memory_mb)
         try:
-            decoded = decode_file(Recording("a sample", file.fileno()), config, binary)
+            decoded = decode_file(Recording("a sample", file.fileno(), SAMPLE), config, binary)
         except subprocess.TimeoutExpired:
             raise FfmpegError(
                 f"{binary}: does not decode a sample of {SAMPLE_SECONDS} s within {timeout_s} s; raise"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exvo.audio.store import EMPTY, MISSING, UNREADABLE
+from exvo.corpus.text import shown
 
 # Enough to hold the headers of a recording, in bytes.
 HEAD_BYTES = 64 * 1024
@@ -47,14 +48,13 @@ class Recording:
         Its folder and name, for a reader.
     handle : int
         The file descriptor; the caller closes it.
+    head : bytes
+        The first bytes of the file, at most `HEAD_BYTES`.
     """
 
     where: str
     handle: int
-
-    def head(self) -> bytes:
-        """Return the first bytes of the file, at most `HEAD_BYTES`."""
-        return os.pread(self.handle, HEAD_BYTES, 0)
+    head: bytes
 
 
 def open_recording(folder: Path, name: str) -> Recording:
@@ -71,9 +71,10 @@ def open_recording(folder: Path, name: str) -> Recording:
     Raises
     ------
     NotOpened
-        Where there is no such file, or it is not a regular one, empty, forbidden, or not in the corpus.
+        Where there is no such file, or it is not a regular one, empty, forbidden, not in the corpus, or on a disk that
+        does not give it.
     """
-    where = shown(folder, name)
+    where = shown(f"{folder.name}/{name}")
     try:
         root = folder.parent.resolve()
         handle = _open_within(root, _place(root, folder, name, where), where)
@@ -81,15 +82,15 @@ def open_recording(folder: Path, name: str) -> Recording:
         raise NotOpened(MISSING, f"{where}: the file is gone, or a link to nothing") from None
     except OSError as error:
         raise NotOpened(UNREADABLE, f"{where}: cannot be opened ({error.strerror})") from error
-    if not os.fstat(handle).st_size:
+    try:
+        head = os.pread(handle, HEAD_BYTES, 0)
+    except OSError as error:
+        os.close(handle)
+        raise NotOpened(UNREADABLE, f"{where}: cannot be read ({error.strerror})") from error
+    if not head:
         os.close(handle)
         raise NotOpened(EMPTY, f"{where}: the file is empty")
-    return Recording(where, handle)
-
-
-def shown(folder: Path, name: str) -> str:
-    """Return how a file is named to a reader: names need not be UTF-8, reasons must be."""
-    return f"{folder.name}/{name}".encode("utf-8", "backslashreplace").decode()
+    return Recording(where, handle, head)
 
 
 def _place(root: Path, folder: Path, name: str, where: str) -> Path:
@@ -99,11 +100,7 @@ def _place(root: Path, folder: Path, name: str, where: str) -> Path:
     except RuntimeError:  # how pathlib of Python 3.11 says it
         raise NotOpened(UNREADABLE, f"{where}: a link that leads back to itself") from None
     if not home.is_relative_to(root):
-        raise NotOpened(
-            UNREADABLE,
-            f"{where}: {folder.name}/ is a link that leads out of the corpus; name the folder that holds it there"
-            " as corpus.root, or move the recordings into the corpus",
-        )
+        raise NotOpened(UNREADABLE, f"{where}: {folder.name}/ is a link that leads out of the corpus")
     if not place.is_relative_to(root):
         raise NotOpened(UNREADABLE, f"{where}: a link that leads out of the corpus")
     return place.relative_to(root)

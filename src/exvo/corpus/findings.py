@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from exvo.corpus.labels import Labels
 from exvo.corpus.shards import Recordings
 from exvo.corpus.table import TABLE, TEST_TABLE, Corpus
-from exvo.corpus.text import alike, look_alikes
+from exvo.corpus.text import alike, look_alikes, shown
 
 MAX_NAMED = 5
 
@@ -33,23 +33,23 @@ def file_findings(folder: str, corpus: Corpus, recordings: Recordings) -> list[s
     if absent:
         named = _named(_with_questions(absent, look_alikes(absent, strange)))
         found.append(
-            f"{folder}/ has no file for {named}{_instead(absent, recordings)}: they will be predicted without audio"
+            f"{folder}/ has no recording of {named}{_instead(absent, recordings)}: they will be predicted without audio"
         )
     if strange and not corpus.limited:
         found.append(f"{folder}/ has files without a row in {TABLE}: {_named(strange)}: they are left out")
     if double:
         taken = files[double[0]].name
         found.append(
-            f"{folder}/ has more than one file for {_named(double)}: the first by name is read ({taken})"
+            f"{folder}/ has more than one file for {_named(double)}: the first by name is read ({shown(taken)})"
         )
     return found
 
 
 def ignored_files(recordings: Recordings) -> str:
-    """Return how many files beside the recordings are none, by ending; nothing where there are none."""
-    endings = Counter(name.rpartition(".")[2] for name in recordings.ignored)
-    most = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
-    return _named([f".{ending} ({n})" for ending, n in most])
+    """Return how many files beside the recordings are none, by what says so; nothing where there are none."""
+    kinds = Counter("._*" if n[:2] == "._" else f".{n.rpartition('.')[2]}" for n in recordings.ignored)
+    most = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    return _named([f"{kind} ({n})" for kind, n in most])
 
 
 def name_findings(corpus: Corpus, test_labels: Labels | None) -> list[str]:
@@ -91,9 +91,9 @@ def _instead(absent: Sequence[str], recordings: Recordings) -> str:
     """Name a file that a clip without a recording has instead."""
     file_of = {clip_id: name for name, clip_id in recordings.ignored.items()}
     other = next((file_of[clip_id] for clip_id in absent if clip_id in file_of), None)
-    return f" (there is {other}, which is no recording by its ending)" if other else ""
+    return f" (there is {shown(other)}, which is no recording by its ending)" if other else ""
 
 
 def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(names[:MAX_NAMED]) + more
+    return ", ".join(map(shown, names[:MAX_NAMED])) + more

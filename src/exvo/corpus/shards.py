@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from exvo.corpus.errors import reading
-from exvo.corpus.text import composed
+from exvo.corpus.errors import CorpusError, reading
+from exvo.corpus.text import composed, shown
 from exvo.digest import digest
 
 # Endings of files that stand beside recordings and are none.
@@ -73,7 +73,8 @@ class Recordings:
     several : set of str
         Ids that more than one file has.
     ignored : dict of str to str
-        Names of files beside the recordings that are none, by their ending (`NO_RECORDING`), to the ids in them.
+        Names of files beside the recordings that are none, by their ending (`NO_RECORDING`) or as notes of macOS
+        (``._*``), to the ids in them.
     """
 
     by_id: dict[str, ClipFile] = field(default_factory=dict)
@@ -92,12 +93,12 @@ def scan_files(folder: Path) -> Recordings:
     Raises
     ------
     CorpusError
-        Where the folder may not be read.
+        Where the folder may not be read, or is a link out of the corpus.
     """
     found = Recordings()
     folders: dict[str, ClipFile] = {}
     with reading(folder):
-        if not folder.is_dir():
+        if not _is_folder(folder):
             return found
         # Names looked up in an open folder: each costs a quarter less than the whole path does.
         opened = os.open(folder, os.O_RDONLY)
@@ -132,15 +133,28 @@ def has_file(folder: Path, clip_ids: Iterable[str]) -> bool:
     Raises
     ------
     CorpusError
-        Where the folder may not be read.
+        As `scan_files`.
     """
     wanted = set(clip_ids)
     with reading(folder):
-        if not folder.is_dir():
+        if not _is_folder(folder):
             return False
         with os.scandir(folder) as entries:
             parsed = (_parsed(entry.name) for entry in entries)
             return any(may_be_recording and clip_id in wanted for clip_id, may_be_recording in parsed)
+
+
+def _is_folder(folder: Path) -> bool:
+    """Return whether a corpus has a folder; refuse a link out of it, which a corpus from others could bring along."""
+    if not folder.is_dir():
+        return False
+    place = folder.resolve()
+    if not place.is_relative_to(folder.parent.resolve()):
+        raise CorpusError(
+            f"{folder}: a link that leads out of the corpus, to {shown(str(place))}. Move the recordings into the"
+            f" corpus, or set corpus.root to {shown(str(place.parent))} and have the label tables there"
+        )
+    return True
 
 
 def _parsed(name: str) -> tuple[str, bool]:

@@ -202,9 +202,10 @@ def _name_notices(table: TextTable) -> list[str]:
         words, index = table.words(name)
         if _ALSO_A_NAME in words:
             n_rows = np.count_nonzero(index == words.index(_ALSO_A_NAME))
+            rows = "1 row" if n_rows == 1 else f"{n_rows} rows"
             notices.append(
-                f"{name} of {table.path.name} is {_ALSO_A_NAME} in {n_rows} rows, which is read as not known;"
-                f" what is really called so is written {KEEP}{_ALSO_A_NAME}"
+                f"{name} of {table.path.name} is {_ALSO_A_NAME} in {rows}, which is read as not known; what is really"
+                f" called so is written {KEEP}{_ALSO_A_NAME}"
             )
     return notices
 

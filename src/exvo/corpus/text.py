@@ -75,6 +75,20 @@ def unknown_as_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_substring_regex(column, f"^({'|'.join(map(re.escape, UNKNOWN))})$", "nan")
 
 
+def shown(text: str) -> str:
+    r"""Return text in which whatever is no plain character is escaped, so that no name can steer a terminal.
+
+    Of a file name that is not UTF-8 the odd bytes are shown, as ``\xe9``.
+    """
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    if "\udc80" <= letter <= "\udcff":  # how Python keeps a byte of a name that is not UTF-8
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode()
+
+
 def alike(name: str) -> str:
     """Return what names share that somebody may have meant to be the same: a key for hints, never for identity.
 
