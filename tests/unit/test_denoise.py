@@ -20,7 +20,8 @@ from exvo.audio.denoise import (
     mmse_stsa_gain,
 )
 from exvo.audio.highpass import HighpassConfig, design_highpass, highpass_clips
-from exvo.audio.noise_tracker import NoiseConfig, band_sd_db, evidence_frames, find_pauses, track_noise
+from exvo.audio.noise_tracker import NoiseConfig, track_noise
+from exvo.audio.pauses import band_levels, band_sd_db, evidence_frames, find_pauses
 from exvo.audio.stft import Buffers, Stft
 
 _NUMPY_ERRORS = np.geterr()
@@ -349,31 +350,26 @@ def test_mains_hum_in_pauses_is_removed():
     assert taken_off_db(filtered[0], output, 94, 1500) > 12
 
 
-def levels_of(signal, edges):
+def levels_of(signal):
     frames = np.lib.stride_tricks.sliding_window_view(signal, 512)[::256] * np.hanning(512)
-    power = 10 * np.log10(np.abs(np.fft.rfft(frames)) ** 2)
-    levels = np.stack([power[:, low:high].mean(axis=1) for low, high in edges], axis=1)
-    return (levels[:-2] + levels[1:-1] + levels[2:]) / 3
+    return band_levels(np.abs(np.fft.rfft(frames)) ** 2, bin_hz=31.25)
 
 
 def test_the_level_of_a_band_scatters_as_said_in_stationary_noise():
-    edges = [(4, 12), (16, 32), (64, 128), (128, 256)]
-    levels = levels_of(np.random.default_rng(17).standard_normal(60 * SAMPLE_RATE), edges)
-    expected = band_sd_db(np.array([high - low for low, high in edges]))
-    np.testing.assert_allclose(levels.std(axis=0), expected, rtol=0.1)
+    levels, widths = levels_of(np.random.default_rng(17).standard_normal(60 * SAMPLE_RATE))
+    assert widths.tolist() == [8, 8, 16, 32, 64, 129]
+    np.testing.assert_allclose(levels[1:-1].std(axis=0), band_sd_db(widths), rtol=0.1)
 
 
 def test_frames_of_stationary_noise_count_whole_and_drifting_breath_counts_less():
-    rng = np.random.default_rng(18)
-    edges = [(4, 12), (16, 32), (64, 128), (128, 256)]
-    sd = band_sd_db(np.array([high - low for low, high in edges]))
-    noise = rng.standard_normal(SAMPLE_RATE)
+    noise = np.random.default_rng(18).standard_normal(SAMPLE_RATE)
     drift = 10 ** (np.abs(np.linspace(-1, 1, SAMPLE_RATE)) * 6 / 20)  # down by 6 dB and up again
     counts = []
     for signal in (noise, noise * drift):
-        levels = levels_of(signal, edges)
+        levels, widths = levels_of(signal)
+        sd = band_sd_db(widths)
         counts.append(evidence_frames(levels, find_pauses(levels, sd, 0.1), sd))
-    assert counts[0] > 40  # of 60
+    assert counts[0] > 40  # of 61
     assert counts[1] < counts[0] / 4
 
 

@@ -3,9 +3,7 @@
 A vocal burst may start at sample 0, so the opening frames cannot be trusted. The whole clip is at hand, so its
 noise is found in five steps (all ours; the parts they build on are named):
 
-1. *pauses*: frames in which every band is at its lowest steady level. Noise that is stationary scatters there by a
-   known amount: the logarithm of one bin's power has a standard deviation of ``10 / ln 10 * pi / sqrt(6)`` = 5.57 dB
-   (an exponential distribution), the mean over a band the less, the wider the band;
+1. *pauses*: frames in which every band is at its lowest steady level (:mod:`exvo.audio.pauses`);
 2. *evidence*: how many pause frames there are, counted for less where they scatter more than stationary noise does.
    Breath drifts, noise does not;
 3. *bound*: a clip without any pause has voice in its quietest frames. Minimum statistics (Martin 2001, IEEE Trans.
@@ -28,17 +26,20 @@ from functools import cache
 import numpy as np
 from scipy.ndimage import rank_filter, uniform_filter1d
 
-BAND_EDGES_HZ = (0.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0)  # a pause must be quiet in each of these bands
-N_WIDE = (
-    3  # the highest bands that are not empty, wide enough to tell stationary noise from breath by themselves
+from exvo.audio.pauses import (
+    MIN_PAUSE_FRAMES,
+    band_levels,
+    band_sd_db,
+    evidence_frames,
+    find_pauses,
+    mean_of_three,
 )
-BAND_SD_DB = 4.55  # of a band's level in stationary noise, times the root of its bins; see `band_sd_db`
-TOLERANCE_SD, TOLERANCE_DB = 3.0, 0.5  # a pause frame may lie so many SD and dB over the mean of the pauses
+
+# The highest bands that are not empty: wide enough to tell stationary noise from breath by themselves.
+N_WIDE = 3
 N_AVERAGED = 3  # frames averaged before the minimum over time is taken
-FINE_MARGIN = (
-    2.5  # long frames of noise are few, and their minimum is low by chance; only clearly lower gaps count
-)
-MIN_PAUSE_FRAMES = 4  # fewer pause frames than this are no estimate
+# Long frames of noise are few, and their minimum is low by chance; only clearly lower gaps count.
+FINE_MARGIN = 2.5
 NO_EVIDENCE_FRAMES = 6.0  # so many frames of breath are as steady as noise by chance
 LOUD_QUANTILE = 0.9  # of the frames' levels: the voice
 EMPTY_DB = 50.0  # a band so far below the loudest is empty: what leaks into it says nothing of pauses
@@ -137,9 +138,8 @@ def track_noise(
     if len(heard) < MIN_PAUSE_FRAMES:
         return np.full((n_blocks, n_bins), floor, power.dtype)
     floored = _at_least(heard, 1e-3 * floor)
-    edges = [round(hz / bin_hz) for hz in BAND_EDGES_HZ if hz / bin_hz < n_bins - 1]
-    widths = np.diff([*edges, n_bins])
-    levels, sd = _band_levels(floored, edges, widths), band_sd_db(widths)
+    levels, widths = band_levels(floored, bin_hz)
+    sd = band_sd_db(widths)
 
     loud = np.quantile(levels, LOUD_QUANTILE, axis=0)
     filled = np.flatnonzero(loud > loud.max() - EMPTY_DB)
@@ -164,71 +164,6 @@ def track_noise(
     return np.maximum(np.minimum(updated, bound) * doubt, floor).astype(power.dtype)
 
 
-def band_sd_db(widths: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of a band's level in stationary Gaussian noise, in dB.
-
-    Parameters
-    ----------
-    widths : np.ndarray, shape=(n_bands,)
-        Bins of each band.
-
-    Returns
-    -------
-    np.ndarray, shape=(n_bands,)
-        Of levels as `find_pauses` takes them: means of the logarithm over the band and over three frames. One bin of
-        one frame has 5.57 dB; neighbouring bins under a Hann window correlate by 4 / 9 in power, and frames that
-        overlap by half by 1 / 36, which makes ``5.57 * sqrt(1.94 / 2.9 / width)``.
-    """
-    return BAND_SD_DB / np.sqrt(widths)
-
-
-def find_pauses(levels: np.ndarray, sd: np.ndarray, quiet_fraction: float) -> np.ndarray:
-    """Find the frames in which every band is at its lowest steady level.
-
-    Parameters
-    ----------
-    levels : np.ndarray, shape=(n_frames, n_bands)
-        Levels of the bands in dB.
-    sd : np.ndarray, shape=(n_bands,)
-        Their standard deviations in stationary noise, in dB.
-    quiet_fraction : float
-        Share of the frames from whose mean the search starts, in each band.
-
-    Returns
-    -------
-    np.ndarray, shape=(n_frames,), bool
-        No frame at all where fewer than four fit together.
-    """
-    n_quiet = max(MIN_PAUSE_FRAMES, int(quiet_fraction * len(levels)))
-    quiet = np.partition(levels, n_quiet - 1, axis=0)[:n_quiet].mean(axis=0)
-    for _ in range(3):
-        pause = (levels < quiet + TOLERANCE_SD * sd + TOLERANCE_DB).all(axis=1)
-        if pause.sum() < MIN_PAUSE_FRAMES:
-            return np.zeros(len(levels), bool)
-        quiet = levels[pause].mean(axis=0)
-    return pause
-
-
-def evidence_frames(levels: np.ndarray, pause: np.ndarray, sd: np.ndarray) -> float:
-    """Count pause frames, for less where they scatter more than stationary noise.
-
-    Parameters
-    ----------
-    levels, sd
-        As for `find_pauses`.
-    pause : np.ndarray, shape=(n_frames,), bool
-
-    Returns
-    -------
-    float
-        The number of frames over the mean ratio of their variance to that of stationary noise, where that is over 1.
-    """
-    if not pause.any():
-        return 0.0
-    ratio = float(np.mean((levels[pause].std(axis=0) / sd) ** 2))
-    return float(pause.sum()) / max(ratio, 1.0)
-
-
 def _pauses_and_evidence(levels: np.ndarray, sd: np.ndarray, config: NoiseConfig) -> tuple[np.ndarray, float]:
     pause = find_pauses(levels, sd, config.quiet_fraction)
     return pause, evidence_frames(levels, pause, sd)
@@ -237,18 +172,6 @@ def _pauses_and_evidence(levels: np.ndarray, sd: np.ndarray, config: NoiseConfig
 def _at_least(power: np.ndarray, floor: float) -> np.ndarray:
     # numpy compares with a row in half the time that it takes with a number
     return np.maximum(power, np.full(power.shape[1], floor, power.dtype))
-
-
-def _band_levels(power: np.ndarray, edges: list[int], widths: np.ndarray) -> np.ndarray:
-    # The mean of the logarithm ranks frames by all bins alike; the energy would rank by the few loudest
-    # bins of coloured noise, and picking its chance minima there underestimates it.
-    levels = 10 / np.log(10) * np.add.reduceat(np.log(power), edges, axis=1) / widths
-    return _mean_of_three(levels)
-
-
-def _mean_of_three(values: np.ndarray) -> np.ndarray:
-    padded = np.concatenate([values[:1], values, values[-1:]])
-    return (padded[:-2] + padded[1:-1] + padded[2:]) / 3
 
 
 def _quiet(
@@ -269,7 +192,7 @@ def _lift_db(power: np.ndarray, pause: np.ndarray) -> float:
     """Return by how much the bound may rise: nothing where the loud frames have hardly more power than the pauses."""
     if not pause.any():
         return 0.0
-    total = _mean_of_three(power.sum(axis=1))
+    total = mean_of_three(power.sum(axis=1))
     over_db = 10 * np.log10(np.quantile(total, LOUD_QUANTILE) / total[pause].mean())
     return min(LIFT_PER_DB * max(float(over_db) - LIFT_FROM_DB, 0.0), MOST_LIFT_DB)
 
