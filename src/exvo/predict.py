@@ -16,7 +16,7 @@ from exvo.corpus.labels import EMOTIONS
 from exvo.corpus.text import shown
 from exvo.models.model_folder import ModelFolder, read_model
 from exvo.models.system_files import LocalFiles
-from exvo.predict_model import Decoded, Flag, convert_config, first_flagged, predict_decoded
+from exvo.predict_model import Decoded, Flag, check_settings, convert_config, first_flagged, predict_decoded
 from exvo.predictions import Predictions
 
 NOTHING_NAMED = LocalFiles()
@@ -88,11 +88,13 @@ def predict_files(
     Raises
     ------
     ValueError
-        Where a model folder is incomplete, is not that of a model or does not say what its features came from, a
-        model's ffmpeg or checkpoint has to be named, a joint model's systems are not there, or models differ in their
-        countries.
+        Where a model folder is incomplete, is not that of a model, is of another version or does not say what its
+        features came from, a model's ffmpeg or checkpoint has to be named, a joint model's systems are not there, or
+        models differ in their countries.
     """
     found = [read_model(folder, local) for folder in models]
+    for model in found:
+        check_settings(model)
     with_country = [model for model in found if "country" in model.tasks]
     for model in with_country:
         if model.countries != with_country[0].countries:

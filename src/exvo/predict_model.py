@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,30 @@ from exvo.models.system_mlp import predict_utterances
 from exvo.predictions import Predictions
 from exvo.systems import feature_kind, fine_tuned, stage_path
 
+# The settings of each stage by their section of the config.
+SETTINGS = {"convert": ConvertConfig, "highpass": HighpassConfig, "denoise": DenoiseConfig, "vad": VadConfig}
 # The same recordings by how they were decoded.
 Decoded = Mapping[ConvertConfig, Sequence[Clip]]
 # Status and reason of a clip.
 Flag = tuple[str, str]
+
+
+def check_settings(model: ModelFolder) -> None:
+    """Refuse a model whose audio was made by another version: with fewer settings of a stage, or others.
+
+    Raises
+    ------
+    ValueError
+        With the settings and what to do.
+    """
+    for system in model.parts or (model,):
+        for section, settings in system.system["audio"].items():
+            differing = sorted({field.name for field in fields(SETTINGS[section])} ^ set(settings))
+            if differing:
+                raise ValueError(
+                    f"{system.path}: trained by another version of this software, in which audio.{section} has other"
+                    f" settings ({', '.join(differing)}); train the system again, or predict with that version"
+                )
 
 
 def convert_config(system: ModelFolder) -> ConvertConfig:

@@ -432,6 +432,24 @@ def test_a_folder_that_is_no_whole_model_is_refused_in_words(home, tmp_path, mon
     assert run.exit_code == 1 and run.stderr.startswith(f"{folder}: {said}"), run.output
 
 
+@pytest.mark.parametrize(
+    ("settings", "differing"),
+    [
+        (lambda convert: convert | {"old": 1}, "old"),
+        (lambda convert: {"ffmpeg": "bundled", "timeout_s": 30}, "max_seconds, memory_mb"),
+    ],
+)
+def test_a_model_of_a_version_with_other_settings_is_refused(home, tmp_path, settings, differing):
+    folder = tmp_path / "age/0"
+    shutil.copytree(model(home, "age"), folder)
+    system = json.loads((folder / "config.json").read_text())["system"]
+    system["audio"]["convert"] = settings(system["audio"]["convert"])
+    change(folder, system=system)
+    run = CliRunner().invoke(app, ["predict", str(home / "clip6.wav"), "--model", str(folder)])
+    said = f"{folder}: trained by another version of this software, in which audio.convert has other settings ({differing});"
+    assert run.exit_code == 1 and run.stderr.startswith(said), run.output
+
+
 def test_what_is_near_a_model_is_refused_with_the_way_to_it(home, tmp_path):
     for near, said in {
         model(home, "age").parent: "no config.json; name one of the models in it: 0",
