@@ -446,8 +446,8 @@ def test_a_model_of_a_version_with_other_settings_is_refused(home, tmp_path, set
     system["audio"]["convert"] = settings(system["audio"]["convert"])
     change(folder, system=system)
     run = CliRunner().invoke(app, ["predict", str(home / "clip6.wav"), "--model", str(folder)])
-    said = f"{folder}: trained by another version of this software, in which audio.convert has other settings ({differing});"
-    assert run.exit_code == 1 and run.stderr.startswith(said), run.output
+    assert run.exit_code == 1 and run.stderr.startswith(f"{folder}: trained by another version"), run.output
+    assert f"audio.convert has other settings ({differing});" in run.stderr
 
 
 def test_what_is_near_a_model_is_refused_with_the_way_to_it(home, tmp_path):
