@@ -54,13 +54,15 @@ def probe(features: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> np.n
     mean, deviation = features[0].mean(axis=0), features[0].std(axis=0)
     train, val, test = ((part - mean) / np.where(deviation > 0, deviation, 1) for part in features)
     fits = [Ridge(alpha=penalty, solver="cholesky").fit(train, targets[0]) for penalty in PENALTIES]
-    return max(fits, key=lambda fit: mean_ccc(targets[1], fit.predict(val))).predict(test)
+    return max(fits, key=lambda fit: mean_ccc(targets[1], fit.predict(val))[1]).predict(test)
 
 
-def as_predictions(labels: Labels, emotion: np.ndarray) -> Predictions:
-    """Return predictions of emotion alone."""
+def as_predictions(labels: Labels, known: np.ndarray, found: np.ndarray) -> Predictions:
+    """Return predictions of some emotions alone; 0 for the others, as systems predict what nobody labelled."""
     codes = tuple(country.code for country in labels.countries)
     n = len(labels)
+    emotion = np.zeros((n, len(known)))
+    emotion[:, known] = found
     return Predictions(labels.clip_id, np.full(n, np.nan), np.full((n, len(codes)), np.nan), emotion, codes)
 
 
@@ -86,15 +88,19 @@ def main() -> None:
     if test is None:
         parser.error(f"{arguments.corpus} has no test_labels.csv, so there is nothing to score on Test")
     parts = [corpus.labels.take(corpus.labels.split == split) for split in SPLITS[:2]] + [test]
-    # A probe needs all labels of a clip; clips with some of them are left out.
-    whole = [part.take(~np.isnan(part.emotion).any(axis=1)) for part in parts]
+    # A probe needs all labels of a clip; emotions that nobody labelled, and clips that lack another, are left out.
+    known = ~np.isnan(parts[0].emotion).all(axis=0)
+    whole = [part.take(~np.isnan(part.emotion[:, known]).any(axis=1)) for part in parts]
     groups = [list(part.clip_id) for part in whole]
-    print(f"Clips with all labels: {dict(zip(SPLITS, map(len, whole), strict=True))}\n")
+    targets = [part.emotion[:, known] for part in whole]
+    print(
+        f"Clips with all labels of {known.sum()} emotions: {dict(zip(SPLITS, map(len, whole), strict=True))}\n"
+    )
     print(f"| what | {' | '.join(arguments.stages)} | difference | p |\n|---|---|---|---|---|")
     bootstrap = SpeakerBootstrap(whole[2], BootstrapConfig())
     for name, features in PROBES.items():
         found = [
-            as_predictions(whole[2], probe(features(stage, groups), [part.emotion for part in whole]))
+            as_predictions(whole[2], known, probe(features(stage, groups), targets))
             for stage in arguments.stages
         ]
         print_difference(name, *(bootstrap.draws([predictions]) for predictions in found))
