@@ -46,7 +46,10 @@ def embeddings(stage: str, groups: Sequence[Sequence[str]]) -> list[np.ndarray]:
     return [np.stack([pooled(clip_id) for clip_id in group]) for group in groups]
 
 
-PROBES = {"ridge on ComParE": functionals, "ridge on HuBERT, mean and SD": embeddings}
+PROBES = {
+    "ridge on ComParE": ("compare", functionals),
+    "ridge on HuBERT, mean and SD": ("hubert", embeddings),
+}
 
 
 def probe(features: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> np.ndarray:
@@ -98,7 +101,10 @@ def main() -> None:
     )
     print(f"| what | {' | '.join(arguments.stages)} | difference | p |\n|---|---|---|---|---|")
     bootstrap = SpeakerBootstrap(whole[2], BootstrapConfig())
-    for name, features in PROBES.items():
+    for name, (feature, features) in PROBES.items():
+        if not all(Path("results/features", feature, stage).is_dir() for stage in arguments.stages):
+            print(f"| {name} | no features of both stages in results/features/{feature} | | | |")
+            continue
         found = [
             as_predictions(whole[2], known, probe(features(stage, groups), targets))
             for stage in arguments.stages
