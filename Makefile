@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 # As many as this process may use, which `nproc` and the processors of the machine are not everywhere.
-WORKERS = $$($(BIN)/python -c "from exvo.cores import n_cores; print(n_cores())")
+WORKERS = $$($(BIN)/python -c "from exvo.util.cores import n_cores; print(n_cores())")
 READY := $(VENV)/.ready
 CORES ?= all
 DEMO := corpora/demo
@@ -67,13 +67,13 @@ audit:
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakefmt --check workflow
 	$(BIN)/exvo demo $(DEMO)
 	$(BIN)/snakemake --lint
 
 format: $(READY)
 	$(BIN)/ruff format .
-	$(BIN)/snakefmt Snakefile workflow
+	$(BIN)/snakefmt workflow
 
 bench: $(VENV)/.ready-bench
 	$(BIN)/python benchmarks/run_all.py

@@ -1,7 +1,7 @@
 """1,000 resamples of speakers, by sums per speaker, against a loop that writes each resample out.
 
 20,000 clips of 1,700 speakers, 10 systems of 3 seeds: intervals of every metric of every system. The peer repeats the
-rows of each speaker drawn and calls `exvo.metrics.score`; it does a few resamples of one system, and its time is
+rows of each speaker drawn and calls `exvo.evaluation.metrics.score`; it does a few resamples of one system, and its time is
 counted up to all of them. Both use the same draws, and the metrics of those resamples are compared.
 
 Run: ``python benchmarks/bench_bootstrap.py [--resamples N]``.
@@ -18,10 +18,10 @@ one_thread()
 import numpy as np  # noqa: E402
 
 from exvo.corpus.labels import Country, Labels  # noqa: E402
-from exvo.metrics import score  # noqa: E402
-from exvo.predictions import Predictions  # noqa: E402
-from exvo.scoring.bootstrap import METRICS, BootstrapConfig, Draws, SpeakerBootstrap  # noqa: E402
-from exvo.scoring.speakers import speaker_index  # noqa: E402
+from exvo.evaluation.bootstrap import METRICS, BootstrapConfig, Draws, SpeakerBootstrap  # noqa: E402
+from exvo.evaluation.metrics import score  # noqa: E402
+from exvo.evaluation.predictions import Predictions  # noqa: E402
+from exvo.evaluation.speakers import speaker_index  # noqa: E402
 
 N_CLIPS, N_SPEAKERS, N_SYSTEMS, N_SEEDS = 20_000, 1_700, 10, 3
 N_WRITTEN_OUT = 10
@@ -96,7 +96,9 @@ def main() -> None:
         for metric in METRICS
     )
     same = True if apart < 1e-10 else f"up to {apart:.1e} apart"
-    what = f"rows repeated, exvo.metrics.score; {N_WRITTEN_OUT} resamples of one system, counted up"
+    what = (
+        f"rows repeated, exvo.evaluation.metrics.score; {N_WRITTEN_OUT} resamples of one system, counted up"
+    )
     rate = n_resamples * N_SYSTEMS
     write_records(
         [

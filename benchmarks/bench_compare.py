@@ -13,8 +13,8 @@ import opensmile
 import soundfile
 from common import SAMPLE_RATE, parse_arguments, race, read_clips, write_records
 
-from exvo.cores import n_cores
-from exvo.features.compare import CompareConfig, compare_functionals
+from exvo.features.opensmile import CompareConfig, compare_functionals
+from exvo.util.cores import n_cores
 
 N_WORKERS = n_cores()
 MIN_SECONDS = 0.1  # below 60 ms openSMILE gives no numbers; ours lengthens such clips

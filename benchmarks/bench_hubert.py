@@ -25,8 +25,8 @@ from precision import int8_linear, relative_error, scores_of_precisions  # noqa:
 from roofline import ROUNDS, against_sgemm  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from exvo.models.hubert import RECEPTIVE_FIELD, build_hubert, hidden_states  # noqa: E402
-from exvo.models.hubert_names import BASE, torchaudio_state_of_transformers  # noqa: E402
+from exvo.hubert.encoder import RECEPTIVE_FIELD, build_hubert, hidden_states  # noqa: E402
+from exvo.hubert.published import BASE, torchaudio_state_of_transformers  # noqa: E402
 
 TOLERANCE = 1e-4
 TARGET = 0.8  # of the rate of sgemm

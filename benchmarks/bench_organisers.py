@@ -31,8 +31,8 @@ from torch.optim.adam import adam
 from torch.utils.data import DataLoader, Dataset
 
 from exvo.corpus.labels import EMOTIONS, Country, Labels
-from exvo.models.mlp_training import MlpConfig, initial_network, train_mlp
-from exvo.models.standardise import Standardisation
+from exvo.training.mlp_training import MlpConfig, initial_network, train_mlp
+from exvo.training.standardise import Standardisation
 
 N_FEATURES = 6373
 SEED = 0
@@ -260,7 +260,7 @@ def main() -> None:
     config = MlpConfig(max_epochs=arguments.epochs, device="cpu")
     moments = Standardisation.fit(features, config.max_deviation)
     curves = {}
-    trainer = logging.getLogger("exvo.models.mlp_training")
+    trainer = logging.getLogger("exvo.training.mlp_training")
     trainer.setLevel(logging.INFO)
     trainer.propagate = False
 
@@ -295,7 +295,7 @@ def main() -> None:
         print(
             "seconds of an epoch (wall, CPU) of ours, theirs and the floor:", np.round(rounds[-1], 2).tolist()
         )
-    with patch("exvo.models.mlp_training.initial_network", moved_network):
+    with patch("exvo.training.mlp_training.initial_network", moved_network):
         drifted = train_ours(features, labels, config, arguments.threads)
     found, expected = curves["ours"], curves["theirs"]
     first = first_steps_differ(features, labels, config, arguments.threads)

@@ -20,7 +20,7 @@ from common import race, write_records
 from torch import Tensor
 from torch.nn import functional
 
-from exvo.models.strf import Strf
+from exvo.networks.strf import Strf
 
 N_FRAMES, N_MELS = 220, 80
 

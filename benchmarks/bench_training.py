@@ -36,15 +36,15 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from exvo.corpus.labels import EMOTIONS, Country, Labels  # noqa: E402
 from exvo.features.store import FeatureRow, write_sequences  # noqa: E402
-from exvo.models.conformer import ConformerConfig  # noqa: E402
-from exvo.models.sequence_batches import SpecAugment, TrainBatches  # noqa: E402
-from exvo.models.sequence_data import FrameStore  # noqa: E402
-from exvo.models.sequence_loop import learning_rate  # noqa: E402
-from exvo.models.sequence_network import SequenceConfig, SequenceNetwork  # noqa: E402
-from exvo.models.sequence_training import train_sequence  # noqa: E402
-from exvo.models.strf import StrfConfig  # noqa: E402
-from exvo.models.task_losses import CombinedLoss  # noqa: E402
-from exvo.models.trained_sequence import TrainingConfig, prediction_batches  # noqa: E402
+from exvo.networks.conformer import ConformerConfig  # noqa: E402
+from exvo.networks.conformer_network import SequenceConfig, SequenceNetwork  # noqa: E402
+from exvo.networks.losses import CombinedLoss  # noqa: E402
+from exvo.networks.strf import StrfConfig  # noqa: E402
+from exvo.training.batches import SpecAugment, TrainBatches  # noqa: E402
+from exvo.training.frames import FrameStore  # noqa: E402
+from exvo.training.loop import learning_rate  # noqa: E402
+from exvo.training.train import train_sequence  # noqa: E402
+from exvo.training.trained import TrainingConfig, prediction_batches  # noqa: E402
 
 N_MELS, SEED = 80, 0
 ROOFLINE_BATCH = 8

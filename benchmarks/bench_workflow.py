@@ -34,7 +34,7 @@ from common import Record, against_budget, corpus_folder, parse_arguments, write
 from exvo.corpus.labels import EMOTIONS
 
 REPOSITORY = Path(__file__).parents[1]
-PARTS = ("Snakefile", "config", "workflow", "profiles", "envs", "src", "resources", "requirements.lock")
+PARTS = ("config", "workflow", "src", "resources", "requirements.lock")
 TARGET = "results/fusion/test_preds.csv"
 N_STAGES = 5
 ONE_PARAMETER = "audio={denoise: {alpha: 0.97}}"
@@ -92,7 +92,7 @@ def copy_workflow(target: Path) -> Path:
         else:
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / part)
-    return target / "Snakefile"
+    return target / "workflow/Snakefile"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench_workflow import copy_workflow
 
-from exvo.cores import n_cores
+from exvo.util.cores import n_cores
 
 PEAKS = "peaks.jsonl"
 TARGETS = ("results/fusion/test_preds.csv", "results/report/report.html")
@@ -29,7 +29,7 @@ joint: {{max_epochs: 1}}
 systems:
   {tuned}: {{stage: raw, feature: hubert, encoder: hubert, training: {{fine_tune: {{}}}}}}
 """
-# Appended to the copy's exvo.jobs, where every script has its `run_job` from.
+# Appended to the copy's exvo.workflow.jobs, where every script has its `run_job` from.
 NOTE_PEAK = f"""
 
 _run_job = run_job
@@ -63,7 +63,7 @@ def peaks_of_run(corpus: Path, n_shards: int, folder: Path) -> dict[str, float]:
         By the words of `kind`, MB.
     """
     snakefile = copy_workflow(folder / "code")
-    with (folder / "code/src/exvo/jobs.py").open("a") as jobs:
+    with (folder / "code/src/exvo/workflow/jobs.py").open("a") as jobs:
         jobs.write(NOTE_PEAK)
     config = folder / "config.yaml"
     config.write_text(CONFIG.format(root=corpus, n_shards=n_shards, tuned=TUNED))

@@ -12,10 +12,10 @@ import yaml
 from common import Record, corpus_folder
 
 from exvo.audio.convert import ConvertConfig, convert_shard
-from exvo.config import complete
-from exvo.models.hubert_features import EmbeddingConfig, embed_shard
-from exvo.models.system_hubert import train_hubert_system
-from exvo.plan import Plan
+from exvo.hubert.embeddings import EmbeddingConfig, embed_shard
+from exvo.systems.hubert import train_hubert_system
+from exvo.workflow.config import complete
+from exvo.workflow.plan import Plan
 
 REPOSITORY = Path(__file__).parents[1]
 SYSTEM = "burst-hubert-tiny"  # of the default config: its encoder comes with the repository

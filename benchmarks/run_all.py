@@ -18,7 +18,7 @@ from pathlib import Path
 from bench_memory import SHARD_CLIPS
 from common import corpus_folder
 
-from exvo.cores import n_cores
+from exvo.util.cores import n_cores
 
 HERE = Path(__file__).parent
 RESULTS = Path("results/bench")

@@ -18,11 +18,11 @@ from sklearn.linear_model import Ridge
 
 from exvo.corpus.labels import Labels
 from exvo.corpus.table import read_corpus, read_test_labels
+from exvo.evaluation.bootstrap import BootstrapConfig, Draws, SpeakerBootstrap, difference
+from exvo.evaluation.metrics import mean_ccc
+from exvo.evaluation.predictions import Predictions, read_predictions
 from exvo.features.store import read_utterances
-from exvo.metrics import mean_ccc
-from exvo.models.sequence_data import FrameStore
-from exvo.predictions import Predictions, read_predictions
-from exvo.scoring.bootstrap import BootstrapConfig, Draws, SpeakerBootstrap, difference
+from exvo.training.frames import FrameStore
 
 PENALTIES = 10.0 ** np.arange(1, 7)
 SPLITS = ("Train", "Val", "Test")

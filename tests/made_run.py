@@ -12,15 +12,15 @@ from matplotlib.image import imsave
 
 from exvo.audio.quality import summarise_quality
 from exvo.audio.store import SAMPLE_RATE, Clip, write_shard
-from exvo.config import complete
 from exvo.corpus.labels import EMOTIONS
 from exvo.corpus.table import read_corpus
-from exvo.metrics import score
-from exvo.predictions import Predictions, write_predictions
+from exvo.evaluation.bootstrap import BootstrapConfig
+from exvo.evaluation.metrics import score
+from exvo.evaluation.predictions import Predictions, write_predictions
+from exvo.fusion.fuse import CrossFit, FusionConfig
 from exvo.report.outcome import OutcomePaths, OutcomePlan, write_outcome
 from exvo.report.page.write import ReportFiles, write_report
-from exvo.scoring.bootstrap import BootstrapConfig
-from exvo.scoring.fusion import CrossFit, FusionConfig
+from exvo.workflow.config import complete
 
 REPOSITORY = Path(__file__).parents[1]
 # Names that a careless page would run as code, or a careless figure set as a formula.

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 REPOSITORY = Path(__file__).parents[1]
-PARTS = ["Snakefile", "config", "workflow", "profiles", "envs", "src", "resources", "requirements.lock"]
+PARTS = ["config", "workflow", "src", "resources", "requirements.lock"]
 
 
 class Workflow:

@@ -38,8 +38,8 @@ def check(
 ) -> None:
     """Say what a corpus holds and what is wrong with it; ends with code 1 where something is."""
     from exvo.audio.check import check_corpus
-    from exvo.bundled_ffmpeg import FfmpegError
     from exvo.corpus.table import CorpusError
+    from exvo.util.bundled_ffmpeg import FfmpegError
 
     try:
         report, problems = check_corpus(corpus, n_sample=sample)
@@ -89,12 +89,12 @@ def predict(
     """
     import sys
 
-    from exvo.cores import n_cores
     from exvo.corpus.text import shown
-    from exvo.models.model_folder import FILES
-    from exvo.models.system_files import LocalFiles
-    from exvo.predict import predict_files
-    from exvo.predict_table import answer_table, answer_text, check_output, write_table
+    from exvo.predict.recordings import predict_files
+    from exvo.predict.table import answer_table, answer_text, check_output, write_table
+    from exvo.systems.local_files import LocalFiles
+    from exvo.systems.model_folder import FILES
+    from exvo.util.cores import n_cores
 
     def say(text: str, *, err: bool = False) -> None:
         encoding = (sys.stderr if err else sys.stdout).encoding
@@ -138,11 +138,11 @@ def score(
 ) -> None:
     """Check a submission against a corpus and, where the Test labels are known, score it."""
     from exvo.corpus.table import CorpusError, read_corpus, read_test_labels
-    from exvo.metrics import score as score_predictions
-    from exvo.scoring.bootstrap import BootstrapConfig, SpeakerBootstrap
-    from exvo.scoring.check import check_submission
-    from exvo.scoring.intervals import MIN_SPEAKERS
-    from exvo.scoring.submission import read_submission
+    from exvo.evaluation.bootstrap import BootstrapConfig, SpeakerBootstrap
+    from exvo.evaluation.check_submission import check_submission
+    from exvo.evaluation.intervals import MIN_SPEAKERS
+    from exvo.evaluation.metrics import score as score_predictions
+    from exvo.evaluation.submission import read_submission
 
     if form not in ("standard", "organisers"):
         _fail(f"--form must be 'standard' or 'organisers', not {form!r}")

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from exvo.audio.store import DAMAGED, EMPTY, MISSING, OK, SILENT, TRUNCATED, UNREADABLE
-from exvo.bundled_ffmpeg import bundled_ffmpeg
+from exvo.util.bundled_ffmpeg import bundled_ffmpeg
 
 RATE = 48_000
 # Where a whole recording is cut off, as a share of its bytes.

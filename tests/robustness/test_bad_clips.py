@@ -22,10 +22,10 @@ from exvo.audio.perturb import perturb_shard
 from exvo.audio.stage_dc import dc_shard
 from exvo.audio.stage_denoised import denoised_shard
 from exvo.audio.stage_vad import VadConfig, vad_shard
-from exvo.bundled_ffmpeg import FfmpegError, bundled_ffmpeg
 from exvo.corpus.shards import scan_files
-from exvo.features.compare import CompareConfig, compare_shard
 from exvo.features.logmel import LogmelConfig, logmel_shard
+from exvo.features.opensmile import CompareConfig, compare_shard
+from exvo.util.bundled_ffmpeg import FfmpegError, bundled_ffmpeg
 
 GOOD = {"good-a": (330, 0.4), "good-b": (220, 0.1), "good-z": (700, 0.9)}
 STAGES = ("raw", "dc", "denoised", "vad", "raw@0.9")

@@ -11,8 +11,8 @@ from small_run import SUBMISSION, SYSTEM, small_workflow
 
 from exvo.audio.store import OK, WITHOUT_AUDIO
 from exvo.corpus.table import read_corpus
-from exvo.predictions import read_predictions
-from exvo.scoring.check import check_submission
+from exvo.evaluation.check_submission import check_submission
+from exvo.evaluation.predictions import read_predictions
 
 pytestmark = pytest.mark.xdist_group("robustness")
 

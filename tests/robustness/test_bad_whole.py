@@ -15,8 +15,8 @@ from test_determinism import FEATURES, MODELS, STAGES, frames, rows
 
 from exvo.audio.store import WITHOUT_AUDIO
 from exvo.corpus.table import read_corpus
-from exvo.predictions import read_predictions
-from exvo.scoring.check import check_submission
+from exvo.evaluation.check_submission import check_submission
+from exvo.evaluation.predictions import read_predictions
 
 pytestmark = [
     pytest.mark.xdist_group("all kinds"),

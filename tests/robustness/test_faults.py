@@ -18,7 +18,7 @@ from kills import PHASES, TRAINING, TRAINS, WRITES, kill_at, wait_for_job
 from small_disk import small_disk
 from small_run import SUBMISSION, results, small_workflow
 
-from exvo.files import atomic_path
+from exvo.util.atomic import atomic_path
 
 pytestmark = pytest.mark.xdist_group("robustness")
 
@@ -235,7 +235,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(undisturbed, fresh):
 
 WRITER = """
 import sys, time
-from exvo.files import atomic_path
+from exvo.util.atomic import atomic_path
 with atomic_path(sys.argv[1]) as temporary:
     temporary.write_bytes(b'half')
     print('half', flush=True)

@@ -13,18 +13,18 @@ from exvo.audio.highpass import HighpassConfig
 from exvo.audio.quality import summarise_quality
 from exvo.audio.store import Clip, write_shard
 from exvo.corpus.labels import Country, Labels
+from exvo.evaluation.predictions import Predictions
 from exvo.features.store import FeatureRow, write_sequences, write_utterances
 from exvo.features.vectors import as_shards, write_vectors
-from exvo.models.conformer import ConformerConfig
-from exvo.models.hubert_clusters import ClusterConfig, Clusters, save_clusters
-from exvo.models.mlp_storage import save_trained
-from exvo.models.mlp_training import MlpConfig, train_mlp
-from exvo.models.results import write_results
-from exvo.models.sequence_network import SequenceConfig
-from exvo.models.sequence_storage import save_sequence
-from exvo.models.trained_sequence import TrainedSequence, TrainingConfig
-from exvo.predictions import Predictions
-from exvo.report.highpass_plot import plot_highpass_response
+from exvo.networks.conformer import ConformerConfig
+from exvo.networks.conformer_network import SequenceConfig
+from exvo.pretraining.clusters import ClusterConfig, Clusters, save_clusters
+from exvo.report.figures.highpass import plot_highpass_response
+from exvo.training.mlp_storage import save_trained
+from exvo.training.mlp_training import MlpConfig, train_mlp
+from exvo.training.results import write_results
+from exvo.training.storage import save_sequence
+from exvo.training.trained import TrainedSequence, TrainingConfig
 
 N_CLIPS = 200
 IDS = [f"c{i:03d}" for i in range(N_CLIPS)]

@@ -24,11 +24,11 @@ from exvo.audio.highpass import HighpassConfig
 from exvo.audio.stage_dc import dc_clips
 from exvo.audio.stage_denoised import denoised_clips
 from exvo.audio.stage_vad import VadConfig, vad_clips
-from exvo.config import complete
 from exvo.corpus.labels import EMOTIONS, SPLITS
 from exvo.corpus.table import CorpusError, read_corpus
 from exvo.features.logmel import LogmelConfig, logmel
-from exvo.plan import Plan
+from exvo.workflow.config import complete
+from exvo.workflow.plan import Plan
 
 N_CORRUPTIONS = int(os.environ.get("EXVO_FUZZ", "150"))
 PER_SHARD = 50

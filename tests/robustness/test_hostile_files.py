@@ -16,8 +16,8 @@ from exvo.audio import store
 from exvo.audio.convert import convert_clip, convert_clips
 from exvo.audio.decode import ConvertConfig
 from exvo.audio.formats import DEMUXERS
-from exvo.bundled_ffmpeg import bundled_ffmpeg
-from exvo.cores import n_cores
+from exvo.util.bundled_ffmpeg import bundled_ffmpeg
+from exvo.util.cores import n_cores
 
 BINARY = bundled_ffmpeg()
 

@@ -13,9 +13,9 @@ import yaml
 from snakemake.utils import update_config
 from workflow_copy import REPOSITORY
 
-from exvo.config import complete
-from exvo.plan import Plan
-from exvo.report.page.steps import benchmark_steps
+from exvo.workflow.benchmark_steps import benchmark_steps
+from exvo.workflow.config import complete
+from exvo.workflow.plan import Plan
 
 pytestmark = pytest.mark.xdist_group("all kinds")
 

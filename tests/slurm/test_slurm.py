@@ -22,7 +22,7 @@ from one_node import no_accounting, obstacle, one_node, output
 from exvo.corpus.demo import make_demo_corpus
 
 REPOSITORY = Path(__file__).parents[2]
-PARTS = ["Snakefile", "config", "workflow", "profiles", "envs", "src", "resources", "requirements.lock"]
+PARTS = ["config", "workflow", "src", "resources", "requirements.lock"]
 DEFAULT = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 SUBMISSION = "results/fusion/test_preds.csv"
 AUDIO = "results/audio/raw/0000.parquet"
@@ -41,7 +41,7 @@ CONFIG = {
     },
 }
 # The node is asked more often than one would ask a busy cluster.
-SACCT = ("--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1")
+SACCT = ("--workflow-profile", "workflow/profiles/slurm", "--slurm-init-seconds-before-status-checks", "1")
 SLURM = (*SACCT, "--slurm-status-command", "squeue")
 
 

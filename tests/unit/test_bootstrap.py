@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from exvo.corpus.labels import EMOTIONS, Country, Labels
-from exvo.metrics import score
-from exvo.predictions import Predictions
-from exvo.report.systems_layout import interval_notes
-from exvo.scoring.bootstrap import BootstrapConfig, SpeakerBootstrap, difference, relative
-from exvo.scoring.intervals import limits
-from exvo.scoring.speakers import speaker_folds, speaker_index
+from exvo.evaluation.bootstrap import BootstrapConfig, SpeakerBootstrap, difference, relative
+from exvo.evaluation.intervals import limits
+from exvo.evaluation.metrics import score
+from exvo.evaluation.predictions import Predictions
+from exvo.evaluation.speakers import speaker_folds, speaker_index
+from exvo.report.tables.systems_layout import interval_notes
 
 N_COUNTRIES = 3
 COUNTRIES = tuple(Country(code, f"country {code}") for code in range(N_COUNTRIES))
@@ -89,7 +89,7 @@ def test_a_resample_has_the_metrics_of_its_clips_written_out(form):
             )
             for s in seeds
         ]
-        # The organisers' form is rounded to 4 places by exvo.metrics.
+        # The organisers' form is rounded to 4 places by exvo.evaluation.metrics.
         atol = 1e-10 if form == "standard" else 6e-5
         expected = {
             name: np.mean([getattr(s, name) for s in scores]) for name in ("uar", "mae", "ccc", "s_mtl")

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from exvo.columns import column, float_values, floats, struct
+from exvo.util.arrow import column, float_values, floats, struct
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import jsonschema
 import pytest
 import yaml
 
-from exvo.config import check_config, complete
 from exvo.corpus.errors import CorpusError
-from exvo.schemas import read_schema
+from exvo.util.yaml_schema import read_schema
+from exvo.workflow.config import check_config, complete
 
 SCHEMA = {
     "type": "object",
@@ -110,5 +110,5 @@ def test_the_schema_is_read_as_the_plain_yaml_loader_reads_it(monkeypatch):
     path = Path(__file__).parents[2] / "workflow/schemas/config.schema.yaml"
     schema = read_schema(path)
     assert schema == yaml.safe_load(path.read_text())
-    monkeypatch.setattr("exvo.schemas.SafeLoader", yaml.SafeLoader)
+    monkeypatch.setattr("exvo.util.yaml_schema.SafeLoader", yaml.SafeLoader)
     assert read_schema(path) == schema

@@ -7,8 +7,9 @@ import pytest
 import yaml
 from snakemake.utils import update_config, validate
 
-from exvo.config import complete
-from exvo.systems import configured_systems, fine_tuned
+from exvo.features.spec import fine_tuned
+from exvo.workflow.config import complete
+from exvo.workflow.systems import configured_systems
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"

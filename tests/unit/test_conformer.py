@@ -7,7 +7,7 @@ import torch
 from torchaudio.models import Conformer
 from torchaudio.models.conformer import ConformerLayer
 
-from exvo.models.conformer import ConformerBlock, ConformerConfig, ConformerEncoder, sinusoids
+from exvo.networks.conformer import ConformerBlock, ConformerConfig, ConformerEncoder, sinusoids
 
 N_MELS = 20
 SMALL = {"d_model": 16, "n_heads": 2, "ffn": 24, "n_blocks": 2, "kernel": 7, "subsampling_channels": 4}

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from exvo.cores import cgroup_cores, n_cores
+from exvo.util.cores import cgroup_cores, n_cores
 
 
 def groups(folder, line, **limits):
@@ -51,7 +51,7 @@ def test_what_cannot_be_read_sets_no_limit(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands out single processors")
 def test_the_processors_that_a_process_may_use_are_counted_and_not_the_machines():
     one = next(iter(os.sched_getaffinity(0)))
-    code = f"import os; os.sched_setaffinity(0, {{{one}}}); from exvo.cores import n_cores; print(n_cores())"
+    code = f"import os; os.sched_setaffinity(0, {{{one}}}); from exvo.util.cores import n_cores; print(n_cores())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"
     assert 1 <= n_cores() <= len(os.sched_getaffinity(0))

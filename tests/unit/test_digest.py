@@ -7,9 +7,9 @@ import textwrap
 import pytest
 from snakemake.io import WILDCARD_REGEX
 
-import exvo.digest
-import exvo.files
-from exvo.digest import canonical_json, code_digest, digest, import_closure
+import exvo.util.atomic
+import exvo.util.code_digest
+from exvo.util.code_digest import canonical_json, code_digest, digest, import_closure
 
 
 def test_canonical_json_does_not_depend_on_the_order_of_keys():
@@ -27,9 +27,9 @@ def test_digest_tells_where_parts_end():
 
 def test_the_closure_holds_what_a_module_imports_and_no_more():
     closure = import_closure("exvo.audio.stage_vad")
-    assert {"exvo.audio.stage_vad", "exvo.audio.vad", "exvo.audio.store", "exvo.files"} <= closure
+    assert {"exvo.audio.stage_vad", "exvo.audio.vad", "exvo.audio.store", "exvo.util.atomic"} <= closure
     assert not {
-        name for name in closure if name.startswith(("exvo.models", "exvo.features", "exvo.audio.denoise"))
+        name for name in closure if name.startswith(("exvo.networks", "exvo.features", "exvo.audio.denoise"))
     }
 
 
@@ -41,11 +41,11 @@ def test_the_closure_holds_what_a_module_imports_and_no_more():
         "exvo.audio.stage_denoised",
         "exvo.audio.stage_vad",
         "exvo.audio.quality",
-        "exvo.features.compare",
+        "exvo.features.opensmile",
         "exvo.features.logmel",
-        "exvo.models.system_mlp",
+        "exvo.systems.mlp",
         "exvo.report.outcome",
-        "exvo.report.highpass_plot",
+        "exvo.report.figures.highpass",
     ],
 )
 def test_the_closure_covers_what_python_really_imports(module):
@@ -65,17 +65,18 @@ def test_the_closure_covers_what_python_really_imports(module):
 @pytest.fixture
 def package(tmp_path):
     """A package of its own with this one's digest module and its import, since the digests of this one are cached."""
-    (tmp_path / "exvo").mkdir()
-    (tmp_path / "exvo/__init__.py").touch()
-    for module in (exvo.digest, exvo.files):
-        shutil.copy(module.__file__, tmp_path / "exvo")
+    (tmp_path / "exvo/util").mkdir(parents=True)
+    for folder in ("exvo", "exvo/util"):
+        (tmp_path / folder / "__init__.py").touch()
+    for module in (exvo.util.code_digest, exvo.util.atomic):
+        shutil.copy(module.__file__, tmp_path / "exvo/util")
     return tmp_path / "exvo"
 
 
 def digest_of(package, text, before="pass", **environment):
     """Write the module ``part`` of the package; return its digest, found by a process of its own."""
     (package / "part.py").write_text(textwrap.dedent(text))
-    code = f"from exvo.digest import code_digest; {before}; print(code_digest('exvo.part'))"
+    code = f"from exvo.util.code_digest import code_digest; {before}; print(code_digest('exvo.part'))"
     run = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True, text=True, check=True, env={"PYTHONPATH": str(package.parent), **environment},

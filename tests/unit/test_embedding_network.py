@@ -9,15 +9,15 @@ import torch
 
 from exvo.corpus.labels import Country, Labels
 from exvo.corpus.table import Corpus
+from exvo.evaluation.predictions import read_predictions
 from exvo.features.store import FeatureRow, write_sequences
-from exvo.models.clip_answers import predict_clips
-from exvo.models.embedding_network import EmbeddingNetwork, EmbeddingNetworkConfig, LayerSum
-from exvo.models.hubert_features import EmbeddingConfig
-from exvo.models.sequence_data import FrameStore
-from exvo.models.system_hubert import train_hubert_system
-from exvo.models.system_sequence import train_sequence_system
-from exvo.models.trained_systems import load_system
-from exvo.predictions import read_predictions
+from exvo.hubert.embeddings import EmbeddingConfig
+from exvo.networks.embedding_network import EmbeddingNetwork, EmbeddingNetworkConfig, LayerSum
+from exvo.systems.hubert import train_hubert_system
+from exvo.systems.load import load_system
+from exvo.systems.sequence import train_sequence_system
+from exvo.training.frames import FrameStore
+from exvo.training.predict import predict_clips
 
 D = 12
 

@@ -44,7 +44,7 @@ def test_everything_in_the_lock_is_pinned():
 
 
 def test_conda_environments_build_from_the_lock_with_the_same_python():
-    for path in (REPOSITORY / "envs").glob("*.yaml"):
+    for path in (REPOSITORY / "workflow/envs").glob("*.yaml"):
         *packages, pip = yaml.safe_load(path.read_text())["dependencies"]
         assert packages == ["python=3.11", "pip"] and PROJECT["requires-python"].startswith(">=3.11")
         (file,) = pip["pip"]

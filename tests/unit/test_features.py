@@ -10,8 +10,8 @@ import torch
 import torchaudio
 
 from exvo.audio.store import Clip, read_shard, write_shard
-from exvo.features.compare import MIN_SAMPLES, CompareConfig, compare_functionals, compare_shard
 from exvo.features.logmel import LogmelConfig, logmel, logmel_shard, logmel_statistics, mel_filters
+from exvo.features.opensmile import MIN_SAMPLES, CompareConfig, compare_functionals, compare_shard
 from exvo.features.store import (
     FeatureRow,
     read_sequences,

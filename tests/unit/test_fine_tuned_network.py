@@ -14,15 +14,15 @@ from exvo.audio.convert import ConvertConfig
 from exvo.audio.store import SAMPLE_RATE, Clip, write_shard
 from exvo.corpus.labels import Country, Labels
 from exvo.corpus.table import Corpus
-from exvo.models import sequence_training
-from exvo.models.fine_tuned_network import FineTune, FineTunedConfig, FineTunedNetwork
-from exvo.models.hubert import HubertConfig, build_hubert, frontend_frames, hidden_states
-from exvo.models.hubert_features import EmbeddingConfig, embed_shard
-from exvo.models.system_files import LocalFiles
-from exvo.models.system_hubert import train_hubert_system
-from exvo.models.trained_systems import load_system
-from exvo.predict import predict_files
-from exvo.predictions import read_predictions
+from exvo.evaluation.predictions import read_predictions
+from exvo.hubert.embeddings import EmbeddingConfig, embed_shard
+from exvo.hubert.encoder import HubertConfig, build_hubert, frontend_frames, hidden_states
+from exvo.hubert.fine_tuned_network import FineTune, FineTunedConfig, FineTunedNetwork
+from exvo.predict.recordings import predict_files
+from exvo.systems.hubert import train_hubert_system
+from exvo.systems.load import load_system
+from exvo.systems.local_files import LocalFiles
+from exvo.training import train as sequence_training
 
 SIZE = HubertConfig(
     frontend="logmel", n_mels=20, d_model=16, n_heads=2, ffn=16, n_layers=2, positional_kernel=8

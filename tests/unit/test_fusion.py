@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from exvo.corpus.labels import EMOTIONS, Country, Labels
-from exvo.metrics import mae, mean_ccc, predicted_class, uar
-from exvo.predictions import Predictions
-from exvo.scoring.fusion import FusionConfig, Run, fuse
-from exvo.scoring.weights import search_weights
+from exvo.evaluation.metrics import mae, mean_ccc, predicted_class, uar
+from exvo.evaluation.predictions import Predictions
+from exvo.fusion.fuse import FusionConfig, Run, fuse
+from exvo.fusion.weights import search_weights
 
 N = 60
 COUNTRIES = (Country(0, "China"), Country(3, "Venezuela"))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from exvo.audio.highpass import HighpassConfig, clip_rate, design_highpass, highpass_clips
-from exvo.report.highpass_plot import plot_highpass_response
+from exvo.report.figures.highpass import plot_highpass_response
 
 RATE = 16000
 CONFIG = HighpassConfig()

@@ -9,8 +9,8 @@ from torchaudio.models import wav2vec2_model, wavlm_model
 from torchaudio.pipelines import HUBERT_BASE, HUBERT_LARGE, WAV2VEC2_BASE, WAVLM_BASE_PLUS
 
 from exvo.features.logmel import LogmelConfig, logmel
-from exvo.models.hubert import HubertConfig, build_hubert, hidden_states
-from exvo.models.hubert_packed import packs
+from exvo.hubert.encoder import HubertConfig, build_hubert, hidden_states
+from exvo.hubert.packed import packs
 
 SMALL = HubertConfig(conv_channels=16, d_model=32, n_heads=4, ffn=48, n_layers=3, positional_kernel=16)
 LARGE = replace(SMALL, conv_norm="layer_norm", layer_norm_first=True, normalise=True)

@@ -11,10 +11,10 @@ from exvo.features.logmel import LogmelConfig, logmel
 from exvo.features.mfcc import deltas, mfcc
 from exvo.features.store import FeatureRow, read_sequences, write_sequences
 from exvo.features.waveform import waveform_shard
-from exvo.models.hubert import HubertConfig, build_hubert, hidden_states
-from exvo.models.hubert_batches import MaskConfig, MaskedClips, encoder_frames
-from exvo.models.hubert_cluster_inputs import HiddenInputs, MfccInputs, TeacherInputs
-from exvo.models.hubert_clusters import (
+from exvo.hubert.encoder import HubertConfig, build_hubert, hidden_states
+from exvo.pretraining.batches import MaskConfig, MaskedClips, encoder_frames
+from exvo.pretraining.cluster_inputs import HiddenInputs, MfccInputs, TeacherInputs
+from exvo.pretraining.clusters import (
     ClusterConfig,
     fit_clusters,
     label_shard,
@@ -22,7 +22,7 @@ from exvo.models.hubert_clusters import (
     save_clusters,
     usage,
 )
-from exvo.models.sequence_data import FrameStore
+from exvo.training.frames import FrameStore
 
 SMALL = {
     "d_model": 16,

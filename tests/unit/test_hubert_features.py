@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 
 from exvo.audio.store import Clip, read_shard, write_shard
 from exvo.features.store import read_sequences
-from exvo.models import hubert_files
-from exvo.models.hubert import HubertConfig, build_hubert, hidden_states
-from exvo.models.hubert_features import Embedder, EmbeddingConfig, embed_shard
+from exvo.hubert import checkpoint_files as hubert_files
+from exvo.hubert.embeddings import Embedder, EmbeddingConfig, embed_shard
+from exvo.hubert.encoder import HubertConfig, build_hubert, hidden_states
 
 SMALL = HubertConfig(
     frontend="logmel", n_mels=20, d_model=32, n_heads=4, ffn=48, n_layers=3, positional_kernel=16

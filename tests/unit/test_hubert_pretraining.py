@@ -17,18 +17,18 @@ from safetensors.torch import load_file
 from exvo.audio.store import Clip, write_shard
 from exvo.features.store import FeatureRow, write_sequences
 from exvo.features.waveform import waveform_shard
-from exvo.models import pretraining_loop
-from exvo.models.hubert import HubertConfig, build_hubert
-from exvo.models.hubert_batches import HELD_OUT, MaskConfig, MaskedClips, Targets
-from exvo.models.hubert_masked_network import MaskedPrediction
-from exvo.models.hubert_masks import span_mask
-from exvo.models.hubert_positions import use_fourier_positions
-from exvo.models.hubert_pretraining import held_out, pretrain
-from exvo.models.hubert_weights import load_hubert
-from exvo.models.pretraining_checkpoint import CHECKPOINT
-from exvo.models.pretraining_loop import PretrainConfig, learning_rate
-from exvo.models.pretraining_storage import export_float16, load_start, save_pretrained
-from exvo.models.sequence_data import FrameStore
+from exvo.hubert.encoder import HubertConfig, build_hubert
+from exvo.hubert.fft_positions import use_fourier_positions
+from exvo.hubert.weights import load_hubert
+from exvo.pretraining import loop as pretraining_loop
+from exvo.pretraining.batches import HELD_OUT, MaskConfig, MaskedClips, Targets
+from exvo.pretraining.checkpoint import CHECKPOINT
+from exvo.pretraining.loop import PretrainConfig, learning_rate
+from exvo.pretraining.masked_prediction import MaskedPrediction
+from exvo.pretraining.masks import span_mask
+from exvo.pretraining.pretrain import held_out, pretrain
+from exvo.pretraining.storage import export_float16, load_start, save_pretrained
+from exvo.training.frames import FrameStore
 
 N_MELS, K = 8, 4
 SMALL = {
@@ -251,7 +251,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_hubert_pretraining import arguments, pretrain
-from exvo.models.pretraining_loop import Training
+from exvo.pretraining.loop import Training
 
 step = Training._step
 def dies_in_the_sixth_step(training, batch):

@@ -14,11 +14,11 @@ import transformers
 from safetensors.torch import save_file
 from torchaudio.models.wav2vec2.utils import import_huggingface_model
 
-from exvo.models import hubert_files
-from exvo.models.hubert import HubertConfig, build_hubert, hidden_states
-from exvo.models.hubert_files import BUNDLED, BUNDLED_SHA256, file_sha256, weights_digest, weights_files
-from exvo.models.hubert_names import BASE, BUNDLES, LARGE, WAVLM
-from exvo.models.hubert_weights import load_hubert
+from exvo.hubert import checkpoint_files as hubert_files
+from exvo.hubert.checkpoint_files import BUNDLED, BUNDLED_SHA256, file_sha256, weights_digest, weights_files
+from exvo.hubert.encoder import HubertConfig, build_hubert, hidden_states
+from exvo.hubert.published import BASE, BUNDLES, LARGE, WAVLM
+from exvo.hubert.weights import load_hubert
 
 SMALL = {"conv_channels": 16, "d_model": 32, "n_heads": 4, "ffn": 48, "n_layers": 2, "positional_kernel": 16}
 

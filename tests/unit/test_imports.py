@@ -5,20 +5,26 @@ import sys
 
 import pytest
 
-from exvo.digest import import_closure
+from exvo.util.code_digest import import_closure
 
 TRAINING = {"lightning", "torchmetrics", "torch._dynamo", "tensorboard"}
 STATISTICS = {"scipy.signal", "scipy.stats", "sklearn", "pandas", "matplotlib"}
 # The Snakefile is read by every job on a cluster.
-PLANNING = ["exvo.config", "exvo.jobs", "exvo.joint_plan", "exvo.plan", "exvo.pretrain_plan"]
+PLANNING = [
+    "exvo.workflow.config",
+    "exvo.workflow.jobs",
+    "exvo.workflow.feature_fusion_plan",
+    "exvo.workflow.plan",
+    "exvo.workflow.pretrain_plan",
+]
 AUDIO = ["exvo.audio.convert", "exvo.audio.quality", "exvo.audio.stage_dc", "exvo.audio.stage_vad"]
-FEATURES = ["exvo.features.compare", "exvo.features.logmel", "exvo.features.vectors"]
+FEATURES = ["exvo.features.opensmile", "exvo.features.logmel", "exvo.features.vectors"]
 PREDICTION = [
-    "exvo.models.hubert_features",
-    "exvo.models.pooled_vectors",
-    "exvo.models.system_mlp",
-    "exvo.models.trunk_vectors",
-    "exvo.predict",
+    "exvo.hubert.embeddings",
+    "exvo.systems.utterance_embeddings",
+    "exvo.systems.mlp",
+    "exvo.systems.mlp_embeddings",
+    "exvo.predict.recordings",
 ]
 REPORT = ["exvo.report.outcome", "exvo.report.page.write"]
 

@@ -6,7 +6,7 @@ import pytest
 
 SCRIPT = """
 from types import SimpleNamespace
-from exvo.jobs import run_job
+from exvo.workflow.jobs import run_job
 
 def main(snakemake):
     import os

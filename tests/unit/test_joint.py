@@ -9,26 +9,26 @@ import torch
 
 from exvo.corpus.labels import TASKS, Country, Labels
 from exvo.corpus.table import Corpus
+from exvo.evaluation.metrics import mae, predicted_class, uar
+from exvo.evaluation.predictions import read_predictions
 from exvo.features.store import FeatureRow, read_sequences, write_sequences, write_utterances
 from exvo.features.vectors import as_shards, feature_vectors, write_vectors
-from exvo.metrics import mae, predicted_class, uar
-from exvo.models.conformer import ConformerConfig
-from exvo.models.embedding_network import EmbeddingNetworkConfig
-from exvo.models.fine_tuned_network import FineTunedConfig
-from exvo.models.hubert import HubertConfig
-from exvo.models.joint_data import JointStore
-from exvo.models.joint_network import JointConfig
-from exvo.models.mlp_storage import save_trained
-from exvo.models.mlp_training import MlpConfig, train_mlp
-from exvo.models.pooled_vectors import pooled, pooled_vectors_by
-from exvo.models.sequence_data import FrameStore
-from exvo.models.sequence_network import SequenceConfig
-from exvo.models.sequence_storage import save_sequence
-from exvo.models.system_joint import train_joint_system
-from exvo.models.trained_sequence import TrainedSequence, TrainingConfig, predict_sequence, prediction_batches
-from exvo.models.trained_systems import load_system
-from exvo.models.trunk_vectors import trunk_vectors_by
-from exvo.predictions import read_predictions
+from exvo.hubert.encoder import HubertConfig
+from exvo.hubert.fine_tuned_network import FineTunedConfig
+from exvo.networks.conformer import ConformerConfig
+from exvo.networks.conformer_network import SequenceConfig
+from exvo.networks.embedding_network import EmbeddingNetworkConfig
+from exvo.networks.fusion_network import JointConfig
+from exvo.systems.feature_fusion import train_joint_system
+from exvo.systems.load import load_system
+from exvo.systems.mlp_embeddings import trunk_vectors_by
+from exvo.systems.utterance_embeddings import pooled, pooled_vectors_by
+from exvo.training.clip_vectors import JointStore
+from exvo.training.frames import FrameStore
+from exvo.training.mlp_storage import save_trained
+from exvo.training.mlp_training import MlpConfig, train_mlp
+from exvo.training.storage import save_sequence
+from exvo.training.trained import TrainedSequence, TrainingConfig, predict_sequence, prediction_batches
 
 COUNTRIES = (Country(0, "Here"), Country(3, "There"))
 N_CHANNELS = 12

@@ -2,7 +2,7 @@
 
 import pytest
 
-from exvo.markdown import code, plain
+from exvo.util.markdown import code, plain
 
 
 @pytest.mark.parametrize(

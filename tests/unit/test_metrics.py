@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import mean_absolute_error, recall_score
 
-from exvo import metrics
+from exvo.evaluation import metrics
 
 NAN = float("nan")
 

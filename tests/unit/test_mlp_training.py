@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from exvo.corpus.labels import EMOTIONS, Country, Labels
-from exvo.metrics import mae, mean_ccc, predicted_class, uar
-from exvo.models import mlp_training
-from exvo.models.mlp_storage import load_trained, save_trained
-from exvo.models.mlp_training import MlpConfig, predict_mlp, train_mlp
-from exvo.models.standardise import Standardisation
+from exvo.evaluation.metrics import mae, mean_ccc, predicted_class, uar
+from exvo.training import mlp_training
+from exvo.training.mlp_storage import load_trained, save_trained
+from exvo.training.mlp_training import MlpConfig, predict_mlp, train_mlp
+from exvo.training.standardise import Standardisation
 
 N_FEATURES = 30
 QUICK = MlpConfig(max_epochs=3)

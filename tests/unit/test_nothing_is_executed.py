@@ -142,6 +142,6 @@ def test_what_could_not_is_left_alone(line):
 
 
 def test_rules_have_no_shell():
-    for file in [REPOSITORY / "Snakefile", *(REPOSITORY / "workflow/rules").glob("*.smk")]:
+    for file in [REPOSITORY / "workflow/Snakefile", *(REPOSITORY / "workflow/rules").glob("*.smk")]:
         lines = [line.strip() for line in file.read_text().splitlines()]
         assert not {"shell:", "run:"} & set(lines), file

@@ -10,7 +10,7 @@ from exvo.audio import store
 from exvo.audio.convert import convert_clip, convert_clips
 from exvo.audio.decode import ConvertConfig
 from exvo.audio.formats import opus_input_rate, seems_opus
-from exvo.bundled_ffmpeg import bundled_ffmpeg
+from exvo.util.bundled_ffmpeg import bundled_ffmpeg
 
 BINARY = bundled_ffmpeg()
 FRAME = 320

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from exvo.corpus.labels import Country, Labels
-from exvo.models.organisers import (
+from exvo.networks.mlp import (
     OrganisersNetwork,
     batch_weights,
     combined_loss,
     masked_losses,
     task_target,
 )
-from exvo.models.organisers_step import OrganisersStep
+from exvo.training.organisers_step import OrganisersStep
 
 
 @pytest.fixture(autouse=True)

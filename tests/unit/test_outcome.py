@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 from exvo.cli import app
 from exvo.corpus.labels import EMOTIONS
 from exvo.corpus.table import read_corpus, read_test_labels
-from exvo.metrics import score
-from exvo.predictions import read_predictions, write_predictions
-from exvo.report.emotion_table import emotion_correlations
+from exvo.evaluation.bootstrap import BootstrapConfig
+from exvo.evaluation.metrics import score
+from exvo.evaluation.predictions import read_predictions, write_predictions
+from exvo.evaluation.submission import read_submission
+from exvo.fusion.fuse import CrossFit, FusionConfig, Run, fuse
 from exvo.report.outcome import OutcomePaths, OutcomePlan, write_outcome
-from exvo.scoring.bootstrap import BootstrapConfig
-from exvo.scoring.fusion import CrossFit, FusionConfig, Run, fuse
-from exvo.scoring.submission import read_submission
+from exvo.report.tables.emotion_table import emotion_correlations
 
 SYSTEMS = ("good", "fair", "poor")
 TABLES = {

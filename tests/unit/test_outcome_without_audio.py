@@ -8,10 +8,10 @@ import pytest
 from exvo.audio.quality import summarise_quality
 from exvo.audio.store import DAMAGED, UNREADABLE, Clip, write_shard
 from exvo.corpus.table import read_corpus
-from exvo.predictions import Predictions, write_predictions
+from exvo.evaluation.bootstrap import BootstrapConfig
+from exvo.evaluation.predictions import Predictions, write_predictions
+from exvo.fusion.fuse import CrossFit, FusionConfig
 from exvo.report.outcome import OutcomePaths, OutcomePlan, write_outcome
-from exvo.scoring.bootstrap import BootstrapConfig
-from exvo.scoring.fusion import CrossFit, FusionConfig
 
 SOUND = np.full(100, 0.1, np.float32)
 

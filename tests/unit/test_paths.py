@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from exvo.corpus.errors import CorpusError
-from exvo.paths import user_path
+from exvo.corpus.paths import user_path
 
 
 @pytest.mark.parametrize("written", ["~/bursts", "$HOME/bursts", "${HOME}/bursts", "$DATA/bursts"])

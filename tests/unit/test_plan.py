@@ -14,25 +14,25 @@ from exvo.audio.convert import ConvertConfig
 from exvo.audio.denoise import DenoiseConfig
 from exvo.audio.highpass import HighpassConfig
 from exvo.audio.vad import VadConfig
-from exvo.config import complete
 from exvo.corpus.labels import EMOTIONS
 from exvo.corpus.table import CorpusError
-from exvo.features.compare import CompareConfig
+from exvo.evaluation.bootstrap import BootstrapConfig
 from exvo.features.logmel import LogmelConfig
-from exvo.joint_plan import JointPlan
-from exvo.models.embedding_network import EmbeddingNetworkConfig
-from exvo.models.fine_tuned_network import FineTune
-from exvo.models.hubert_features import EmbeddingConfig
-from exvo.models.joint_network import JointConfig
-from exvo.models.mlp_training import MlpConfig
-from exvo.models.sequence_batches import SpecAugment
-from exvo.models.sequence_network import SequenceConfig
-from exvo.models.system_sequence import sequence_configs
-from exvo.models.trained_sequence import LossGrid, TrainingConfig
-from exvo.plan import Plan
-from exvo.scoring.bootstrap import BootstrapConfig
-from exvo.scoring.fusion import CrossFit, FusionConfig
-from exvo.systems import feature_settings
+from exvo.features.opensmile import CompareConfig
+from exvo.fusion.fuse import CrossFit, FusionConfig
+from exvo.hubert.embeddings import EmbeddingConfig
+from exvo.hubert.fine_tuned_network import FineTune
+from exvo.networks.conformer_network import SequenceConfig
+from exvo.networks.embedding_network import EmbeddingNetworkConfig
+from exvo.networks.fusion_network import JointConfig
+from exvo.systems.sequence import sequence_configs
+from exvo.training.batches import SpecAugment
+from exvo.training.mlp_training import MlpConfig
+from exvo.training.trained import LossGrid, TrainingConfig
+from exvo.workflow.config import complete
+from exvo.workflow.feature_fusion_plan import JointPlan
+from exvo.workflow.plan import Plan
+from exvo.workflow.systems import feature_settings
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
@@ -340,11 +340,11 @@ def test_embeddings_follow_the_weights(config, tmp_path):
         plan.hubert_files("hubert")
     options["checkpoint"] = str(tmp_path / "model.pt")
     (tmp_path / "model.pt").write_bytes(b"one")
-    first = plan.hubert_spec("hubert", "exvo.models.hubert_features")
+    first = plan.hubert_spec("hubert", "exvo.hubert.embeddings")
     assert plan.hubert_files("hubert") == [options["checkpoint"]]
     assert json.loads(first)["config"] == options
     (tmp_path / "model.pt").write_bytes(b"two")
-    assert Plan(config).hubert_spec("hubert", "exvo.models.hubert_features") != first
+    assert Plan(config).hubert_spec("hubert", "exvo.hubert.embeddings") != first
 
 
 def test_a_variant_is_its_feature_with_some_keys_changed(config):

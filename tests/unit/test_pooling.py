@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from exvo.models.pooling import SelfAttentivePooling, valid_frames
+from exvo.networks.pooling import SelfAttentivePooling, valid_frames
 
 
 def make_pooling(d_in=5, d_attention=4):

@@ -18,12 +18,12 @@ from exvo.audio.store import SAMPLE_RATE, Clip, write_shard
 from exvo.cli import app
 from exvo.corpus.labels import Country, Labels
 from exvo.corpus.table import Corpus
-from exvo.models.hubert import HubertConfig, build_hubert
-from exvo.models.hubert_features import EmbeddingConfig, embed_shard
-from exvo.models.system_files import LocalFiles
-from exvo.models.system_hubert import train_hubert_system
-from exvo.predict import predict_files
-from exvo.predictions import read_predictions
+from exvo.evaluation.predictions import read_predictions
+from exvo.hubert.embeddings import EmbeddingConfig, embed_shard
+from exvo.hubert.encoder import HubertConfig, build_hubert
+from exvo.predict.recordings import predict_files
+from exvo.systems.hubert import train_hubert_system
+from exvo.systems.local_files import LocalFiles
 
 SIZE = HubertConfig(frontend="logmel", d_model=16, n_heads=2, ffn=16, n_layers=2, positional_kernel=8)
 MODEL = Path("results/models/system/0")

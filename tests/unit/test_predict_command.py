@@ -15,19 +15,19 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from exvo import predict
 from exvo.audio.convert import ConvertConfig
 from exvo.audio.store import SAMPLE_RATE, Clip, write_shard
 from exvo.cli import app
 from exvo.corpus.labels import EMOTIONS, TASKS, Country, Labels
 from exvo.corpus.table import Corpus
-from exvo.features.compare import CompareConfig, compare_shard
+from exvo.evaluation.predictions import read_predictions
+from exvo.features.opensmile import CompareConfig, compare_shard
 from exvo.features.vectors import write_vectors
-from exvo.models.mlp_training import MlpConfig
-from exvo.models.system_joint import train_joint_system
-from exvo.models.system_mlp import train_mlp_system
-from exvo.models.trunk_vectors import trunk_vectors_by
-from exvo.predictions import read_predictions
+from exvo.predict import recordings as predict
+from exvo.systems.feature_fusion import train_joint_system
+from exvo.systems.mlp import train_mlp_system
+from exvo.systems.mlp_embeddings import trunk_vectors_by
+from exvo.training.mlp_training import MlpConfig
 
 SPLITS = ["Train"] * 4 + ["Val"] * 2 + ["Test"] * 2
 IDS = np.array([f"clip{i}" for i in range(len(SPLITS))], dtype=object)

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from exvo.corpus.labels import EMOTIONS
-from exvo.predictions import Predictions, align, read_predictions, write_predictions
+from exvo.evaluation.predictions import Predictions, align, read_predictions, write_predictions
 
 
 @pytest.fixture

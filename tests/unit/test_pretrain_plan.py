@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import yaml
 
-from exvo.config import complete
 from exvo.corpus.demo import make_demo_corpus
 from exvo.corpus.table import CorpusError
-from exvo.models import hubert_frontend
-from exvo.models.hubert import HubertConfig
-from exvo.models.hubert_clusters import ClusterConfig
-from exvo.models.pretraining_loop import PretrainConfig
-from exvo.plan import Plan
-from exvo.pretrain_plan import ENCODER_LOGMEL, PretrainPlan, pretraining_clips
+from exvo.hubert import logmel_frontend as hubert_frontend
+from exvo.hubert.encoder import HubertConfig
+from exvo.pretraining.clusters import ClusterConfig
+from exvo.pretraining.loop import PretrainConfig
+from exvo.workflow.config import complete
+from exvo.workflow.plan import Plan
+from exvo.workflow.pretrain_plan import ENCODER_LOGMEL, PretrainPlan, pretraining_clips
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())

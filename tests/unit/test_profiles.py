@@ -15,7 +15,7 @@ RULES = [
 
 
 def profile(name):
-    return yaml.safe_load((REPOSITORY / "profiles" / name / "config.yaml").read_text())
+    return yaml.safe_load((REPOSITORY / "workflow/profiles" / name / "config.yaml").read_text())
 
 
 def test_the_profile_for_slurm_keeps_what_the_default_one_says():

@@ -6,8 +6,8 @@ import pytest
 from exvo.audio import program
 from exvo.audio.decode import ConvertConfig
 from exvo.audio.program import ffmpeg_binary
-from exvo.bundled_ffmpeg import FfmpegError, bundled_ffmpeg
 from exvo.corpus.errors import CorpusError
+from exvo.util.bundled_ffmpeg import FfmpegError, bundled_ffmpeg
 
 VERSION = "ffmpeg version {} Copyright (c) 2000-2026 the FFmpeg developers"
 
@@ -103,7 +103,7 @@ def test_a_program_is_tried_once(tmp_path):
 
 def test_a_package_without_a_program_is_told(tmp_path, monkeypatch):
     (tmp_path / "binaries").mkdir()
-    monkeypatch.setattr("exvo.bundled_ffmpeg.files", lambda _: tmp_path)
+    monkeypatch.setattr("exvo.util.bundled_ffmpeg.files", lambda _: tmp_path)
     program._try.cache_clear()
     with pytest.raises(FfmpegError, match="`system`"):
         ffmpeg_binary("bundled")

@@ -19,7 +19,7 @@ from exvo.report.page.sheets import read_table, tables_section
 from exvo.report.page.strf import strf_section
 from exvo.report.page.training import training_section
 from exvo.report.page.write import render
-from exvo.report.sheet import DASH, Grid, Sheet, write_sheet
+from exvo.report.tables.sheet import DASH, Grid, Sheet, write_sheet
 
 ANCHORS = ["outcome", "tables", "listen", "answers", "fusion", "strf", "training", "quality", "cost"]
 ANCHORS += ["provenance"]
@@ -292,7 +292,7 @@ def test_config_values_that_are_paths_lose_their_folders(text, expected):
 
 
 def test_a_clip_that_the_corpus_does_not_have_is_refused(made_run, tmp_path):
-    from exvo.plan import Plan
+    from exvo.workflow.plan import Plan
 
     config = made_run.config | {"corpus": {"root": str(made_run.root / "corpus"), "shards": 2, "limit": None}}
     (made_run.root / "corpus/raw").mkdir(exist_ok=True)
@@ -333,8 +333,8 @@ def test_a_corpus_without_broken_or_clipped_clips_says_so(made_run):
 
 
 def test_labels_of_nobody_draw_nothing(made_run):
-    from exvo.predictions import read_predictions
-    from exvo.report.page.answers import answers_section
+    from exvo.evaluation.predictions import read_predictions
+    from exvo.report.page.predictions import answers_section
 
     labels = made_run.corpus.labels.take(made_run.corpus.labels.split == "Val")
     answers = read_predictions(made_run.files.val)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from exvo.audio.store import decode
-from exvo.report.page.answers import confusion
 from exvo.report.page.clips import LEVELS, RANGE_DB, choose_clips, read_sounds, spectrogram
 from exvo.report.page.cost import cost_section, duration, read_costs
 from exvo.report.page.drawing import svg_uri
+from exvo.report.page.predictions import confusion
 from exvo.report.page.provenance import provenance_section, without_paths
 from exvo.report.page.training import read_course
-from exvo.report.sheet import DASH
+from exvo.report.tables.sheet import DASH
 
 STAGES = ("raw", "denoised", "vad")
 

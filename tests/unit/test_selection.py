@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from test_stacking import TEST_IDS, make_labels, make_runs
 
-from exvo.metrics import Scores, score
-from exvo.scoring.bootstrap import BootstrapConfig, SpeakerBootstrap, difference
-from exvo.scoring.fusion import CrossFit, FusionConfig, Run
-from exvo.scoring.selection import Candidate, describe, find_candidates, ranked
+from exvo.evaluation.bootstrap import BootstrapConfig, SpeakerBootstrap, difference
+from exvo.evaluation.metrics import Scores, score
+from exvo.fusion.fuse import CrossFit, FusionConfig, Run
+from exvo.fusion.selection import Candidate, describe, find_candidates, ranked
 
 NAN = float("nan")
 

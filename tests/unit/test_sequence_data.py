@@ -8,9 +8,9 @@ import torch
 
 from exvo.corpus.labels import Country, Labels
 from exvo.features.store import FeatureRow, write_sequences
-from exvo.models import sequence_data
-from exvo.models.sequence_batches import SpecAugment, TrainBatches, like_length_batches, whole_batches
-from exvo.models.sequence_data import FrameStore
+from exvo.training import frames as sequence_data
+from exvo.training.batches import SpecAugment, TrainBatches, like_length_batches, whole_batches
+from exvo.training.frames import FrameStore
 
 N_CHANNELS = 6
 

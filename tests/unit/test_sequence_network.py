@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from exvo.corpus.labels import TASKS
-from exvo.models.decoder import MultitaskDecoder
-from exvo.models.sequence_network import LEAST_DEVIATION, SequenceConfig, SequenceNetwork
-from exvo.models.task_losses import CombinedLoss
+from exvo.networks.conformer_network import LEAST_DEVIATION, SequenceConfig, SequenceNetwork
+from exvo.networks.heads import MultitaskDecoder
+from exvo.networks.losses import CombinedLoss
 
 N_MELS = 20
 SMALL = {

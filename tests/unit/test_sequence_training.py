@@ -19,25 +19,25 @@ import torch
 
 from exvo.corpus.labels import EMOTIONS, Country, Labels
 from exvo.corpus.table import Corpus
+from exvo.evaluation.metrics import mae, mean_ccc, predicted_class, uar
+from exvo.evaluation.predictions import read_predictions
 from exvo.features.logmel import logmel_statistics
 from exvo.features.store import FeatureRow, write_sequences
-from exvo.metrics import mae, mean_ccc, predicted_class, uar
-from exvo.models import sequence_training
-from exvo.models.answers import without_labels
-from exvo.models.conformer import ConformerConfig
-from exvo.models.priors import priors
-from exvo.models.sequence_batches import SpecAugment
-from exvo.models.sequence_checkpoint import CHECKPOINT
-from exvo.models.sequence_data import FrameStore
-from exvo.models.sequence_loop import learning_rate
-from exvo.models.sequence_network import SequenceConfig
-from exvo.models.sequence_storage import load_sequence, save_sequence
-from exvo.models.sequence_training import train_sequence
-from exvo.models.sequence_tuning import tune_loss_weights
-from exvo.models.system_sequence import sequence_configs, train_sequence_system
-from exvo.models.task_losses import LossWeights
-from exvo.models.trained_sequence import LossGrid, TrainingConfig, predict_sequence
-from exvo.predictions import read_predictions
+from exvo.networks.conformer import ConformerConfig
+from exvo.networks.conformer_network import SequenceConfig
+from exvo.networks.losses import LossWeights
+from exvo.systems.sequence import sequence_configs, train_sequence_system
+from exvo.training import train as sequence_training
+from exvo.training.batches import SpecAugment
+from exvo.training.checkpoint import CHECKPOINT
+from exvo.training.frames import FrameStore
+from exvo.training.loop import learning_rate
+from exvo.training.loss_weights import tune_loss_weights
+from exvo.training.outputs import without_labels
+from exvo.training.priors import priors
+from exvo.training.storage import load_sequence, save_sequence
+from exvo.training.train import train_sequence
+from exvo.training.trained import LossGrid, TrainingConfig, predict_sequence
 
 N_MELS = 16
 TINY = SequenceConfig(
@@ -197,7 +197,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_sequence_training import FrameStore, arguments, train_sequence
-from exvo.models.sequence_loop import SequenceModule
+from exvo.training.loop import SequenceModule
 
 step = SequenceModule.training_step
 def dies_in_the_third_epoch(module, batch, index):

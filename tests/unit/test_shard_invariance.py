@@ -9,8 +9,8 @@ from exvo.audio.stage_dc import HighpassConfig, dc_shard
 from exvo.audio.stage_denoised import DenoiseConfig, denoised_shard
 from exvo.audio.stage_vad import VadConfig, vad_shard
 from exvo.audio.store import read_shard
-from exvo.features.compare import CompareConfig, compare_shard
 from exvo.features.logmel import LogmelConfig, logmel_shard
+from exvo.features.opensmile import CompareConfig, compare_shard
 from exvo.features.store import read_sequences, read_utterances
 
 IDS = [f"{n:02d}" for n in range(11)]

@@ -10,12 +10,12 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 from exvo.corpus.labels import Country, Labels
-from exvo.metrics import mae, mean_ccc, predicted_class, uar
-from exvo.predictions import Predictions
-from exvo.scoring.combine import task_folds
-from exvo.scoring.fusion import CrossFit, FusionConfig, Run, fuse
-from exvo.scoring.objectives import values_of_weights
-from exvo.scoring.stacking import LogisticStack, RidgeStack
+from exvo.evaluation.metrics import mae, mean_ccc, predicted_class, uar
+from exvo.evaluation.predictions import Predictions
+from exvo.fusion.combine import task_folds
+from exvo.fusion.fuse import CrossFit, FusionConfig, Run, fuse
+from exvo.fusion.objectives import values_of_weights
+from exvo.fusion.stacking import LogisticStack, RidgeStack
 
 COUNTRIES = tuple(Country(code, str(code)) for code in range(3))
 TEST_IDS = np.array(["t0", "t1", "t2"])

@@ -6,8 +6,8 @@ from test_plan import completed
 from workflow_copy import REPOSITORY
 
 from exvo.corpus.demo import make_demo_corpus
-from exvo.plan import Plan
-from exvo.report.page.steps import benchmark_steps
+from exvo.workflow.benchmark_steps import benchmark_steps
+from exvo.workflow.plan import Plan
 
 SHARDS = ("0000", "0001")
 FINE_TUNED = {"stage": "raw", "feature": "hubert", "encoder": "hubert", "training": {"fine_tune": {}}}

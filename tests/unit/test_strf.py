@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from exvo.models.strf import Strf, StrfConfig
+from exvo.networks.strf import Strf, StrfConfig
 
 
 @pytest.fixture(autouse=True)

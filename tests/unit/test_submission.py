@@ -7,10 +7,10 @@ import pytest
 
 from exvo.corpus.labels import Country, Labels
 from exvo.corpus.table import Corpus
-from exvo.metrics import score
-from exvo.predictions import Predictions
-from exvo.scoring.check import check_submission
-from exvo.scoring.submission import read_submission, write_submission
+from exvo.evaluation.check_submission import check_submission
+from exvo.evaluation.metrics import score
+from exvo.evaluation.predictions import Predictions
+from exvo.evaluation.submission import read_submission, write_submission
 
 HEADER = (
     "File_ID,Country,Age,Awe,Excitement,Amusement,Awkwardness,Fear,Horror,Distress,Triumph,Sadness,Surprise"

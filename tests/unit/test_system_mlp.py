@@ -8,10 +8,10 @@ import pytest
 
 from exvo.corpus.labels import Country, Labels
 from exvo.corpus.table import Corpus
+from exvo.evaluation.predictions import read_predictions
 from exvo.features.store import FeatureRow, read_statuses, write_utterances
-from exvo.models import system_mlp
-from exvo.models.mlp_training import MlpConfig
-from exvo.predictions import read_predictions
+from exvo.systems import mlp as system_mlp
+from exvo.training.mlp_training import MlpConfig
 
 N, N_FEATURES, N_SHARDS = 600, 2_000, 6
 SPLITS = np.array(["Train", "Val", "Test"], dtype=object)[np.arange(N) % 3]

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from exvo.models.system_files import LocalFiles, with_files
-from exvo.models.system_paths import without_folders
+from exvo.systems.local_files import LocalFiles, with_files
+from exvo.training.portable_paths import without_folders
 
 WEIGHTS = b"weights"
 NOBODY = LocalFiles()

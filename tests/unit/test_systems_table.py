@@ -5,12 +5,12 @@ import csv
 import numpy as np
 import pytest
 
-from exvo.metrics import Scores, s_mtl
-from exvo.report import paper
-from exvo.report.sheet import write_sheet
-from exvo.report.systems_layout import systems_sheet
-from exvo.report.systems_table import TABLES, blind_rows, reference_row, table_rows
-from exvo.scoring.bootstrap import BootstrapConfig, Draws
+from exvo.evaluation.bootstrap import BootstrapConfig, Draws
+from exvo.evaluation.metrics import Scores, s_mtl
+from exvo.report.tables import paper
+from exvo.report.tables.sheet import write_sheet
+from exvo.report.tables.systems_layout import systems_sheet
+from exvo.report.tables.systems_table import TABLES, blind_rows, reference_row, table_rows
 
 TABLE_1 = TABLES["table1"]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from exvo.metrics import ccc
-from exvo.models.organisers import combined_loss
-from exvo.models.task_losses import CombinedLoss, LossWeights, task_losses
+from exvo.evaluation.metrics import ccc
+from exvo.networks.losses import CombinedLoss, LossWeights, task_losses
+from exvo.networks.mlp import combined_loss
 
 NAN = math.nan
 TASKS = ("emotion", "age", "country")

@@ -9,7 +9,7 @@ import soundfile
 from exvo.audio import store
 from exvo.audio.convert import convert_clip
 from exvo.audio.decode import ConvertConfig
-from exvo.bundled_ffmpeg import bundled_ffmpeg
+from exvo.util.bundled_ffmpeg import bundled_ffmpeg
 
 BINARY = bundled_ffmpeg()
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exvo.config import complete
 from exvo.corpus.table import CorpusError
-from exvo.systems import configured_systems
-from exvo.training_settings import checked_training
+from exvo.workflow.config import complete
+from exvo.workflow.systems import configured_systems
+from exvo.workflow.training_settings import checked_training
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())

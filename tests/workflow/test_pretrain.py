@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from exvo.corpus.table import read_corpus
-from exvo.models.hubert_weights import load_hubert
+from exvo.hubert.weights import load_hubert
 
 pytestmark = pytest.mark.xdist_group("workflow")
 
@@ -115,14 +115,14 @@ def test_a_change_reruns_what_it_touches(workflow):
 @pytest.mark.parametrize(
     ("module", "old", "new", "expected"),
     [
-        ("hubert_cluster_inputs.py", "import numpy as np", "import numpy as np\nEDITED = 1", FIRST | SECOND),
-        ("pretraining_loop.py", "import torch", "import torch\nEDITED = 1", {"Pre-training first"} | SECOND),
-        ("pretraining_loop.py", "import torch", "import torch  # edited", set()),
+        ("cluster_inputs.py", "import numpy as np", "import numpy as np\nEDITED = 1", FIRST | SECOND),
+        ("loop.py", "import torch", "import torch\nEDITED = 1", {"Pre-training first"} | SECOND),
+        ("loop.py", "import torch", "import torch  # edited", set()),
     ],
 )
 def test_an_edited_module_reruns_what_it_implements(workflow, tmp_path, module, old, new, expected):
     copy = workflow[0].copy(tmp_path / "copy")
-    path = copy.root / "src/exvo/models" / module
+    path = copy.root / "src/exvo/pretraining" / module
     assert f"{old}\n" in path.read_text()
     path.write_text(path.read_text().replace(f"{old}\n", f"{new}\n", 1))
     assert copy.planned("results/pretrain/second/model.safetensors") == expected

@@ -16,10 +16,10 @@ from exvo.audio.store import read_shard
 from exvo.cli import app
 from exvo.corpus.labels import EMOTIONS
 from exvo.corpus.table import read_corpus, read_test_labels
-from exvo.metrics import score
-from exvo.predictions import read_predictions
-from exvo.scoring.check import check_submission
-from exvo.scoring.submission import read_submission
+from exvo.evaluation.check_submission import check_submission
+from exvo.evaluation.metrics import score
+from exvo.evaluation.predictions import read_predictions
+from exvo.evaluation.submission import read_submission
 
 pytestmark = pytest.mark.xdist_group("workflow")
 
@@ -215,7 +215,7 @@ def test_a_system_of_one_task_predicts_that_task_only(results):
 
 def test_it_runs_from_anywhere_on_another_corpus(finished, tmp_path):
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--directory", tmp_path, "--dry-run"]
-    command += ["--snakefile", finished.root / "Snakefile", "results/fusion/test_preds.csv"]
+    command += ["--snakefile", finished.root / "workflow/Snakefile", "results/fusion/test_preds.csv"]
     command += ["--config", f"corpus={{root: {finished.corpus}, limit: 20, shards: 3}}"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stdout + run.stderr

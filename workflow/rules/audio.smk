@@ -12,7 +12,7 @@ rule convert_clips:
         stage="raw|baseline",
     priority: 1
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 2
     resources:
         mem_mb=growing(1500),
@@ -45,7 +45,7 @@ rule check_clips:
     # Seconds of reading: on a cluster it runs where Snakemake runs, and waits in no queue.
     localrule: True
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 1
     resources:
         mem_mb=growing(500),
@@ -69,7 +69,7 @@ rule filter_clips:
     benchmark:
         "results/benchmarks/audio/dc/{shard}.tsv"
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 1
     resources:
         mem_mb=growing(1500),
@@ -93,7 +93,7 @@ rule denoise_clips:
     benchmark:
         "results/benchmarks/audio/denoised/{shard}.tsv"
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 1
     resources:
         mem_mb=growing(1500),
@@ -117,7 +117,7 @@ rule trim_clips:
     benchmark:
         "results/benchmarks/audio/vad/{shard}.tsv"
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 1
     resources:
         mem_mb=growing(1500),
@@ -144,7 +144,7 @@ rule perturb_clips:
         stage="baseline|raw|dc|denoised|vad",
         speed=r"\d\.\d+",
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 1
     resources:
         mem_mb=growing(1500),

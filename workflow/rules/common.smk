@@ -11,21 +11,21 @@ from snakemake.logging import logger
 gc.set_threshold(100_000)
 
 # The library is used from the checkout, also where it is not installed (conda).
-SOURCE = Path(workflow.basedir, "src")
+SOURCE = Path(workflow.basedir).parent / "src"
 sys.path.insert(0, str(SOURCE))
 
-from exvo.config import check_config, complete
+from exvo.workflow.config import check_config, complete
 from exvo.corpus.errors import CorpusError
-from exvo.digest import canonical_json
-from exvo.jobs import lend_to_scripts
-from exvo.plan import Plan
-from exvo.report.page.steps import benchmark_steps
-from exvo.schemas import read_schema
-from exvo.training_settings import checked_training
+from exvo.util.code_digest import canonical_json
+from exvo.workflow.jobs import lend_to_scripts
+from exvo.workflow.plan import Plan
+from exvo.workflow.benchmark_steps import benchmark_steps
+from exvo.util.yaml_schema import read_schema
+from exvo.workflow.training_settings import checked_training
 
 lend_to_scripts(SOURCE)
 
-SCHEMA_FILE = Path(workflow.basedir, "workflow/schemas/config.schema.yaml")
+SCHEMA_FILE = Path(workflow.basedir, "schemas/config.schema.yaml")
 SCHEMA = read_schema(SCHEMA_FILE)
 config = complete(config, SCHEMA)
 try:

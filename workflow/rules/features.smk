@@ -11,13 +11,13 @@ rule extract_compare:
     wildcard_constraints:
         feature=names_pattern(PLAN.feature_names("compare")),
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 2
     resources:
         mem_mb=growing(1500),
         runtime=growing(60),
     params:
-        spec=lambda wildcards: PLAN.feature_spec(wildcards.feature, "exvo.features.compare"),
+        spec=lambda wildcards: PLAN.feature_spec(wildcards.feature, "exvo.features.opensmile"),
     message:
         "Extracting {wildcards.feature} functionals of shard {wildcards.shard} ({wildcards.stage})"
     script:
@@ -38,7 +38,7 @@ rule extract_logmel:
     wildcard_constraints:
         feature=names_pattern(PLAN.feature_names("logmel")),
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 1
     resources:
         mem_mb=growing(1500),
@@ -66,7 +66,7 @@ rule summarise_logmel:
     wildcard_constraints:
         feature=names_pattern(PLAN.feature_names("logmel")),
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 1
     resources:
         mem_mb=growing(1500),
@@ -96,7 +96,7 @@ rule extract_hubert:
     wildcard_constraints:
         feature=names_pattern(PLAN.feature_names("hubert")),
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     # Two shards at once are faster than two threads on one.
     threads: 1
     resources:
@@ -104,7 +104,7 @@ rule extract_hubert:
         runtime=growing(240),
         gpu_jobs=1,
     params:
-        spec=lambda wildcards: PLAN.hubert_spec(wildcards.feature, "exvo.models.hubert_features"),
+        spec=lambda wildcards: PLAN.hubert_spec(wildcards.feature, "exvo.hubert.embeddings"),
     message:
         "Extracting {wildcards.feature} embeddings of shard {wildcards.shard} ({wildcards.stage})"
     script:
@@ -122,7 +122,7 @@ use rule extract_hubert as extract_hubert_frontend with:
         "results/benchmarks/features/{feature}_frontend/{stage}/{shard}.tsv"
     params:
         spec=lambda wildcards: PLAN.hubert_spec(
-            wildcards.feature, "exvo.models.hubert_features", frontend=True
+            wildcards.feature, "exvo.hubert.embeddings", frontend=True
         ),
     message:
         "Extracting {wildcards.feature} front-end frames of shard {wildcards.shard} ({wildcards.stage})"

@@ -24,7 +24,7 @@ rule fuse_systems:
     benchmark:
         "results/benchmarks/fusion.tsv"
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 1
     resources:
         mem_mb=growing(1500),

@@ -1,4 +1,4 @@
-from exvo.pretrain_plan import PretrainPlan
+from exvo.workflow.pretrain_plan import PretrainPlan
 
 try:
     PRETRAIN = PretrainPlan(PLAN)
@@ -18,7 +18,7 @@ rule unpack_waveforms:
     benchmark:
         "results/benchmarks/features/waveform/{stage}/{shard}.tsv"
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 1
     resources:
         mem_mb=growing(1500),
@@ -51,13 +51,13 @@ rule fit_clusters:
     wildcard_constraints:
         clusters=names_pattern(PRETRAIN.clusters),
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 2
     resources:
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
-        spec=lambda wildcards: PRETRAIN.clusters_spec(wildcards.clusters, "exvo.models.cluster_system"),
+        spec=lambda wildcards: PRETRAIN.clusters_spec(wildcards.clusters, "exvo.pretraining.cluster_shards"),
         clips=lambda wildcards: PRETRAIN.clips,
     message:
         "Fitting the clusters {wildcards.clusters}"
@@ -92,13 +92,13 @@ rule label_frames:
     wildcard_constraints:
         clusters=names_pattern(PRETRAIN.clusters),
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        spec=lambda wildcards: PRETRAIN.clusters_spec(wildcards.clusters, "exvo.models.cluster_system"),
+        spec=lambda wildcards: PRETRAIN.clusters_spec(wildcards.clusters, "exvo.pretraining.cluster_shards"),
         clips=lambda wildcards: PRETRAIN.clips_of(wildcards.shard),
     message:
         "Labelling the frames of shard {wildcards.shard} with the clusters {wildcards.clusters}"
@@ -133,14 +133,14 @@ rule pretrain_hubert:
     wildcard_constraints:
         model=names_pattern(PRETRAIN.models),
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 2
     resources:
         mem_mb=growing(4000),
         runtime=growing(1440),
         gpu_jobs=1,
     params:
-        spec=lambda wildcards: PRETRAIN.model_spec(wildcards.model, "exvo.models.pretraining_system"),
+        spec=lambda wildcards: PRETRAIN.model_spec(wildcards.model, "exvo.pretraining.pretrain_shards"),
         clips=lambda wildcards: PRETRAIN.clips,
     message:
         "Pre-training {wildcards.model}"

@@ -19,7 +19,7 @@ rule summarise_quality:
     benchmark:
         "results/benchmarks/quality.tsv"
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 1
     resources:
         mem_mb=growing(1500),
@@ -41,13 +41,13 @@ rule plot_highpass:
     benchmark:
         "results/benchmarks/figures/highpass.tsv"
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 1
     resources:
         mem_mb=growing(500),
         runtime=growing(10),
     params:
-        spec=PLAN.spec("audio.highpass", "exvo.report.highpass_plot"),
+        spec=PLAN.spec("audio.highpass", "exvo.report.figures.highpass"),
     message:
         "Plotting the response of the high-pass filter"
     script:
@@ -77,13 +77,13 @@ rule plot_strf:
     wildcard_constraints:
         system=names_pattern(PLAN.strf_systems()),
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        spec=PLAN.code("exvo.report.strf_figure"),
+        spec=PLAN.code("exvo.report.figures.strf"),
     message:
         "Drawing the STRF kernels of {wildcards.system}, seed {wildcards.seed}"
     script:
@@ -131,7 +131,7 @@ rule write_report:
     benchmark:
         "results/benchmarks/report.tsv"
     conda:
-        "../../envs/exvo.yaml"
+        "../envs/exvo.yaml"
     threads: 1
     resources:
         mem_mb=growing(1500),

@@ -48,11 +48,11 @@ def refuse_braces():
 
 def tell_of_scripts_from_the_future():
     """Say which jobs run again at every call: Snakemake compares the age of a rule's script with that of its results."""
-    scripts = Path(workflow.basedir, "workflow/scripts").glob("*.py")
+    scripts = Path(workflow.basedir, "scripts").glob("*.py")
     if any(script.stat().st_mtime > time.time() for script in scripts):
         logger.warning(
             "Notice: scripts of rules are dated in the future, so their jobs run again at every call:"
-            f" touch {shlex.quote(workflow.basedir)}/workflow/scripts/*.py"
+            f" touch {shlex.quote(workflow.basedir)}/scripts/*.py"
         )
 
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from exvo.jobs import run_job
+from exvo.workflow.jobs import run_job
 
 # What the recording held at most: raw keeps what a later gain would lift out of 16 bits.
 BITS = {"raw": 24, "baseline": 16}

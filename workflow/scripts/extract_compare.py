@@ -3,12 +3,12 @@
 import json
 from typing import Any
 
-from exvo.jobs import run_job
+from exvo.workflow.jobs import run_job
 
 
 def main(snakemake: Any) -> None:
-    """Map the job to `exvo.features.compare.compare_shard`."""
-    from exvo.features.compare import CompareConfig, compare_shard
+    """Map the job to `exvo.features.opensmile.compare_shard`."""
+    from exvo.features.opensmile import CompareConfig, compare_shard
 
     config = CompareConfig(**json.loads(snakemake.params.spec)["config"])
     compare_shard(snakemake.input.audio, snakemake.output.features, config, n_threads=snakemake.threads)

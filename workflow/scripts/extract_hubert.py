@@ -3,12 +3,12 @@
 import json
 from typing import Any
 
-from exvo.jobs import run_job
+from exvo.workflow.jobs import run_job
 
 
 def main(snakemake: Any) -> None:
-    """Map the job to `exvo.models.hubert_features.embed_shard`."""
-    from exvo.models.hubert_features import EmbeddingConfig, embed_shard
+    """Map the job to `exvo.hubert.embeddings.embed_shard`."""
+    from exvo.hubert.embeddings import EmbeddingConfig, embed_shard
 
     spec = json.loads(snakemake.params.spec)
     embed_shard(

@@ -3,16 +3,16 @@
 import json
 from typing import Any
 
-from exvo.jobs import run_job
+from exvo.workflow.jobs import run_job
 
 
 def main(snakemake: Any) -> None:
-    """Map the job to `exvo.models.cluster_system.fit_cluster_file`."""
+    """Map the job to `exvo.pretraining.cluster_shards.fit_cluster_file`."""
     from pathlib import Path
 
     from exvo.corpus.table import read_corpus
-    from exvo.models.cluster_system import fit_cluster_file
-    from exvo.pretrain_plan import pretraining_clips
+    from exvo.pretraining.cluster_shards import fit_cluster_file
+    from exvo.workflow.pretrain_plan import pretraining_clips
 
     spec, clips = json.loads(snakemake.params.spec), json.loads(snakemake.params.clips)
     corpus = read_corpus(Path(snakemake.input.table).parent, clips["limit"])

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from exvo.jobs import run_job
+from exvo.workflow.jobs import run_job
 
 
 def main(snakemake: Any) -> None:
@@ -12,9 +12,9 @@ def main(snakemake: Any) -> None:
     from pathlib import Path
 
     from exvo.corpus.table import read_corpus
+    from exvo.evaluation.bootstrap import BootstrapConfig
+    from exvo.fusion.fuse import CrossFit, FusionConfig
     from exvo.report.outcome import OutcomePaths, OutcomePlan, write_outcome
-    from exvo.scoring.bootstrap import BootstrapConfig
-    from exvo.scoring.fusion import CrossFit, FusionConfig
 
     spec = json.loads(snakemake.params.spec)
     # Of systems and joint fusions, which never share a name: .../<name>/<seed>/val.parquet.

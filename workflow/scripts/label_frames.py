@@ -3,14 +3,14 @@
 import json
 from typing import Any
 
-from exvo.jobs import run_job
+from exvo.workflow.jobs import run_job
 
 
 def main(snakemake: Any) -> None:
-    """Map the job to `exvo.models.cluster_system.label_clips`."""
+    """Map the job to `exvo.pretraining.cluster_shards.label_clips`."""
     from pathlib import Path
 
-    from exvo.models.cluster_system import label_clips
+    from exvo.pretraining.cluster_shards import label_clips
 
     label_clips(
         json.loads(snakemake.params.spec)["entry"],

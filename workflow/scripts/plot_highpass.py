@@ -3,14 +3,14 @@
 import json
 from typing import Any
 
-from exvo.jobs import run_job
+from exvo.workflow.jobs import run_job
 
 
 def main(snakemake: Any) -> None:
-    """Map the job to `exvo.report.highpass_plot.plot_highpass_response`."""
+    """Map the job to `exvo.report.figures.highpass.plot_highpass_response`."""
     from exvo.audio.highpass import HighpassConfig
     from exvo.audio.store import SAMPLE_RATE
-    from exvo.report.highpass_plot import plot_highpass_response
+    from exvo.report.figures.highpass import plot_highpass_response
 
     config = HighpassConfig(**json.loads(snakemake.params.spec)["config"])
     plot_highpass_response(config, SAMPLE_RATE, snakemake.output.figure)

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from exvo.jobs import run_job
+from exvo.workflow.jobs import run_job
 
 
 def main(snakemake: Any) -> None:
-    """Map the job to `exvo.report.strf_figure.plot_strf_system`."""
+    """Map the job to `exvo.report.figures.strf.plot_strf_system`."""
     from pathlib import Path
 
-    from exvo.report.strf_figure import plot_strf_system
+    from exvo.report.figures.strf import plot_strf_system
 
     plot_strf_system(Path(snakemake.input.model).parent, snakemake.output.kernels, snakemake.output.paths)
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from exvo.jobs import run_job
+from exvo.workflow.jobs import run_job
 
 
 def main(snakemake: Any) -> None:
@@ -11,12 +11,12 @@ def main(snakemake: Any) -> None:
     from pathlib import Path
 
     from exvo.features.vectors import as_shards, write_vectors
-    from exvo.models.answers import torch_threads
+    from exvo.networks.torch_setup import torch_threads
 
     if json.loads(snakemake.params.spec)["encoder"] == "mlp":
-        from exvo.models.trunk_vectors import trunk_vectors_by as vectors_by
+        from exvo.systems.mlp_embeddings import trunk_vectors_by as vectors_by
     else:
-        from exvo.models.pooled_vectors import pooled_vectors_by as vectors_by
+        from exvo.systems.utterance_embeddings import pooled_vectors_by as vectors_by
 
     with torch_threads(snakemake.threads):
         write_vectors(

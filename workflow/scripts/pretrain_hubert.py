@@ -4,19 +4,19 @@ import json
 import os
 from typing import Any
 
-from exvo.jobs import run_job
+from exvo.workflow.jobs import run_job
 
 
 def main(snakemake: Any) -> None:
-    """Map the job to `exvo.models.pretraining_system.pretrain_encoder`."""
+    """Map the job to `exvo.pretraining.pretrain_shards.pretrain_encoder`."""
     # Threads that wait in a loop for each other made steps seven times slower beside other busy processes. Read when
     # torch is imported.
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     from pathlib import Path
 
     from exvo.corpus.table import read_corpus
-    from exvo.models.pretraining_system import pretrain_encoder
-    from exvo.pretrain_plan import pretraining_clips
+    from exvo.pretraining.pretrain_shards import pretrain_encoder
+    from exvo.workflow.pretrain_plan import pretraining_clips
 
     spec, clips = json.loads(snakemake.params.spec), json.loads(snakemake.params.clips)
     corpus = read_corpus(Path(snakemake.input.table).parent, clips["limit"])

@@ -3,15 +3,15 @@
 import json
 from typing import Any
 
-from exvo.jobs import run_job
+from exvo.workflow.jobs import run_job
 
 
 def main(snakemake: Any) -> None:
-    """Map the job to `exvo.models.system_sequence.train_sequence_system`."""
+    """Map the job to `exvo.systems.sequence.train_sequence_system`."""
     from pathlib import Path
 
     from exvo.corpus.table import read_corpus
-    from exvo.models.system_sequence import shards_by_speed, train_sequence_system
+    from exvo.systems.sequence import shards_by_speed, train_sequence_system
 
     limit = json.loads(snakemake.params.labels)["limit"]
     train_sequence_system(

@@ -3,16 +3,16 @@
 import json
 from typing import Any
 
-from exvo.jobs import run_job
+from exvo.workflow.jobs import run_job
 
 
 def main(snakemake: Any) -> None:
-    """Map the job to `exvo.models.system_hubert.train_hubert_system`."""
+    """Map the job to `exvo.systems.hubert.train_hubert_system`."""
     from pathlib import Path
 
     from exvo.corpus.table import read_corpus
-    from exvo.models.system_hubert import train_hubert_system
-    from exvo.models.system_sequence import shards_by_speed
+    from exvo.systems.hubert import train_hubert_system
+    from exvo.systems.sequence import shards_by_speed
 
     limit = json.loads(snakemake.params.labels)["limit"]
     train_hubert_system(

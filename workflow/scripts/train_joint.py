@@ -3,15 +3,15 @@
 import json
 from typing import Any
 
-from exvo.jobs import run_job
+from exvo.workflow.jobs import run_job
 
 
 def main(snakemake: Any) -> None:
-    """Map the job to `exvo.models.system_joint.train_joint_system`."""
+    """Map the job to `exvo.systems.feature_fusion.train_joint_system`."""
     from pathlib import Path
 
     from exvo.corpus.table import read_corpus
-    from exvo.models.system_joint import train_joint_system
+    from exvo.systems.feature_fusion import train_joint_system
 
     limit = json.loads(snakemake.params.labels)["limit"]
     train_joint_system(

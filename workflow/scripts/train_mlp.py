@@ -3,15 +3,15 @@
 import json
 from typing import Any
 
-from exvo.jobs import run_job
+from exvo.workflow.jobs import run_job
 
 
 def main(snakemake: Any) -> None:
-    """Map the job to `exvo.models.system_mlp.train_mlp_system`."""
+    """Map the job to `exvo.systems.mlp.train_mlp_system`."""
     from pathlib import Path
 
     from exvo.corpus.table import read_corpus
-    from exvo.models.system_mlp import train_mlp_system
+    from exvo.systems.mlp import train_mlp_system
 
     limit = json.loads(snakemake.params.labels)["limit"]
     train_mlp_system(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from exvo.jobs import run_job
+from exvo.workflow.jobs import run_job
 
 
 def main(snakemake: Any) -> None:

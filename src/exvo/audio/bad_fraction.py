@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from exvo.audio.store import MISSING, WITHOUT_AUDIO
-from exvo.files import write_text
+from exvo.util.atomic import write_text
 
 MAX_NAMED = 3
 

@@ -12,11 +12,11 @@ from exvo.audio.convert import convert_clip
 from exvo.audio.decode import ConvertConfig
 from exvo.audio.program import ffmpeg_binary
 from exvo.audio.store import OK, SAMPLE_RATE, WITHOUT_AUDIO, Clip
-from exvo.cores import n_cores
 from exvo.corpus.findings import file_findings, ignored_files, name_findings
 from exvo.corpus.labels import EMOTIONS, SPLITS, Labels
 from exvo.corpus.shards import ClipFile, scan_files, stable_hash
 from exvo.corpus.table import Corpus, read_corpus, read_test_labels
+from exvo.util.cores import n_cores
 
 
 def check_corpus(

@@ -15,8 +15,8 @@ import numpy as np
 from exvo.audio.decode import ConvertConfig, Decoded, decode_file
 from exvo.audio.recording import Recording
 from exvo.audio.store import SAMPLE_RATE
-from exvo.bundled_ffmpeg import FfmpegError, bundled_ffmpeg
-from exvo.paths import expanded
+from exvo.corpus.paths import expanded
+from exvo.util.bundled_ffmpeg import FfmpegError, bundled_ffmpeg
 
 # The first with the protocol `fd`.
 LEAST_VERSION = 6
@@ -46,7 +46,7 @@ def ffmpeg_binary(choice: str, config: ConvertConfig | None = None) -> str:
     Raises
     ------
     CorpusError
-        As `exvo.paths.expanded` does.
+        As `exvo.corpus.paths.expanded` does.
     FfmpegError
         Where there is none, or it cannot do what decoding needs, with what to do.
     """

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from exvo.audio.store import OK, SAMPLE_RATE
 from exvo.corpus.labels import SPLITS, Labels
-from exvo.files import atomic_path, write_text
-from exvo.markdown import code
+from exvo.util.atomic import atomic_path, write_text
+from exvo.util.markdown import code
 
 MAX_CLIPS_NAMED = 20
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from exvo.columns import column, struct
-from exvo.files import atomic_path
+from exvo.util.arrow import column, struct
+from exvo.util.atomic import atomic_path
 
 SAMPLE_RATE = 16_000
 

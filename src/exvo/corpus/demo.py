@@ -26,10 +26,10 @@ import numpy as np
 import pandas as pd
 from scipy import fft
 
-from exvo.bundled_ffmpeg import bundled_ffmpeg
-from exvo.cores import n_cores
 from exvo.corpus import synth
 from exvo.corpus.labels import EMOTIONS, SPLITS, Country
+from exvo.util.bundled_ffmpeg import bundled_ffmpeg
+from exvo.util.cores import n_cores
 
 VERSION = 1  # raise it when the same parameters give other bytes
 COUNTRIES = tuple(

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from exvo.columns import float_values
 from exvo.corpus.labels import SPLITS
 from exvo.corpus.text import is_one_of, is_unknown, unknown_as_nan
 from exvo.corpus.text_table import TextTable, as_mask, as_text
-from exvo.schemas import read_schema
+from exvo.util.arrow import float_values
+from exvo.util.yaml_schema import read_schema
 
 
 @cache

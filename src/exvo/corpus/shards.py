@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from exvo.corpus.errors import CorpusError, reading
 from exvo.corpus.text import composed, shown
-from exvo.digest import digest
+from exvo.util.code_digest import digest
 
 # Endings of files that stand beside recordings and are none.
 _ENDINGS = """

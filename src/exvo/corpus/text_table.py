@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from exvo.columns import column
 from exvo.corpus.errors import CorpusError, reading
 from exvo.corpus.text import known_name, trimmed
+from exvo.util.arrow import column
 
 MAX_ROWS_NAMED = 3
 _DELIMITERS = ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"))

@@ -10,7 +10,7 @@ import numpy as np
 
 from exvo.audio.store import SAMPLE_RATE, Clip, read_shard
 from exvo.features.store import FeatureRow, read_sequences, write_sequences
-from exvo.files import write_text
+from exvo.util.atomic import write_text
 
 # Frames that are computed at once: their spectra stay in a core's cache, and their memory is not asked for anew.
 _BLOCK_FRAMES = 64

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from exvo.columns import column, float_values, floats
-from exvo.files import atomic_path
+from exvo.util.arrow import column, float_values, floats
+from exvo.util.atomic import atomic_path
 
 # Zero samples were appended because the clip was shorter than the feature needs.
 PADDED = "padded"

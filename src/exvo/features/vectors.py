@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from exvo.audio.store import WITHOUT_AUDIO
 from exvo.features.store import read_sequences, read_utterances, write_frames
-from exvo.files import atomic_path
+from exvo.util.atomic import atomic_path
 
 # Frames and index of a sequence shard, or the table alone of an utterance-level one.
 Shard = tuple[Path, ...]

@@ -12,26 +12,26 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from exvo.audio.stages import SOURCE_FOLDER
 from exvo.audio.store import WITHOUT_AUDIO
 from exvo.corpus.labels import TASKS, Labels
 from exvo.corpus.table import Corpus, read_test_labels
-from exvo.files import write_text
-from exvo.metrics import labelled, score
-from exvo.models.priors import priors
-from exvo.predictions import Predictions, align, read_predictions, write_predictions
-from exvo.report.emotion_table import emotion_sheet
-from exvo.report.group_table import group_sheet
-from exvo.report.sheet import Sheet, write_sheet
-from exvo.report.systems_layout import interval_notes, systems_sheet
-from exvo.report.systems_table import TABLES, TableSpec, reference_row, table_rows
-from exvo.report.table4 import constant, table4
-from exvo.scoring.bootstrap import METRICS, BootstrapConfig, SpeakerBootstrap
-from exvo.scoring.fusion import CrossFit, FusionConfig, Run
-from exvo.scoring.margins import margins, margins_json
-from exvo.scoring.rivals import Reference, Rivals
-from exvo.scoring.selection import Candidate, describe, find_candidates, interval_json, ranked
-from exvo.scoring.submission import write_submission
-from exvo.systems import SOURCE_FOLDER
+from exvo.evaluation.bootstrap import METRICS, BootstrapConfig, SpeakerBootstrap
+from exvo.evaluation.metrics import labelled, score
+from exvo.evaluation.predictions import Predictions, align, read_predictions, write_predictions
+from exvo.evaluation.submission import write_submission
+from exvo.fusion.comparisons import Reference, Rivals
+from exvo.fusion.fuse import CrossFit, FusionConfig, Run
+from exvo.fusion.margins import margins, margins_json
+from exvo.fusion.selection import Candidate, describe, find_candidates, interval_json, ranked
+from exvo.report.tables.emotion_table import emotion_sheet
+from exvo.report.tables.group_table import group_sheet
+from exvo.report.tables.sheet import Sheet, write_sheet
+from exvo.report.tables.systems_layout import interval_notes, systems_sheet
+from exvo.report.tables.systems_table import TABLES, TableSpec, reference_row, table_rows
+from exvo.report.tables.table4 import constant, table4
+from exvo.training.priors import priors
+from exvo.util.atomic import write_text
 
 SNR_COLUMN = "denoised_snr_before_db"
 
@@ -179,7 +179,7 @@ def write_outcome(
 
 
 def train_prior(labels: Labels) -> dict[str, Any]:
-    """Return the answer of no system at all, as `exvo.models.priors.priors`, NaN where Train has no label of a task."""
+    """Return the answer of no system at all, as `exvo.training.priors.priors`, NaN where Train has no label of a task."""
     train = labels.take(labels.split == "Train")
     return priors(train, [task for task in TASKS if labelled(train, task).any()])
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from exvo.report.page.drawing import BLUE, picture
 from exvo.report.page.parts import Section, Table, Words
-from exvo.report.sheet import DASH, Grid, number
+from exvo.report.tables.sheet import DASH, Grid, number
 
 
 @dataclass(frozen=True)

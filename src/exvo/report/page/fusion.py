@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from exvo.report.page.drawing import GREY, TASK_COLOURS, picture
 from exvo.report.page.parts import Picture, Section, Table, Words, without_folders
 from exvo.report.page.record import cell, plain, submitted_candidate
-from exvo.report.sheet import DASH, Grid
-from exvo.report.systems_layout import PLACES
+from exvo.report.tables.sheet import DASH, Grid
+from exvo.report.tables.systems_layout import PLACES
 
 # Rules that give systems parts of their own, learned on Val.
 LEARNED = ("weighted", "stacked", "per_task")

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from exvo.evaluation.bootstrap import METRICS
 from exvo.report.page.drawing import BLUE, VERMILION, picture
 from exvo.report.page.parts import Picture, Section, Table, Tiles, Words, without_folders
 from exvo.report.page.record import cell, counts, difference, interval, submitted_candidate
-from exvo.report.sheet import DASH, Grid, estimate, signed
-from exvo.report.systems_layout import PLACES, few_speakers_note
-from exvo.scoring.bootstrap import METRICS
+from exvo.report.tables.sheet import DASH, Grid, estimate, signed
+from exvo.report.tables.systems_layout import PLACES, few_speakers_note
 
 COUNTED = ("clips", "speakers")
 NAMES = {"uar": "UAR (country)", "mae": "MAE (age, years)", "ccc": "CCC (emotion)", "s_mtl": "S_MTL"}

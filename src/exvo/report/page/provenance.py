@@ -8,7 +8,7 @@ import yaml
 
 from exvo import __version__
 from exvo.report.page.parts import Listing, Section, Table, bare_path
-from exvo.report.sheet import Grid
+from exvo.report.tables.sheet import Grid
 
 # Those that bear on a number, a figure or the order of jobs.
 PACKAGES = (

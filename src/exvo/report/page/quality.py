@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from exvo.audio.store import OK, SAMPLE_RATE
 from exvo.corpus.labels import SPLITS, TASKS, Labels
-from exvo.metrics import labelled
+from exvo.evaluation.metrics import labelled
 from exvo.report.page.drawing import BLUE, ORANGE, VERMILION, picture
 from exvo.report.page.parts import Picture, Section, Table, Words, without_folders
-from exvo.report.sheet import DASH, Grid
+from exvo.report.tables.sheet import DASH, Grid
 
 MAX_CLIPS_NAMED = 40
 CLIPPING = {"raw": "raw_clipping_rate", "baseline": "baseline_clipping_rate"}

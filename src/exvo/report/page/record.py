@@ -1,13 +1,13 @@
-"""What ``fusion.json`` holds, as the values that `exvo.report.sheet` writes into cells."""
+"""What ``fusion.json`` holds, as the values that `exvo.report.tables.sheet` writes into cells."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from exvo.report.sheet import DASH, estimate, number
-from exvo.report.systems_layout import PLACES
-from exvo.scoring.intervals import Difference, Interval
+from exvo.evaluation.intervals import Difference, Interval
+from exvo.report.tables.sheet import DASH, estimate, number
+from exvo.report.tables.systems_layout import PLACES
 
 
 def submitted_candidate(selection: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -21,7 +21,7 @@ def plain(value: float | None, places: int = 3) -> str:
 
 
 def interval(record: Mapping[str, Any] | None) -> Interval | None:
-    """Return an interval as `exvo.scoring.selection.interval_json` wrote it."""
+    """Return an interval as `exvo.fusion.selection.interval_json` wrote it."""
     if record is None:
         return None
     high = np.nan if record["high"] is None else record["high"]
@@ -31,7 +31,7 @@ def interval(record: Mapping[str, Any] | None) -> Interval | None:
 
 
 def difference(record: Mapping[str, float | None]) -> Difference:
-    """Return a difference as `exvo.scoring.selection.difference_json` wrote it."""
+    """Return a difference as `exvo.fusion.selection.difference_json` wrote it."""
     return Difference(**{name: np.nan if value is None else value for name, value in record.items()})
 
 

@@ -1,4 +1,4 @@
-"""The tables of a run, read back from the HTML that `exvo.report.sheet` wrote: the cells that readers see."""
+"""The tables of a run, read back from the HTML that `exvo.report.tables.sheet` wrote: the cells that readers see."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from exvo.report.page.parts import Notes, Section, Table, without_folders
-from exvo.report.sheet import Grid
+from exvo.report.tables.sheet import Grid
 
 _KEPT = ("h1", "caption", "th", "td", "li")
 
@@ -31,7 +31,7 @@ def tables_section(paths: Sequence[str | Path]) -> Section:
 
 
 def read_table(path: str | Path) -> Table:
-    """Return the grids and notes of a table that `exvo.report.sheet.html` wrote.
+    """Return the grids and notes of a table that `exvo.report.tables.sheet.html` wrote.
 
     Raises
     ------

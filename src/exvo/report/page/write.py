@@ -9,19 +9,19 @@ import jinja2
 import pyarrow.parquet as pq
 
 from exvo.corpus.labels import Labels
-from exvo.files import write_text
-from exvo.predictions import read_predictions
-from exvo.report.page.answers import answers_section
+from exvo.evaluation.predictions import read_predictions
 from exvo.report.page.clips import clips_section
 from exvo.report.page.cost import cost_section
 from exvo.report.page.fusion import fusion_section
 from exvo.report.page.outcome import outcome_section
 from exvo.report.page.parts import Section
+from exvo.report.page.predictions import answers_section
 from exvo.report.page.provenance import provenance_section
 from exvo.report.page.quality import quality_section
 from exvo.report.page.sheets import tables_section
 from exvo.report.page.strf import strf_section
 from exvo.report.page.training import training_section
+from exvo.util.atomic import write_text
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 

@@ -1,0 +1,27 @@
+"""How much a score depends on the seeds of training."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from exvo.corpus.labels import EMOTIONS
+from exvo.evaluation.metrics import Scores, s_mtl
+
+
+def values(scores: Scores) -> dict[str, float]:
+    """Return ``uar``, ``mae``, ``ccc``, ``s_mtl`` (computed from these) and each emotion's CCC by its name."""
+    whole = {"uar": scores.uar, "mae": scores.mae, "ccc": scores.ccc}
+    whole["s_mtl"] = s_mtl(scores.ccc, scores.uar, scores.mae)
+    return whole | dict(zip(EMOTIONS, scores.ccc_per_emotion, strict=True))
+
+
+def deviation(seeds: Sequence[Scores]) -> dict[str, float]:
+    """Return the standard deviation over seeds (n - 1) of every metric of `values`.
+
+    NaN for one seed or none, and where a seed lacks the metric.
+    """
+    found = [values(seed) for seed in seeds]
+    names = found[0] if found else ()
+    if len(found) < 2:
+        return dict.fromkeys(names, float("nan"))
+    return {name: float(np.std([one[name] for one in found], ddof=1)) for name in names}

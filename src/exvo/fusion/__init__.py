@@ -1,0 +1,1 @@
+"""Late fusion: rules, stacking, selection and comparisons."""

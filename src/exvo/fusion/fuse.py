@@ -1,0 +1,299 @@
+"""Fusion of systems, task by task, learned on Val.
+
+The seeds of a system are averaged first. Then, for each task by itself, the predictions of the systems that do the
+task are combined: emotion intensities, ages, and the probabilities of the countries. Fusion sees predictions, Val
+labels and the Train prior of age, and nothing else; Test labels never come here.
+
+Rules
+-----
+weighted
+    A weighted average; weights of each task chosen on Val by the task's own metric (mean CCC, UAR, MAE). Of age the
+    Train prior is one more candidate (ours; the paper weighs systems alone), so that an age that cannot be learned
+    costs nothing.
+stacked
+    A trained combiner per task: ridge regression for emotion and age, logistic regression for country. Age is drawn
+    towards the Train prior as far as that helps on Val (`exvo.fusion.stacking`).
+per_task
+    Of ``average``, ``weighted`` and ``stacked``, for each task the one with the best cross-fitted score. For the
+    cross-fitted predictions of a fold that choice is made by the scores on the other folds, of predictions whose fits
+    saw the fold: not wholly nested, so a little optimistic still.
+average
+    Equal weights in every task.
+paper
+    Equal weights for country and age, emotion from one system alone: the rule of the paper's Table 4. Like
+    ``average``, it knows no prior.
+joint
+    A model trained on Train on what the systems make of a clip before they answer (`exvo.networks.fusion_network`). Its
+    predictions come in like a system's, and nothing is learned from Val here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from exvo.corpus.labels import TASKS, Labels
+from exvo.evaluation.metrics import labelled, score
+from exvo.evaluation.predictions import Predictions, align
+from exvo.fusion.combine import METRICS, FusedTask, combine_task, task_folds, task_value
+from exvo.fusion.config import CrossFit, FusionConfig
+
+__all__ = ["CrossFit", "Fusion", "FusionConfig", "Run", "fuse", "mean_of_seeds"]
+
+_FIVE_FOLDS = CrossFit()
+# Of the rule `per_task`, the simplest first.
+CHOICE = ("average", "weighted", "stacked")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trained seed of a system: its predictions for Val and for Test."""
+
+    val: Predictions
+    test: Predictions
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """Fused predictions and what was combined and how.
+
+    Attributes
+    ----------
+    val, cross_fitted, test : Predictions
+        In the order of the Val labels and of the Test clips. ``val`` by what was learned on all of Val,
+        ``cross_fitted`` each clip by what was learned on other speakers.
+    description : dict
+        JSON types only: ``name``, ``rule``, ``step``, ``joint`` (representation, training and number of seeds of a
+        joint model), ``tasks`` (per task: metric, weights or shares per system, of age ``train_prior`` beside them,
+        how they were chosen, Val score and cross-fitted Val score, clips and speakers with labels), ``systems`` (per
+        system: seeds, Val scores), ``val`` and ``cross_fitted_val`` (scores of the fusion), ``notes``.
+    """
+
+    val: Predictions
+    cross_fitted: Predictions
+    test: Predictions
+    description: dict[str, Any]
+
+
+def fuse(
+    config: FusionConfig,
+    runs: Mapping[str, Sequence[Run]],
+    val_labels: Labels,
+    test_clip_ids: Sequence[str] | np.ndarray,
+    cross: CrossFit = _FIVE_FOLDS,
+    age_prior: float | None = None,
+) -> Fusion:
+    """Combine systems.
+
+    Parameters
+    ----------
+    config : FusionConfig
+    runs : mapping of str to sequence of Run
+        The seeds of every system that the config names, and of the fusion itself where its rule is ``joint``.
+    val_labels : Labels
+        Of the Val clips.
+    test_clip_ids : sequence of str
+        Test clips, in the order wanted.
+    cross : CrossFit
+        How Val is parted to judge what was learned on it.
+    age_prior : float, optional
+        The Train prior of age, in years, which ``weighted``, ``stacked`` and ``per_task`` may lean on.
+
+    Raises
+    ------
+    ValueError
+        If a system has no runs, lacks a clip, does a task for a part of the clips only, or has other
+        countries than the corpus.
+    """
+    systems = {}
+    for name in config.systems:
+        if not runs.get(name):
+            raise ValueError(f"fusion {config.name!r}: no runs of system {name!r}")
+        systems[name] = mean_of_seeds(name, runs[name], val_labels, test_clip_ids)
+    tasks: dict[str, dict[str, Any]] = {}
+    notes: list[str] = []
+    if config.rule == "joint":
+        if not runs.get(config.name):
+            raise ValueError(f"fusion {config.name!r}: no runs of its joint model")
+        model = mean_of_seeds(config.name, runs[config.name], val_labels, test_clip_ids)
+        parts = {task: _answered_task(task, model) for task in TASKS}
+    else:
+        parts = {task: _fuse_task(config, task, systems, val_labels, cross, age_prior) for task in TASKS}
+    for part in parts.values():
+        notes += part.notes
+    fused = {
+        split: Predictions(
+            clip_id=next(iter(systems.values())).val.clip_id
+            if split != "test"
+            else np.asarray(test_clip_ids),
+            country_codes=next(iter(systems.values())).val.country_codes,
+            **{task: getattr(part, split) for task, part in parts.items()},
+        )
+        for split in ("val", "cross_fitted", "test")
+    }
+    val_scores, cross_fitted = (
+        score(val_labels, fused[split]).to_json() for split in ("val", "cross_fitted")
+    )
+    for task, part in parts.items():
+        known = labelled(val_labels, task)
+        tasks[task] = {
+            "metric": METRICS[task],
+            **part.record,
+            "val_score": val_scores[METRICS[task]],
+            "cross_fitted_val_score": cross_fitted[METRICS[task]],
+            "n_clips": int(known.sum()),
+            "n_speakers": len(set(val_labels.speaker[known].tolist()) - {""}),
+        }
+    description = {
+        "name": config.name,
+        "rule": config.rule,
+        "step": config.step if config.rule == "weighted" else None,
+        "joint": {
+            "representation": config.representation,
+            "training": dict(config.training),
+            "n_seeds": len(runs[config.name]),
+        }
+        if config.rule == "joint"
+        else None,
+        "tasks": tasks,
+        "val": val_scores,
+        "cross_fitted_val": cross_fitted,
+        "systems": {
+            name: {"n_seeds": len(runs[name]), "val": score(val_labels, systems[name].val).to_json()}
+            for name in config.systems
+        },
+        "n_val_clips": len(val_labels),
+        "n_test_clips": len(test_clip_ids),
+        "notes": notes,
+    }
+    return Fusion(fused["val"], fused["cross_fitted"], fused["test"], description)
+
+
+def mean_of_seeds(
+    name: str, seeds: Sequence[Run], val_labels: Labels, test_clip_ids: Sequence[str] | np.ndarray
+) -> Run:
+    """Average the seeds of a system, its clips in the order of the labels and of the Test clips.
+
+    Raises
+    ------
+    ValueError
+        As `fuse`.
+    """
+    codes = tuple(country.code for country in val_labels.countries)
+    val = _mean(name, [align(run.val, val_labels.clip_id) for run in seeds], codes)
+    test = _mean(name, [align(run.test, test_clip_ids) for run in seeds], codes)
+    for task in TASKS:
+        if len(val) and len(test) and _does(val, task) != _does(test, task):
+            raise ValueError(f"system {name!r} predicts {task} for one of Val and Test only")
+    return Run(val, test)
+
+
+def _mean(name: str, seeds: list[Predictions], codes: tuple[int, ...]) -> Predictions:
+    """Average aligned seeds, and check that each task is done for all clips or for none."""
+    for predictions in seeds:
+        if predictions.country_codes != codes:
+            raise ValueError(
+                f"system {name!r} predicts the countries {predictions.country_codes}, the corpus has "
+                f"{codes}: train it again on this corpus"
+            )
+        for task in TASKS:
+            values = getattr(predictions, task)
+            there = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+            if there.any() and not there.all():
+                raise ValueError(
+                    f"system {name!r} has no {task} for {(~there).sum()} of {len(there)} clips, "
+                    f"first {predictions.clip_id[~there][0]!r}"
+                )
+    mean = {task: np.mean([getattr(seed, task) for seed in seeds], axis=0) for task in TASKS}
+    return Predictions(clip_id=seeds[0].clip_id, country_codes=codes, **mean)
+
+
+def _answered_task(task: str, model: Run) -> FusedTask:
+    """Return what a joint model says of a task; it has not learned from Val, so it needs no folds."""
+    val, test = getattr(model.val, task), getattr(model.test, task)
+    if _does(model.val if len(model.val) else model.test, task):
+        return FusedTask(val, val, test, {"chosen_by": "training on Train"})
+    note = f"{task}: the joint model does not predict it, for lack of systems or labels of Train that do"
+    return FusedTask(val, val, test, {"chosen_by": "none"}, [note])
+
+
+def _fuse_task(
+    config: FusionConfig,
+    task: str,
+    systems: Mapping[str, Run],
+    labels: Labels,
+    cross: CrossFit,
+    age_prior: float | None,
+) -> FusedTask:
+    """Combine the systems that do a task; a task that none does is left NaN."""
+    # A corpus may have no Val clips: what a system does then shows on Test.
+    shown = {name: run.val if len(run.val) else run.test for name, run in systems.items()}
+    doing = [name for name in config.systems if _does(shown[name], task)]
+    first = next(iter(systems.values()))
+    if not doing:
+        if first.val.country_codes or task != "country":
+            note = f"{task}: no system of this fusion predicts it, so the fusion does not either"
+        else:
+            note = "country: the corpus has no country labels, so none is predicted"
+        val, test = (np.full_like(getattr(p, task), np.nan) for p in (first.val, first.test))
+        record = {"chosen_by": "none", "weights": dict.fromkeys(config.systems, 0.0)}
+        return FusedTask(val, val, test, record, [note])
+    if config.rule == "paper" and task == "emotion":
+        source = config.emotion_from or config.systems[0]
+        if source not in doing:
+            raise ValueError(
+                f"fusion {config.name!r}: emotion_from names {source!r}, which predicts no emotion"
+            )
+        doing.sort(key=lambda name: name != source)
+    val, test = (
+        np.stack([getattr(getattr(systems[n], split), task) for n in doing]) for split in ("val", "test")
+    )
+    combine = _best_rule if config.rule == "per_task" else combine_task
+    part = combine(config, task, doing, val, test, labels, cross, age_prior if task == "age" else None)
+    key = "weights" if "weights" in part.record else "shares"
+    part.record[key] = {name: part.record[key].get(name, 0.0) for name in config.systems}
+    if len(doing) < len(systems):
+        names = ", ".join(name for name in config.systems if name not in doing)
+        part.notes.insert(0, f"{task}: weight 0 for systems that do not predict it: {names}")
+    return part
+
+
+def _best_rule(
+    config: FusionConfig,
+    task: str,
+    names: Sequence[str],
+    val: np.ndarray,
+    test: np.ndarray,
+    labels: Labels,
+    cross: CrossFit,
+    prior: float | None,
+) -> FusedTask:
+    """Combine a task by the rule that does best on held-out speakers; arguments as of `combine_task`."""
+    parts = {
+        rule: combine_task(replace(config, rule=rule), task, names, val, test, labels, cross, prior)
+        for rule in CHOICE
+    }
+    rows = np.flatnonzero(labelled(labels, task))
+    seen = labels.take(rows)
+    folds = task_folds(task, seen, cross)
+
+    def best(use: np.ndarray) -> str:
+        values = {
+            rule: task_value(task, seen.take(use), part.cross_fitted[rows[use]])
+            for rule, part in parts.items()
+        }
+        return max(values, key=lambda rule: round(values[rule], 9))  # the first, simplest, of equals
+
+    chosen = CHOICE[0] if folds is None else best(np.ones(len(rows), dtype=bool))
+    cross_fitted = parts[chosen].cross_fitted.copy()
+    for fold in range(cross.folds if folds is not None else 0):
+        held_out = rows[folds == fold]
+        cross_fitted[held_out] = parts[best(folds != fold)].cross_fitted[held_out]
+    part = parts[chosen]
+    record = {"rule": chosen, **part.record}
+    return FusedTask(part.val, cross_fitted, part.test, record, parts["stacked"].notes)
+
+
+def _does(predictions: Predictions, task: str) -> bool:
+    return bool(np.isfinite(getattr(predictions, task)).any())

@@ -1,0 +1,199 @@
+"""Which fusion is submitted: candidates compared on Val by what they say of speakers they did not learn from.
+
+Candidates are the fusions of the config and each single system (its seeds averaged). They are compared by their
+cross-fitted predictions (see `exvo.fusion.combine`), on the same resamples of speakers.
+
+The best has the highest S_MTL. Where S_MTL is not defined for all (a task without labels, a system of one task, a CCC
+below zero), the rule is: first, the most tasks whose term is positive; then the highest harmonic mean of these terms.
+With all three that is S_MTL. Ties go to the first: fusions as in the config, then systems.
+
+The best of many is best by luck too: its score, cross-fitted or not, is a little too high, and p-values against it are
+a little too low. The more candidates, the more so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from exvo.corpus.labels import Labels
+from exvo.evaluation.bootstrap import METRICS, Draws, SpeakerBootstrap, difference
+from exvo.evaluation.intervals import Difference, Interval
+from exvo.evaluation.metrics import Scores, score
+from exvo.evaluation.predictions import align
+from exvo.evaluation.seeds import deviation
+from exvo.fusion.fuse import CrossFit, Fusion, FusionConfig, Run, fuse
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A fusion or a single system, on Val.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"fusion", "system"}
+    fusion : Fusion
+    scores : Scores
+        Of the cross-fitted predictions.
+    draws : Draws
+        Of the same.
+    seeds : sequence of Fusion
+        The same made of one seed of each system at a time: what its deviation over seeds is of. Empty where a system
+        has one seed.
+    """
+
+    name: str
+    kind: Literal["fusion", "system"]
+    fusion: Fusion
+    scores: Scores
+    draws: Draws
+    seeds: Sequence[Fusion] = ()
+
+    def deviation(
+        self, labels: Labels, split: Literal["cross_fitted", "test"] = "cross_fitted"
+    ) -> dict[str, float]:
+        """Return the deviation over seeds of every metric, as `exvo.evaluation.seeds.deviation`.
+
+        Parameters
+        ----------
+        labels : Labels
+            Of the clips of the split; of Test, any that have labels.
+        split : {"cross_fitted", "test"}
+        """
+        return deviation([score(labels, align(getattr(seed, split), labels.clip_id)) for seed in self.seeds])
+
+
+def find_candidates(
+    fusions: Sequence[FusionConfig],
+    runs: Mapping[str, Sequence[Run]],
+    labels: Labels,
+    test_clip_ids: Sequence[str] | np.ndarray,
+    cross: CrossFit,
+    source: SpeakerBootstrap,
+    age_prior: float | None = None,
+) -> list[Candidate]:
+    """Compute the fusions and the single systems in them, and score both on Val.
+
+    Parameters
+    ----------
+    fusions : sequence of FusionConfig
+        At least one.
+    runs : mapping of str to sequence of Run
+        The seeds of every system that a fusion names, and of every joint fusion.
+    labels : Labels
+        Of the Val clips.
+    test_clip_ids : sequence of str
+    cross : CrossFit
+    source : SpeakerBootstrap
+        Of the Val labels.
+    age_prior : float, optional
+        As of `exvo.fusion.fuse.fuse`.
+    """
+    systems = dict.fromkeys(name for config in fusions for name in config.systems)
+    single = [FusionConfig(name, (name,), rule="average") for name in systems]
+    candidates = []
+    for kind, configs in (("fusion", fusions), ("system", single)):
+        for config in configs:
+            fusion = fuse(config, runs, labels, test_clip_ids, cross, age_prior)
+            scores, draws = score(labels, fusion.cross_fitted), source.draws([fusion.cross_fitted])
+            seeds = [
+                fuse(config, one, labels, test_clip_ids, cross, age_prior) for one in _by_seed(config, runs)
+            ]
+            candidates.append(Candidate(config.name, kind, fusion, scores, draws, seeds))
+    return candidates
+
+
+def _by_seed(config: FusionConfig, runs: Mapping[str, Sequence[Run]]) -> list[dict[str, Sequence[Run]]]:
+    """Return the runs of each seed alone: the first of every system, then the second; none where there is one."""
+    names = [*config.systems, *([config.name] if config.rule == "joint" else [])]
+    n_seeds = min(len(runs.get(name, ())) for name in names)
+    return [{name: runs[name][i : i + 1] for name in names} for i in range(n_seeds if n_seeds > 1 else 0)]
+
+
+def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return candidates, the best first, by the rule of this module."""
+    return sorted(candidates, key=lambda candidate: _rank(candidate.scores), reverse=True)
+
+
+def _rank(scores: Scores) -> tuple[int, float]:
+    """Return the number of tasks with a positive term, and the harmonic mean of these terms."""
+    inverse = [1 / value for value in (scores.ccc, scores.uar) if value > 0]
+    inverse += [scores.mae] if scores.mae >= 0 else []
+    if not inverse:
+        return 0, 0.0
+    return len(inverse), len(inverse) / sum(inverse) if sum(inverse) > 0 else np.inf
+
+
+def describe(
+    candidates: Sequence[Candidate], submitted: Candidate, wish: str | None, labels: Labels
+) -> dict[str, Any]:
+    """Say which candidate was submitted and why, and how it compares with the others; JSON types only.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+    submitted : Candidate
+    wish : str or None
+        The name that the config asked for; None for the best.
+    labels : Labels
+        Of the Val clips.
+
+    Returns
+    -------
+    dict
+        ``asked_for``, ``submitted``, ``runner_up`` (the best of the others), ``candidates`` (best first: name, kind,
+        rule, systems, cross-fitted Val scores, intervals, deviation over seeds), ``differences`` (submitted minus each
+        other candidate: value, low, high and p per metric).
+    """
+    order = ranked(candidates)
+    others = [candidate for candidate in order if candidate is not submitted]
+    return {
+        "asked_for": wish or "best",
+        "submitted": submitted.name,
+        "runner_up": others[0].name if others else None,
+        "candidates": [
+            {
+                "name": candidate.name,
+                "kind": candidate.kind,
+                "rule": candidate.fusion.description["rule"] if candidate.kind == "fusion" else None,
+                "systems": list(candidate.fusion.description["systems"]),
+                "cross_fitted_val": candidate.scores.to_json(),
+                "intervals": {metric: interval_json(candidate.draws.interval(metric)) for metric in METRICS},
+                "deviation": deviation_json(candidate.deviation(labels)),
+            }
+            for candidate in order
+        ],
+        "differences": {
+            other.name: {
+                metric: difference_json(difference(submitted.draws, other.draws, metric))
+                for metric in METRICS
+            }
+            for other in others
+        },
+    }
+
+
+def interval_json(interval: Interval) -> dict[str, Any]:
+    """Return an interval as JSON types; None where there is no limit."""
+    return {
+        "low": _finite(interval.low),
+        "high": _finite(interval.high),
+        "n_speakers": interval.n_speakers,
+        "n_undefined": interval.n_undefined,
+    }
+
+
+def difference_json(found: Difference) -> dict[str, float | None]:
+    """Return a difference as JSON types; None where there is none."""
+    return {name: _finite(getattr(found, name)) for name in ("value", "low", "high", "p")}
+
+
+def deviation_json(deviation: Mapping[str, float]) -> dict[str, float | None]:
+    """Return the deviation of each metric as JSON types; None where there is none."""
+    return {metric: _finite(deviation.get(metric, np.nan)) for metric in METRICS}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

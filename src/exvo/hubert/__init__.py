@@ -1,0 +1,1 @@
+"""The HuBERT encoder: weights, front ends, embeddings, fine-tuning."""

@@ -1,0 +1,166 @@
+"""HuBERT embeddings of an audio shard: the hidden states of some layers, side by side in each 20 ms frame.
+
+Or, for training an encoder further, the frames of its front end, which stays as it is.
+
+It is a feature that needs a model, so it stands here and not in `exvo.features`, which knows of no models.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import tee
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from exvo.audio.store import OK, Clip, iter_shard
+from exvo.features.store import PADDED, FeatureRow, write_sequences
+from exvo.hubert.encoder import (
+    RECEPTIVE_FIELD,
+    Hubert,
+    HubertConfig,
+    Precision,
+    frontend_frames,
+    iter_hidden_states,
+)
+from exvo.hubert.weights import load_hubert
+from exvo.networks.torch_setup import device_name, torch_threads
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig:
+    """How embeddings are computed; each attribute is a key of ``features.hubert``.
+
+    Attributes
+    ----------
+    source : {"bundled", "random", "checkpoint", "bundle"}
+        Where the weights come from, with ``checkpoint``, ``sha256`` and ``bundle``: see
+        `exvo.hubert.weights.load_hubert`.
+    checkpoint, sha256 : str or None
+    bundle : str
+    layers : tuple of int, None or "frontend"
+        Hidden states that are kept: 0 is what enters the first layer, ``i`` the output of layer ``i``; None for the
+        last one alone. The workflow sets ``frontend``, for the frames of the front end.
+    dtype : {"float16", "float32"}
+        As stored.
+    device : str
+        ``auto`` (CUDA if there is one, else CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
+    precision : {"float32", "bfloat16"}
+        Of matrix products and convolutions.
+    max_batch_frames : int
+        Frames that go through the transformer at once, of clips put end to end.
+    """
+
+    source: Literal["bundled", "random", "checkpoint", "bundle"] = "bundled"
+    checkpoint: str | None = None
+    sha256: str | None = None
+    bundle: str = "HUBERT_BASE"
+    layers: tuple[int, ...] | Literal["frontend"] | None = None
+    dtype: Literal["float16", "float32"] = "float16"
+    device: str = "auto"
+    precision: Precision = "float32"
+    max_batch_frames: int = 2000
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "EmbeddingConfig":
+        """Return the config of a section of the config file."""
+        layers = values.get("layers")
+        return cls(**{**values, "layers": tuple(layers) if isinstance(layers, list) else layers})
+
+
+class Embedder:
+    """A loaded encoder and how it is used.
+
+    Parameters
+    ----------
+    config : EmbeddingConfig
+    where : str
+        Its place in the config file, for messages.
+
+    Attributes
+    ----------
+    model : Hubert
+    """
+
+    def __init__(self, config: EmbeddingConfig, where: str = "features.hubert") -> None:
+        device = device_name(config.device)
+        self.config = config
+        self.model: Hubert = load_hubert(asdict(config), where).model.to(device)
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of a frame: the layers that are kept, one after the other."""
+        if self.config.layers == "frontend":
+            return self.model.encoder.feature_projection.projection.in_features
+        return len(kept_layers(self.config.layers, self.model.config)) * self.model.config.d_model
+
+    def rows(self, clips: Iterable[Clip]) -> Iterator[FeatureRow]:
+        """Yield the embeddings of clips, rounded as they are stored; a clip without audio has none.
+
+        Clips are taken as `exvo.hubert.encoder.iter_hidden_states` needs them.
+        """
+        config = self.config
+        # One run of the clips is for their audio, the other for the rows; tee keeps what lies between.
+        heard, clips = tee(clips)
+        signals = (clip.audio for clip in heard if clip.audio is not None)
+        types = {"precision": config.precision, "dtype": config.dtype}
+        if config.layers == "frontend":
+            values = frontend_frames(self.model, signals, **types)
+        else:
+            layers = kept_layers(config.layers, self.model.config)
+            states = iter_hidden_states(
+                self.model, signals, layers, max_frames=config.max_batch_frames, **types
+            )
+            values = map(_side_by_side, states)
+        for clip in clips:
+            yield _row(clip, None if clip.audio is None else next(values))
+
+
+def kept_layers(layers: Sequence[int] | None, size: HubertConfig) -> tuple[int, ...]:
+    """Return the hidden states that ``features.hubert.layers`` names: of None, the last."""
+    return (size.n_layers,) if layers is None else tuple(layers)
+
+
+def embed_shard(
+    source: str | Path,
+    frames: str | Path,
+    index: str | Path,
+    config: EmbeddingConfig,
+    *,
+    where: str = "features.hubert",
+    n_threads: int = 1,
+) -> None:
+    """Compute the embeddings of every clip of an audio shard and store them, pack by pack.
+
+    Parameters
+    ----------
+    source : str or Path
+        Audio shard.
+    frames, index : str or Path
+        As `exvo.features.store.write_sequences` writes them; a frame's channels are layer after layer.
+    config : EmbeddingConfig
+    where : str
+        Its place in the config file, for messages.
+    n_threads : int
+        Threads of PyTorch during the call.
+
+    Raises
+    ------
+    ValueError
+        As `exvo.hubert.weights.load_hubert`, or where the model lacks a layer.
+    """
+    with torch_threads(n_threads):
+        embedder = Embedder(config, where)
+        rows = embedder.rows(iter_shard(source))
+        write_sequences(frames, index, rows, embedder.n_channels, config.dtype)
+
+
+def _side_by_side(states: np.ndarray) -> np.ndarray:
+    """Turn (n_layers, n_frames, d_model) into (n_frames, n_layers * d_model)."""
+    return np.moveaxis(states, 0, 1).reshape(states.shape[1], -1)
+
+
+def _row(clip: Clip, values: np.ndarray | None) -> FeatureRow:
+    if values is not None and len(clip.audio) < RECEPTIVE_FIELD:
+        clip = clip.flagged(PADDED, f"{len(clip.audio)} samples, lengthened to {RECEPTIVE_FIELD} with zeros")
+    return FeatureRow(clip.clip_id, values, clip.status, "" if clip.status == OK else clip.reason)

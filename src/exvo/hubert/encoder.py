@@ -1,0 +1,336 @@
+"""HuBERT and its kin (wav2vec 2.0, WavLM): the encoder, and hidden states that do not depend on the batch.
+
+Source: Hsu et al., "HuBERT: Self-supervised speech representation learning by masked prediction of hidden units",
+IEEE/ACM TASLP 29, 2021; Baevski et al., "wav2vec 2.0", NeurIPS 2020; Chen et al., "WavLM", IEEE JSTSP 16, 2022. The
+modules and the names of their weights are torchaudio's.
+
+What torchaudio's batches do to a clip: its front end's group norm takes its statistics over the padding, and
+WavLM's attention has no mask. Here the front end sees a clip by itself. For embeddings, the transformer works without
+padding (`exvo.hubert.packed`); for training, on masked batches.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import parametrize
+from torchaudio.models import Wav2Vec2Model, wav2vec2_model, wavlm_model
+
+from exvo.hubert.logmel_frontend import LogmelFrontend
+from exvo.hubert.packed import packed_layer_outputs, packs
+from exvo.networks.pooling import valid_frames
+from exvo.networks.torch_setup import seeded_weights
+
+Precision = Literal["float32", "bfloat16"]
+# Samples of the shortest clip that the convolutions turn into a frame, and the hop from frame to frame.
+RECEPTIVE_FIELD = 400
+HOP = 320
+# (kernel, stride) of the convolutions over the waveform; the same in all published models.
+_CONVOLUTIONS = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
+# Relative positions of WavLM; the same in all published models.
+WAVLM_BUCKETS, WAVLM_MAX_DISTANCE = 320, 800
+
+
+@dataclass(frozen=True)
+class HubertConfig:
+    """Size and form of an encoder. Defaults: HuBERT Base.
+
+    Attributes
+    ----------
+    frontend : {"conv", "logmel"}
+        Seven convolutions over the waveform, or two stacked log-mel frames (`LogmelFrontend`); both give a frame
+        every 20 ms.
+    conv_channels : int
+        Of each convolution.
+    conv_norm : {"group_norm", "layer_norm"}
+        Group norm after the first convolution (Base), or layer norm after each (Large).
+    conv_bias : bool
+        Whether the convolutions have one.
+    n_mels : int
+        Channels of the log-mel front end.
+    attention : {"plain", "wavlm"}
+        ``wavlm`` adds gated relative positions.
+    d_model, n_heads, ffn, n_layers : int
+        Width of a frame, attention heads, width inside a feed-forward module, transformer layers.
+    layer_norm_first : bool
+        Layer norm before each module (Large) or after it (Base).
+    positional_kernel, positional_groups : int
+        Frames that the positional convolution spans, and its groups.
+    dropout : float
+        Probability, after the projection, in attention and after each module; in training only.
+    layer_drop : float
+        Probability that a layer is passed over in training.
+    normalise : bool
+        Whether each clip's waveform is brought to mean 0 and variance 1 first (Large), as
+        ``layer_norm(waveform)``.
+    """
+
+    frontend: Literal["conv", "logmel"] = "conv"
+    conv_channels: int = 512
+    conv_norm: Literal["group_norm", "layer_norm"] = "group_norm"
+    conv_bias: bool = False
+    n_mels: int = 80
+    attention: Literal["plain", "wavlm"] = "plain"
+    d_model: int = 768
+    n_heads: int = 12
+    ffn: int = 3072
+    n_layers: int = 12
+    layer_norm_first: bool = False
+    positional_kernel: int = 128
+    positional_groups: int = 16
+    dropout: float = 0.1
+    layer_drop: float = 0.05
+    normalise: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("frontend", "conv_norm", "attention"):
+            choices = get_args(type(self).__annotations__[name])
+            if getattr(self, name) not in choices:
+                raise ValueError(f"hubert.{name}: {getattr(self, name)!r} is not one of {', '.join(choices)}")
+        for name in ("n_heads", "positional_groups"):
+            if self.d_model % getattr(self, name):
+                raise ValueError(
+                    f"hubert.d_model: {self.d_model} is not a multiple of {name}, which is {getattr(self, name)}"
+                )
+
+    def check_layers(self, layers: Sequence[int]) -> None:
+        """Raise ValueError unless ``layers`` names one or more hidden states: 0 to ``n_layers``."""
+        if not layers or not all(0 <= layer <= self.n_layers for layer in layers):
+            raise ValueError(f"hubert.layers: {list(layers)} should be one or more of 0 to {self.n_layers}")
+
+
+class Hubert(Wav2Vec2Model):
+    """torchaudio's model, its config beside it, and each layer's output for a padded batch.
+
+    Parameters
+    ----------
+    feature_extractor, encoder : nn.Module
+        As in `torchaudio.models.Wav2Vec2Model`.
+    config : HubertConfig
+    """
+
+    def __init__(self, feature_extractor: nn.Module, encoder: nn.Module, config: HubertConfig) -> None:
+        super().__init__(feature_extractor, encoder)
+        self.config = config
+
+    def clip_frames(self, waveform: Tensor) -> Tensor:
+        """Return what the front end makes of one clip.
+
+        Parameters
+        ----------
+        waveform : Tensor [shape=(n_samples,)]
+            At 16 kHz; shorter than the receptive field of 400 samples, it is followed by zeros.
+
+        Returns
+        -------
+        Tensor [shape=(n_frames, d_frontend)]
+        """
+        if self.config.normalise:
+            waveform = functional.layer_norm(waveform, waveform.shape)
+        short = RECEPTIVE_FIELD - len(waveform)
+        if short > 0:
+            waveform = functional.pad(waveform, (0, short))
+        return self.feature_extractor(waveform.unsqueeze(0), None)[0].squeeze(0)
+
+    def layer_outputs(self, frames: Tensor, lengths: Tensor, deepest: int | None = None) -> list[Tensor]:
+        """Run the transformer on a padded batch; a clip's output does not depend on its batch.
+
+        In training, each layer but the first is passed over with probability ``layer_drop``: its output is then
+        its input. The first makes WavLM's bias of relative positions for the layers after it.
+
+        Parameters
+        ----------
+        frames : Tensor [shape=(batch, n_frames, d_frontend)]
+            Of the front end. Beyond a clip's length anything finite may stand.
+        lengths : Tensor [shape=(batch,), int64]
+            Frames of each clip, at least 1.
+        deepest : int or None
+            The last layer that is run; None for all.
+
+        Returns
+        -------
+        list of Tensor [shape=(batch, n_frames, d_model)]
+            What enters the first layer, then the output of each layer; for ``layer_norm_first`` without the
+            model's final layer norm, as torchaudio's ``extract_features``. Beyond a clip's length anything may
+            stand.
+        """
+        transformer = self.encoder.transformer
+        x = self.encoder.feature_projection(frames)
+        valid = valid_frames(lengths, x.shape[1])
+        # The positional convolution reads over the end of a clip.
+        x = transformer._preprocess(x.masked_fill(~valid.unsqueeze(2), 0.0))
+        masks: dict[str, Tensor] = {}
+        if self.config.attention == "wavlm":
+            masks["key_padding_mask"] = torch.zeros_like(x[..., 0]).masked_fill(~valid, -torch.inf)
+        else:
+            masks["attention_mask"] = valid[:, None, None, :].expand(-1, 1, x.shape[1], -1)
+        outputs, bias = [x], None
+        for layer in transformer.layers[:deepest]:
+            first = len(outputs) == 1
+            if first or not (self.training and torch.rand(()).item() < transformer.layer_drop):
+                x, bias = layer(x, position_bias=bias, **masks)
+            outputs.append(x)
+        return outputs
+
+
+def build_hubert(config: HubertConfig, seed: int = 0) -> Hubert:
+    """Return an encoder with random weights.
+
+    Its state dict has the names of torchaudio's. The log-mel front end has the buffers
+    ``feature_extractor.mean`` and ``.std`` in the place of convolutions, and no layer norm before the projection,
+    which would take the level of a frame away.
+
+    Parameters
+    ----------
+    config : HubertConfig
+    seed : int
+        Of the weights. The global random numbers stay as they were.
+    """
+    options = {
+        "extractor_mode": config.conv_norm,
+        "extractor_conv_layer_config": [(config.conv_channels, *shape) for shape in _CONVOLUTIONS],
+        "extractor_conv_bias": config.conv_bias,
+        "encoder_embed_dim": config.d_model,
+        "encoder_projection_dropout": config.dropout,
+        "encoder_pos_conv_kernel": config.positional_kernel,
+        "encoder_pos_conv_groups": config.positional_groups,
+        "encoder_num_layers": config.n_layers,
+        "encoder_num_heads": config.n_heads,
+        "encoder_attention_dropout": config.dropout,
+        "encoder_ff_interm_features": config.ffn,
+        "encoder_ff_interm_dropout": 0.0,
+        "encoder_dropout": config.dropout,
+        "encoder_layer_norm_first": config.layer_norm_first,
+        "encoder_layer_drop": config.layer_drop,
+        "aux_num_out": None,
+    }
+    with seeded_weights(seed):
+        if config.attention == "wavlm":
+            model = wavlm_model(
+                **options, encoder_num_buckets=WAVLM_BUCKETS, encoder_max_distance=WAVLM_MAX_DISTANCE
+            )
+        else:
+            model = wav2vec2_model(**options)
+        extractor = model.feature_extractor
+        if config.frontend == "logmel":
+            extractor = LogmelFrontend(config.n_mels)
+            model.encoder.feature_projection.layer_norm = nn.Identity()
+            model.encoder.feature_projection.projection = nn.Linear(extractor.d_out, config.d_model)
+    return Hubert(extractor, model.encoder, config)
+
+
+def frontend_frames(
+    model: Hubert, clips: Iterable[np.ndarray], *, precision: Precision = "float32", dtype: str = "float32"
+) -> Iterator[np.ndarray]:
+    """Yield what the front end makes of clips.
+
+    Parameters
+    ----------
+    model, clips, precision, dtype
+        As in `iter_hidden_states`.
+
+    Yields
+    ------
+    np.ndarray [shape=(n_frames, d_frontend), dtype]
+    """
+    for clip in clips:
+        with _inference(model, precision):
+            frames = _clip_frames(model, clip).float().cpu().numpy().astype(dtype)
+        yield frames
+
+
+def hidden_states(
+    model: Hubert,
+    clips: Iterable[np.ndarray],
+    layers: Sequence[int] | None = None,
+    *,
+    max_frames: int = 2000,
+    precision: Precision = "float32",
+    dtype: str = "float32",
+) -> list[np.ndarray]:
+    """Return in a list what `iter_hidden_states` yields."""
+    states = iter_hidden_states(model, clips, layers, max_frames=max_frames, precision=precision, dtype=dtype)
+    return list(states)
+
+
+def iter_hidden_states(
+    model: Hubert,
+    clips: Iterable[np.ndarray],
+    layers: Sequence[int] | None = None,
+    *,
+    max_frames: int = 2000,
+    precision: Precision = "float32",
+    dtype: str = "float32",
+) -> Iterator[np.ndarray]:
+    """Yield hidden states of clips, each the same, to rounding, as for the clip alone.
+
+    Clips are taken, and their states made, as many at once as go through the transformer: memory is that of
+    ``max_frames``, or of the longest clip.
+
+    Parameters
+    ----------
+    model : Hubert
+        It computes on the device of its weights, in evaluation mode (and is left in its mode).
+    clips : iterable of np.ndarray [shape=(n_samples,)]
+        Waveforms at 16 kHz. One shorter than 400 samples is followed by zeros.
+    layers : sequence of int or None
+        Which hidden states: 0 is what enters the first layer, ``i`` the output of layer ``i``; None for all.
+    max_frames : int
+        Frames that go through the transformer at once; a longer clip goes by itself.
+    precision : {"float32", "bfloat16"}
+        Of matrix products and convolutions. ``bfloat16`` has 8 bits of mantissa: rounding is then of some percent.
+    dtype : str
+        Of the result.
+
+    Yields
+    ------
+    np.ndarray [shape=(n_chosen, n_frames, d_model), dtype]
+        In the order of the clips.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such layer.
+    """
+    chosen = list(range(model.config.n_layers + 1)) if layers is None else list(layers)
+    model.config.check_layers(chosen)
+
+    def front() -> Iterator[Tensor]:
+        for clip in clips:
+            with _inference(model, precision):
+                frames = _clip_frames(model, clip)
+            yield frames
+
+    for pack in packs(front(), max_frames):
+        with _inference(model, precision):
+            outputs = packed_layer_outputs(model, pack, max(chosen))
+            wanted = [outputs[layer].float().cpu().numpy().astype(dtype) for layer in chosen]
+        del outputs
+        ends = np.cumsum([len(frames) for frames in pack])
+        for end, frames in zip(ends.tolist(), pack, strict=True):
+            yield np.stack([layer[end - len(frames) : end] for layer in wanted])
+
+
+@contextmanager
+def _inference(model: Hubert, precision: Precision) -> Iterator[None]:
+    """Compute in evaluation mode and without gradients; leave the model in its mode."""
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    mixed = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    try:
+        # The weight norm of the positional convolution is computed once.
+        with torch.inference_mode(), parametrize.cached(), mixed:
+            yield
+    finally:
+        model.train(training)
+
+
+def _clip_frames(model: Hubert, clip: np.ndarray) -> Tensor:
+    device = next(model.parameters()).device
+    return model.clip_frames(torch.as_tensor(np.asarray(clip, np.float32)).to(device))

@@ -1,0 +1,166 @@
+"""A HuBERT trained further with a decoder on top, its front end as it was.
+
+The front end is frozen, so its frames are computed once and stored, like any feature; the network begins with the
+projection and the transformer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from exvo.corpus.labels import TASKS
+from exvo.hubert.encoder import Hubert, HubertConfig, build_hubert
+from exvo.networks.embedding_network import EmbeddingNetworkConfig
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """How the encoder is trained further; each attribute is a key of the config file.
+
+    Attributes
+    ----------
+    learning_rate_share : float
+        Of the decoder's learning rate, for the encoder, which has learned already.
+    layer_drop : float
+        Probability that a layer is passed over in a step.
+    """
+
+    learning_rate_share: float = 0.05
+    layer_drop: float = 0.1
+
+
+@dataclass(frozen=True)
+class FineTunedConfig:
+    """Choices of a fine-tuned network.
+
+    Attributes
+    ----------
+    hubert : HubertConfig
+        Of the encoder, as its weights give it.
+    weights : str
+        SHA-256 of the weights from which training starts.
+    layers : tuple of int
+        Hidden states that the decoder reads, as a learned weighted sum.
+    fine_tune : FineTune
+    tasks, projection, dropout, d_attention, head, head_dropout
+        As in `exvo.networks.embedding_network.EmbeddingNetworkConfig`.
+    """
+
+    kind: ClassVar[str] = "fine_tuned"
+
+    hubert: HubertConfig
+    weights: str
+    layers: tuple[int, ...]
+    fine_tune: FineTune = field(default_factory=FineTune)
+    tasks: tuple[str, ...] = TASKS
+    projection: int | None = None
+    dropout: float = 0.1
+    d_attention: int = 128
+    head: int = 128
+    head_dropout: float = 0.1
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "FineTunedConfig":
+        """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
+        parts = {
+            "hubert": HubertConfig(**values["hubert"]),
+            "fine_tune": FineTune(**values.get("fine_tune", {})),
+            "layers": tuple(values["layers"]),
+            "tasks": tuple(values.get("tasks", TASKS)),
+        }
+        return cls(**{**values, **parts})
+
+    def network(
+        self,
+        n_channels: int,
+        n_countries: int,
+        statistics: Mapping[str, Sequence[float]] | None,
+        age_mean: float,
+        age_std: float,
+        seed: int,
+    ) -> "FineTunedNetwork":
+        """Return a network with random weights, the encoder's too; statistics are not read."""
+        return FineTunedNetwork(self, n_channels, n_countries, age_mean, age_std, seed)
+
+
+class FineTunedNetwork(nn.Module):
+    """From frames of the front end to the outputs of the tasks.
+
+    Parameters
+    ----------
+    config : FineTunedConfig
+    n_channels : int
+        Of a frame of the front end.
+    n_countries : int
+    age_mean, age_std : float
+        Of Train, in years. Kept with the weights.
+    seed : int
+        Of the initial weights. The global random numbers stay as they were.
+
+    Raises
+    ------
+    ValueError
+        If the encoder reads frames of another width, or lacks a layer.
+    """
+
+    def __init__(
+        self,
+        config: FineTunedConfig,
+        n_channels: int,
+        n_countries: int,
+        age_mean: float,
+        age_std: float,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        config.hubert.check_layers(config.layers)
+        self.config = config
+        self.hubert = build_hubert(config.hubert, seed)
+        self.hubert.feature_extractor = nn.Identity()
+        self.hubert.encoder.transformer.layer_drop = config.fine_tune.layer_drop
+        width = self.hubert.encoder.feature_projection.projection.in_features
+        if n_channels != width:
+            raise ValueError(
+                f"frames of {n_channels} channels, but the encoder reads {width}; extract the features again"
+            )
+        decoder = EmbeddingNetworkConfig(
+            tasks=config.tasks,
+            n_layers=len(config.layers),
+            projection=config.projection,
+            dropout=config.dropout,
+            d_attention=config.d_attention,
+            head=config.head,
+            head_dropout=config.head_dropout,
+        )
+        d_embedding = len(config.layers) * config.hubert.d_model
+        self.decoder = decoder.network(d_embedding, n_countries, None, age_mean, age_std, seed)
+
+    def load_encoder(self, pretrained: Hubert) -> None:
+        """Take over the weights of an encoder of the same config."""
+        self.hubert.encoder.load_state_dict(pretrained.encoder.state_dict())
+
+    def learning_rate_shares(self) -> dict[nn.Parameter, float]:
+        """Return the parameters that learn at a share of the learning rate, and the share."""
+        return dict.fromkeys(self.hubert.parameters(), self.config.fine_tune.learning_rate_share)
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Return the outputs of a padded batch; a clip's do not depend on its batch.
+
+        Parameters
+        ----------
+        frames : Tensor [shape=(batch, n_frames, n_channels)]
+            Of the front end. Beyond a clip's length anything finite may stand.
+        lengths : Tensor [shape=(batch,), int64]
+            Frames of each clip, at least 1.
+
+        Returns
+        -------
+        dict of Tensor [float32]
+            As `exvo.networks.heads.MultitaskDecoder.forward`.
+        """
+        layers = self.config.layers
+        outputs = self.hubert.layer_outputs(frames.float(), lengths, max(layers))
+        return self.decoder(torch.cat([outputs[layer] for layer in layers], dim=2), lengths)

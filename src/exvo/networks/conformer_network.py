@@ -1,0 +1,176 @@
+"""The sequence network: log-mel, or learned modulation kernels on it; a Conformer; a decoder per task.
+
+Encoder and decoder meet in padded frames with their lengths, so that another encoder can stand before
+`MultitaskDecoder`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from exvo.corpus.labels import TASKS
+from exvo.networks.conformer import ConformerConfig, ConformerEncoder
+from exvo.networks.heads import MultitaskDecoder
+from exvo.networks.pooling import valid_frames
+from exvo.networks.strf import Strf, StrfConfig
+from exvo.networks.torch_setup import seeded_weights
+
+# In nats. A channel that hardly varies on Train would otherwise blow up on other clips; float16 log-mel is
+# rounded by up to 0.004.
+LEAST_DEVIATION = 0.1
+
+
+@dataclass(frozen=True)
+class SequenceConfig:
+    """Choices of a sequence network; each is a key of the config file.
+
+    Attributes
+    ----------
+    tasks : tuple of str
+        Of ``emotion``, ``age``, ``country``.
+    frontend : {"logmel", "strf"}
+        What the encoder reads: the standardised log-mel, or its modulations.
+    strf : StrfConfig
+        Of the ``strf`` front end.
+    conformer : ConformerConfig
+    d_attention : int
+        Width of each task's attention in pooling.
+    head : int
+        Width of the hidden layer of each task's head.
+    head_dropout : float
+        Probability, after that layer.
+    """
+
+    kind: ClassVar[str] = "conformer"
+
+    tasks: tuple[str, ...] = TASKS
+    frontend: Literal["logmel", "strf"] = "logmel"
+    strf: StrfConfig = field(default_factory=StrfConfig)
+    conformer: ConformerConfig = field(default_factory=ConformerConfig)
+    d_attention: int = 128
+    head: int = 128
+    head_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.frontend not in ("logmel", "strf"):
+            raise ValueError(f"frontend: {self.frontend!r} is neither logmel nor strf")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "SequenceConfig":
+        """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
+        values = dict(values)
+        for name, kind in (("strf", StrfConfig), ("conformer", ConformerConfig)):
+            options = values.get(name, {})
+            # JSON and YAML know no tuples, and a frozen config should compare equal to what it was.
+            values[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+        return cls(**{**values, "tasks": tuple(values.get("tasks", TASKS))})
+
+    def network(
+        self,
+        n_channels: int,
+        n_countries: int,
+        statistics: Mapping[str, Sequence[float]] | None,
+        age_mean: float,
+        age_std: float,
+        seed: int,
+    ) -> "SequenceNetwork":
+        """Return a network before its first step.
+
+        Raises
+        ------
+        ValueError
+            Without statistics, and as `SequenceNetwork`.
+        """
+        if statistics is None:
+            raise ValueError("statistics: a network on log-mel needs mean and std of each channel over Train")
+        mean, std = (np.asarray(statistics[name], np.float32) for name in ("mean", "std"))
+        return SequenceNetwork(self, n_channels, n_countries, mean, std, age_mean, age_std, seed)
+
+
+class SequenceNetwork(nn.Module):
+    """From raw log-mel to the outputs of the tasks.
+
+    Parameters
+    ----------
+    config : SequenceConfig
+    n_mels : int
+    n_countries : int
+    mean, std : np.ndarray or Tensor [shape=(n_mels,)]
+        Of each log-mel channel over the frames of Train. Kept with the weights.
+    age_mean, age_std : float
+        Of Train, in years; the age head learns in these units. Kept with the weights.
+    seed : int
+        Of the initial weights. The global random numbers stay as they were. Encoders of one size have the same
+        initial weights whatever the tasks.
+
+    Raises
+    ------
+    ValueError
+        If the moments of the log-mel are not ``n_mels`` finite numbers each, or as in `MultitaskDecoder`.
+    """
+
+    def __init__(
+        self,
+        config: SequenceConfig,
+        n_mels: int,
+        n_countries: int,
+        mean: np.ndarray | Tensor,
+        std: np.ndarray | Tensor,
+        age_mean: float,
+        age_std: float,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        for name, values in (("mean", mean), ("std", std)):
+            values = torch.as_tensor(values, dtype=torch.float32).clone()
+            if values.shape != (n_mels,) or not values.isfinite().all():
+                raise ValueError(f"{name}: not {n_mels} finite numbers, one per mel channel")
+            self.register_buffer(name, values.clamp(min=LEAST_DEVIATION) if name == "std" else values)
+        with seeded_weights(seed):
+            self.frontend = Strf(config.strf) if config.frontend == "strf" else None
+            in_channels = 2 * config.strf.n_kernels if config.frontend == "strf" else 1
+            self.encoder = ConformerEncoder(config.conformer, in_channels, n_mels)
+            self.decoder = MultitaskDecoder(
+                self.encoder.d_out,
+                config.tasks,
+                n_countries,
+                d_attention=config.d_attention,
+                head=config.head,
+                dropout=config.head_dropout,
+                age_mean=age_mean,
+                age_std=age_std,
+            )
+
+    def forward(self, logmel: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Return the outputs of a padded batch; a clip's do not depend on its batch.
+
+        Parameters
+        ----------
+        logmel : Tensor [shape=(batch, n_frames, n_mels)]
+            As features store it, not standardised. Beyond a clip's length anything may stand.
+        lengths : Tensor [shape=(batch,), int64]
+            Frames of each clip, at least 1.
+
+        Returns
+        -------
+        dict of Tensor [float32]
+            As `MultitaskDecoder.forward`.
+        """
+        return self.decode(*self.encode(logmel, lengths))
+
+    def encode(self, logmel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return encoded frames (batch, n_out, d_out) and their lengths (batch,); input as in `forward`."""
+        padding = ~valid_frames(lengths, logmel.shape[1])
+        frames = ((logmel.float() - self.mean) / self.std).masked_fill(padding.unsqueeze(2), 0.0)
+        # The kernels reach over the end of a clip; the encoder sets what they leave there to 0.
+        channels = frames.unsqueeze(1) if self.frontend is None else self.frontend(frames)
+        return self.encoder(channels, lengths)
+
+    def decode(self, frames: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Return the outputs for encoded frames, as `MultitaskDecoder.forward`."""
+        return self.decoder(frames, lengths)

@@ -1,0 +1,161 @@
+"""The network on frozen embeddings: a weighted sum over layers of an encoder, and a decoder per task.
+
+Source of the sum: Peters et al., "Deep contextualized word representations", NAACL 2018, Eq. 1, without its scale; with
+each layer's frames normalised first, as layers differ in their level.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from exvo.corpus.labels import TASKS
+from exvo.networks.heads import MultitaskDecoder
+from exvo.networks.pooling import valid_frames
+from exvo.networks.torch_setup import seeded_weights
+
+
+@dataclass(frozen=True)
+class EmbeddingNetworkConfig:
+    """Choices of a network on embeddings; each is a key of the config file, but for ``n_layers``.
+
+    Attributes
+    ----------
+    tasks : tuple of str
+        Of ``emotion``, ``age``, ``country``.
+    n_layers : int
+        Layers that stand side by side in a frame, as the feature was computed.
+    projection : int or None
+        Width to which a frame is brought by a linear layer and ReLU before the decoder; None leaves it as it is.
+    dropout : float
+        Probability, on the frames that the decoder reads.
+    d_attention, head, head_dropout : int, int, float
+        As in `exvo.networks.conformer_network.SequenceConfig`.
+    """
+
+    kind: ClassVar[str] = "embedding"
+
+    tasks: tuple[str, ...] = TASKS
+    n_layers: int = 1
+    projection: int | None = None
+    dropout: float = 0.1
+    d_attention: int = 128
+    head: int = 128
+    head_dropout: float = 0.1
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "EmbeddingNetworkConfig":
+        """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
+        return cls(**{**values, "tasks": tuple(values.get("tasks", TASKS))})
+
+    def network(
+        self,
+        n_channels: int,
+        n_countries: int,
+        statistics: Mapping[str, Sequence[float]] | None,
+        age_mean: float,
+        age_std: float,
+        seed: int,
+    ) -> "EmbeddingNetwork":
+        """Return a network before its first step; frames are normalised one by one, so statistics are not read."""
+        return EmbeddingNetwork(self, n_channels, n_countries, age_mean, age_std, seed)
+
+
+class EmbeddingNetwork(nn.Module):
+    """From frames of embeddings to the outputs of the tasks.
+
+    Parameters
+    ----------
+    config : EmbeddingNetworkConfig
+    n_channels : int
+        Of a frame: ``n_layers`` times the width of a layer.
+    n_countries : int
+    age_mean, age_std : float
+        Of Train, in years. Kept with the weights.
+    seed : int
+        Of the initial weights. The global random numbers stay as they were.
+
+    Raises
+    ------
+    ValueError
+        If the layers do not part a frame evenly, or as in `MultitaskDecoder`.
+    """
+
+    def __init__(
+        self,
+        config: EmbeddingNetworkConfig,
+        n_channels: int,
+        n_countries: int,
+        age_mean: float,
+        age_std: float,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        if n_channels % config.n_layers:
+            raise ValueError(
+                f"frames of {n_channels} channels do not hold {config.n_layers} layers of one width; "
+                "extract the features again"
+            )
+        self.config = config
+        width = n_channels // config.n_layers
+        with seeded_weights(seed):
+            self.layers = LayerSum(config.n_layers)
+            self.projection = None if config.projection is None else nn.Linear(width, config.projection)
+            self.dropout = nn.Dropout(config.dropout)
+            self.decoder = MultitaskDecoder(
+                config.projection or width,
+                config.tasks,
+                n_countries,
+                d_attention=config.d_attention,
+                head=config.head,
+                dropout=config.head_dropout,
+                age_mean=age_mean,
+                age_std=age_std,
+            )
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Return the outputs of a padded batch; a clip's do not depend on its batch.
+
+        Parameters
+        ----------
+        frames : Tensor [shape=(batch, n_frames, n_channels)]
+            As features store them. Beyond a clip's length anything may stand.
+        lengths : Tensor [shape=(batch,), int64]
+            Frames of each clip, at least 1.
+
+        Returns
+        -------
+        dict of Tensor [float32]
+            As `MultitaskDecoder.forward`.
+        """
+        padding = ~valid_frames(lengths, frames.shape[1])
+        frames = frames.float().masked_fill(padding.unsqueeze(2), 0.0)
+        x = self.layers(frames.unflatten(2, (self.config.n_layers, -1)))
+        if self.projection is not None:
+            x = functional.relu(self.projection(x))
+        return self.decoder(self.dropout(x), lengths)
+
+
+class LayerSum(nn.Module):
+    """Sum over layers, each frame of each normalised, with weights ``softmax(w)`` that are learned.
+
+    Parameters
+    ----------
+    n_layers : int
+        With one, there is nothing to learn, and the frame is normalised only.
+    """
+
+    def __init__(self, n_layers: int) -> None:
+        super().__init__()
+        # Equal at first.
+        self.weight = nn.Parameter(torch.zeros(n_layers)) if n_layers > 1 else None
+
+    def forward(self, layers: Tensor) -> Tensor:
+        """Return frames (..., d) for layers (..., n_layers, d)."""
+        layers = functional.layer_norm(layers, layers.shape[-1:])
+        if self.weight is None:
+            return layers.squeeze(-2)
+        return torch.softmax(self.weight, dim=0) @ layers

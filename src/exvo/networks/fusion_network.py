@@ -1,0 +1,161 @@
+"""The network of a joint fusion: a vector from each of several systems in, the outputs of all tasks out.
+
+The vectors of networks that were trained on Train are surer on Train than on other clips, most of all those of the
+networks that fit Train best, and a joint network would learn to trust these too much. Against that stand dropout on
+the vectors, a narrow projection of each, weight decay, and the dropout of whole systems (after Neverova et al.,
+"ModDrop", TPAMI 2016), which keeps any one of them from deciding alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from exvo.corpus.labels import TASKS
+from exvo.networks.heads import MultitaskDecoder
+from exvo.networks.torch_setup import seeded_weights
+
+
+@dataclass(frozen=True)
+class JointConfig:
+    """Choices of a joint network; each is a key of the config file, but for ``widths``.
+
+    Attributes
+    ----------
+    widths : tuple of int
+        Of the systems' vectors, which stand side by side.
+    tasks : tuple of str
+        Of ``emotion``, ``age``, ``country``.
+    max_deviation : float
+        Standardised vectors are limited to +- this many of Train's standard deviations.
+    dropout : float
+        Probability, on the standardised vectors.
+    projection : int
+        Width to which a linear layer and ReLU bring each system's vector.
+    system_dropout : float
+        Probability that a clip is learned from without a system; one at least is always left.
+    head, head_dropout : int, float
+        As in `exvo.networks.conformer_network.SequenceConfig`.
+    """
+
+    kind: ClassVar[str] = "joint"
+
+    widths: tuple[int, ...]
+    tasks: tuple[str, ...] = TASKS
+    max_deviation: float = 10.0
+    dropout: float = 0.3
+    projection: int = 64
+    system_dropout: float = 0.2
+    head: int = 64
+    head_dropout: float = 0.2
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "JointConfig":
+        """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
+        return cls(
+            **{**values, "widths": tuple(values["widths"]), "tasks": tuple(values.get("tasks", TASKS))}
+        )
+
+    def network(
+        self,
+        n_channels: int,
+        n_countries: int,
+        statistics: Mapping[str, Sequence[float]] | None,
+        age_mean: float,
+        age_std: float,
+        seed: int,
+    ) -> "JointNetwork":
+        """Return a network before its first step.
+
+        Raises
+        ------
+        ValueError
+            Without statistics, and as `JointNetwork`.
+        """
+        if statistics is None:
+            raise ValueError("statistics: a joint network needs mean and std of each channel over Train")
+        if n_channels != sum(self.widths):
+            raise ValueError(f"vectors of {n_channels} channels, but the systems have {sum(self.widths)}")
+        mean, std = (torch.tensor(statistics[name], dtype=torch.float32) for name in ("mean", "std"))
+        return JointNetwork(self, n_countries, mean, std, age_mean, age_std, seed)
+
+
+class JointNetwork(nn.Module):
+    """From the vectors of several systems to the outputs of the tasks.
+
+    Parameters
+    ----------
+    config : JointConfig
+    n_countries : int
+    mean, std : Tensor [shape=(n_channels,)]
+        Of Train; a channel with a deviation of 0, constant there, is not read. Kept with the weights.
+    age_mean, age_std : float
+        Of Train, in years. Kept with the weights.
+    seed : int
+        Of the initial weights. The global random numbers stay as they were.
+    """
+
+    def __init__(
+        self,
+        config: JointConfig,
+        n_countries: int,
+        mean: Tensor,
+        std: Tensor,
+        age_mean: float,
+        age_std: float,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("mean", mean)
+        self.register_buffer("gain", torch.where(std > 0, 1 / std, 0.0))
+        with seeded_weights(seed):
+            self.dropout = nn.Dropout(config.dropout)
+            self.projections = nn.ModuleList(nn.Linear(width, config.projection) for width in config.widths)
+            # A clip is one frame, so its pooling hands it on as it is.
+            self.decoder = MultitaskDecoder(
+                len(config.widths) * config.projection,
+                config.tasks,
+                n_countries,
+                d_attention=1,
+                head=config.head,
+                dropout=config.head_dropout,
+                age_mean=age_mean,
+                age_std=age_std,
+            )
+
+    def forward(self, vectors: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Return the outputs of a batch.
+
+        Parameters
+        ----------
+        vectors : Tensor [shape=(batch, 1, n_channels)]
+            As systems give them, side by side; NaN throughout the part of a system that has none of a clip.
+        lengths : Tensor [shape=(batch,), int64]
+            All 1.
+
+        Returns
+        -------
+        dict of Tensor [float32]
+            As `exvo.networks.heads.MultitaskDecoder.forward`.
+        """
+        values = (vectors.float().squeeze(1) - self.mean) * self.gain
+        limit = self.config.max_deviation
+        # Before anything is multiplied by 0, which would not remove a NaN.
+        values = values.masked_fill(values.isnan(), 0.0).clamp(-limit, limit)
+        parts = self.dropout(values).split(self.config.widths, dim=1)
+        encoded = [functional.relu(layer(part)) for layer, part in zip(self.projections, parts, strict=True)]
+        heard = self._heard(vectors.squeeze(1)).unsqueeze(2)
+        joint = (torch.stack(encoded, dim=1) * heard).flatten(1)
+        return self.decoder(joint.unsqueeze(1), lengths)
+
+    def _heard(self, vectors: Tensor) -> Tensor:
+        """Return which systems a clip is answered from [shape=(batch, n_systems), bool]."""
+        there = torch.stack([~part[:, 0].isnan() for part in vectors.split(self.config.widths, dim=1)], dim=1)
+        if not self.training:
+            return there
+        kept = there & (torch.rand(there.shape, device=there.device) >= self.config.system_dropout)
+        return torch.where(kept.any(dim=1, keepdim=True), kept, there)

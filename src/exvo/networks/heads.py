@@ -1,0 +1,93 @@
+"""The decoder of the sequence networks: attentive pooling and a small head for each task.
+
+It stands before any encoder that gives padded frames with their lengths.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from exvo.corpus.labels import EMOTIONS, TASKS
+from exvo.networks.pooling import SelfAttentivePooling
+
+
+class MultitaskDecoder(nn.Module):
+    """Per task: attentive pooling of its own, Linear-ReLU-dropout-Linear.
+
+    Parameters
+    ----------
+    d_in : int
+        Width of an encoded frame.
+    tasks : sequence of str
+        Of ``TASKS``, at least one.
+    n_countries : int
+    d_attention, head, dropout : int, int, float
+        As in `SequenceConfig`.
+    age_mean, age_std : float
+        In years; a deviation of 0 counts as 1. Not read without the task ``age``.
+
+    Raises
+    ------
+    ValueError
+        If a task is unknown, there is none, or there is an age head but no finite mean and deviation.
+    """
+
+    def __init__(
+        self,
+        d_in: int,
+        tasks: Sequence[str],
+        n_countries: int,
+        *,
+        d_attention: int = 128,
+        head: int = 128,
+        dropout: float = 0.1,
+        age_mean: float = 0.0,
+        age_std: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not tasks or set(tasks) - set(TASKS):
+            raise ValueError(f"tasks: {list(tasks)} should be one or more of {', '.join(TASKS)}")
+        if "age" in tasks and not np.isfinite([age_mean, age_std]).all():
+            raise ValueError(
+                f"age: mean {age_mean} and deviation {age_std} of Train; without labels, leave the task out"
+            )
+        n_outputs = {"emotion": len(EMOTIONS), "age": 1, "country": n_countries}
+        self.tasks = tuple(tasks)
+        self.poolings = nn.ModuleDict({task: SelfAttentivePooling(d_in, d_attention) for task in self.tasks})
+        self.heads = nn.ModuleDict(
+            {
+                task: nn.Sequential(
+                    nn.Linear(d_in, head), nn.ReLU(), nn.Dropout(dropout), nn.Linear(head, n_outputs[task])
+                )
+                for task in self.tasks
+            }
+        )
+        if "age" in self.tasks:
+            self.register_buffer("age_mean", torch.tensor(float(age_mean)))
+            self.register_buffer("age_std", torch.tensor(float(age_std) or 1.0))
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Return the output of each task.
+
+        Parameters
+        ----------
+        frames : Tensor [shape=(batch, n_frames, d_in)]
+            Beyond a clip's length anything may stand.
+        lengths : Tensor [shape=(batch,), int64]
+            At least 1 each.
+
+        Returns
+        -------
+        dict of Tensor [float32]
+            ``emotion`` (batch, 10) in [0, 1]; ``age`` (batch,) in years; ``country`` (batch, n_countries),
+            logits.
+        """
+        # float32 under autocast too: half precision knows an age of 35 years to a quarter of a year.
+        raw = {task: self.heads[task](self.poolings[task](frames, lengths)).float() for task in self.tasks}
+        if "emotion" in raw:
+            raw["emotion"] = torch.sigmoid(raw["emotion"])
+        if "age" in raw:
+            raw["age"] = self.age_mean + self.age_std * raw["age"].squeeze(1)
+        return raw

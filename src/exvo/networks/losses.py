@@ -1,0 +1,203 @@
+"""Losses of a multitask network with missing labels, and ways to add them up.
+
+``weighted`` is the paper's loss, 1 * MAE(age) + 80 * MAE(emotion) + 8 * NLL(country). ``uncertainty`` learns a
+log variance s per task (Kendall, Gal and Cipolla, CVPR 2018) in the form of `exvo.networks.mlp`,
+sum_i L_i / (2 exp(s_i)) + s_i / 2. For emotion, ``ccc`` is the metric itself as a loss, 1 - CCC, taken over the
+clips of a batch (Trigeorgis et al., ICASSP 2016).
+
+Each loss is a mean over the labels that a batch has. Nothing here reads a value back from the device.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from exvo.corpus.labels import TASKS
+
+EmotionLoss = Literal["mae", "mse", "ccc"]
+Combination = Literal["weighted", "uncertainty"]
+
+_LEAST_SPREAD = 1e-6  # keeps CCC defined where targets and predictions are one and the same constant
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Factor of each task's loss; the paper's by default, for ages in years and the MAE of emotion."""
+
+    age: float = 1.0
+    emotion: float = 80.0
+    country: float = 8.0
+
+
+def known_labels(targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return which labels are known.
+
+    Parameters
+    ----------
+    targets : mapping of task to Tensor
+        ``emotion`` (batch, 10), NaN where unknown; ``age`` (batch,) in years, NaN where unknown; ``country``
+        (batch,) int64 index of the country, -1 where unknown.
+
+    Returns
+    -------
+    dict of Tensor [bool]
+        In the shapes of the targets.
+    """
+    return {
+        task: target >= 0 if task == "country" else ~torch.isnan(target) for task, target in targets.items()
+    }
+
+
+def task_losses(
+    outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], *, emotion_loss: EmotionLoss = "mae"
+) -> dict[str, Tensor]:
+    """Return the loss of each task of the outputs.
+
+    Parameters
+    ----------
+    outputs : mapping of task to Tensor
+        ``emotion`` (batch, 10), ``age`` (batch,) in years, ``country`` (batch, n_countries), logits.
+    targets : mapping of task to Tensor
+        As in `known_labels`; tasks without outputs may be among them.
+    emotion_loss : {"mae", "mse", "ccc"}
+        Mean absolute or squared error over all known intensities, or the mean of 1 - CCC over the emotions
+        with two known intensities or more.
+
+    Returns
+    -------
+    dict of Tensor [shape=(), float32]
+        ``age``: mean absolute error, in years; ``country``: mean negative log-likelihood, in nats. 0 for a task
+        without a label in the batch, with a gradient of 0.
+
+    Raises
+    ------
+    ValueError
+        If the emotion loss is none of these.
+    """
+    if emotion_loss not in get_args(EmotionLoss):
+        raise ValueError(f"emotion_loss: {emotion_loss!r} is none of {', '.join(get_args(EmotionLoss))}")
+    known = known_labels({task: targets[task] for task in outputs})
+    return {
+        task: _loss(task, output.float(), targets[task], known[task], emotion_loss)
+        for task, output in outputs.items()
+    }
+
+
+def _loss(task: str, output: Tensor, target: Tensor, known: Tensor, emotion_loss: EmotionLoss) -> Tensor:
+    """Return the loss of one task."""
+    if task == "country":
+        errors = functional.cross_entropy(output, target, ignore_index=-1, reduction="none")
+        return _masked_mean(errors, known)
+    # A value in place of NaN before any arithmetic: NaN times 0 is NaN, in the gradient as well.
+    target = torch.where(known, target, 0.0).float()
+    if task == "emotion" and emotion_loss == "ccc":
+        return _masked_mean(1 - _batch_ccc(output, target, known), known.sum(dim=0) >= 2)
+    errors = output - target
+    squared = task == "emotion" and emotion_loss == "mse"
+    return _masked_mean(errors.square() if squared else errors.abs(), known)
+
+
+def _masked_mean(values: Tensor, known: Tensor) -> Tensor:
+    """Return the mean of the known values, 0 if there are none."""
+    return torch.where(known, values, 0.0).sum() / known.sum().clamp(min=1)
+
+
+def _batch_ccc(output: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """Return the CCC of each column over its known rows, all-n moments.
+
+    0 for a column of constant targets, with a gradient of 0; so too for a column of fewer than two known rows.
+    """
+    n_known = known.sum(dim=0).clamp(min=1)
+    output_mean = torch.where(known, output, 0.0).sum(dim=0) / n_known
+    target_mean = target.sum(dim=0) / n_known
+    output_off = torch.where(known, output - output_mean, 0.0)
+    target_off = torch.where(known, target - target_mean, 0.0)
+    covariance = (output_off * target_off).sum(dim=0) / n_known
+    spread = (output_off.square() + target_off.square()).sum(dim=0) / n_known
+    return 2 * covariance / (spread + (output_mean - target_mean).square() + _LEAST_SPREAD)
+
+
+class CombinedLoss(nn.Module):
+    """One loss from those of the tasks.
+
+    Parameters
+    ----------
+    tasks : sequence of str
+        Those of the network.
+    combination : {"weighted", "uncertainty"}
+    weights : LossWeights
+        Of ``weighted``.
+    emotion_loss : {"mae", "mse", "ccc"}
+    initial_log_variance : float
+        Where each task's s starts, for ``uncertainty``. They are parameters of this module: give them to the
+        optimiser, without weight decay.
+
+    Raises
+    ------
+    ValueError
+        If the combination is unknown.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[str] = TASKS,
+        *,
+        combination: Combination = "weighted",
+        weights: LossWeights = LossWeights(),
+        emotion_loss: EmotionLoss = "mae",
+        initial_log_variance: float = -0.33,
+    ) -> None:
+        super().__init__()
+        if combination not in get_args(Combination):
+            raise ValueError(f"combination: {combination!r} is none of {', '.join(get_args(Combination))}")
+        self.tasks = tuple(tasks)
+        self.combination = combination
+        self.weights = weights
+        self.emotion_loss = emotion_loss
+        learned = self.tasks if combination == "uncertainty" else ()
+        self.log_variances = nn.ParameterDict(
+            {task: nn.Parameter(torch.tensor(float(initial_log_variance))) for task in learned}
+        )
+
+    def forward(
+        self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss to descend and that of each task.
+
+        Parameters
+        ----------
+        outputs, targets : mapping of task to Tensor
+            As in `task_losses`.
+
+        Returns
+        -------
+        total : Tensor [shape=(), float32]
+            0 for a batch without labels; backward works all the same.
+        losses : dict of Tensor [shape=(), float32]
+            As `task_losses` gives them, detached: neither weighted nor scaled.
+        """
+        outputs = {task: outputs[task] for task in self.tasks}
+        losses = task_losses(outputs, targets, emotion_loss=self.emotion_loss)
+        if self.combination == "weighted":
+            terms = [getattr(self.weights, task) * loss for task, loss in losses.items()]
+        else:
+            takes_part = self._takes_part(targets)
+            # Alone in the sum, s / 2 would only push s down: an absent task has no part in it.
+            terms = [
+                takes_part[task]
+                * (loss / (2 * torch.exp(self.log_variances[task])) + self.log_variances[task] / 2)
+                for task, loss in losses.items()
+            ]
+        return torch.stack(terms).sum(), {task: loss.detach() for task, loss in losses.items()}
+
+    def _takes_part(self, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return whether each task has what its loss needs, as boolean tensors."""
+        known = known_labels({task: targets[task] for task in self.tasks})
+        takes_part = {task: mask.any() for task, mask in known.items()}
+        if "emotion" in known and self.emotion_loss == "ccc":
+            takes_part["emotion"] = (known["emotion"].sum(dim=0) >= 2).any()
+        return takes_part

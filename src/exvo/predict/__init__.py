@@ -1,0 +1,1 @@
+"""Predictions for single recordings with a trained system."""

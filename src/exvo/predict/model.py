@@ -1,0 +1,202 @@
+"""One trained model on decoded recordings: stages, features and network, as in the workflow."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from exvo.audio.convert import ConvertConfig
+from exvo.audio.stage_dc import HighpassConfig, dc_clips
+from exvo.audio.stage_denoised import DenoiseConfig, denoised_clips
+from exvo.audio.stage_vad import VadConfig, vad_clips
+from exvo.audio.stages import stage_path
+from exvo.audio.store import OK, Clip, decode, encode
+from exvo.evaluation.predictions import Predictions
+from exvo.features.logmel import LogmelConfig, logmel
+from exvo.features.opensmile import CompareConfig, compare_functionals
+from exvo.features.spec import feature_kind, fine_tuned
+from exvo.features.store import FeatureRow, Utterances, write_sequences, write_utterances
+from exvo.systems.mlp import predict_utterances
+from exvo.systems.model_folder import ModelFolder
+from exvo.training.mlp_storage import load_trained
+
+# The settings of each stage by their section of the config.
+SETTINGS = {"convert": ConvertConfig, "highpass": HighpassConfig, "denoise": DenoiseConfig, "vad": VadConfig}
+# The same recordings by how they were decoded.
+Decoded = Mapping[ConvertConfig, Sequence[Clip]]
+# Status and reason of a clip.
+Flag = tuple[str, str]
+
+
+def check_settings(model: ModelFolder) -> None:
+    """Refuse a model whose audio was made by another version: with fewer settings of a stage, or others.
+
+    Raises
+    ------
+    ValueError
+        With the settings and what to do.
+    """
+    for system in model.parts or (model,):
+        for section, settings in system.system["audio"].items():
+            differing = sorted({field.name for field in fields(SETTINGS[section])} ^ set(settings))
+            if differing:
+                raise ValueError(
+                    f"{system.path}: trained by another version of this software, in which audio.{section} has other"
+                    f" settings ({', '.join(differing)}); train the system again, or predict with that version"
+                )
+
+
+def convert_config(system: ModelFolder) -> ConvertConfig:
+    """Return how a system, not a joint model, wants recordings decoded."""
+    return ConvertConfig(**system.system["audio"]["convert"])
+
+
+def predict_decoded(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[list[Flag], Predictions]:
+    """Predict recordings by one model.
+
+    Parameters
+    ----------
+    model : ModelFolder
+    decoded : mapping of ConvertConfig to sequence of Clip
+        The recordings, all of them with audio, as each of the model's systems wants them decoded.
+    n_threads : int
+
+    Returns
+    -------
+    flags : list of Flag
+        Of the recordings after the stages of the model.
+    predictions : Predictions
+        In the same order.
+    """
+    if model.parts:
+        return _by_joint(model, decoded, n_threads)
+    clips = _staged(decoded, model, n_threads)
+    predict = _by_functionals if model.kind == "organisers" else _by_sequences
+    return _flags(clips), predict(model, clips, n_threads)
+
+
+def first_flagged(several: Sequence[Sequence[Flag]]) -> list[Flag]:
+    """Return, of several flags of each clip, the first that is not ``ok``, where there is one."""
+    return [next((flag for flag in flags if flag[0] != OK), flags[0]) for flags in zip(*several, strict=True)]
+
+
+def _flags(clips: Sequence[Clip]) -> list[Flag]:
+    return [(clip.status, clip.reason) for clip in clips]
+
+
+def _staged(decoded: Decoded, model: ModelFolder, n_threads: int) -> list[Clip]:
+    """Take clips through the stages of a system, rounded between stages as the shards round them."""
+    stage, audio = model.system["stage"], model.system["audio"]
+    steps = {
+        "dc": lambda clips: dc_clips(clips, HighpassConfig(**audio["highpass"])),
+        "denoised": lambda clips: denoised_clips(clips, DenoiseConfig(**audio["denoise"])),
+        "vad": lambda clips: vad_clips(clips, VadConfig(**audio["vad"]), n_threads=n_threads),
+    }
+    bits = 16 if stage == "baseline" else 24
+    clips = [_rounded(clip, bits) for clip in decoded[convert_config(model)]]
+    for step in stage_path(stage)[1:]:
+        clips = [_rounded(clip, 16) for clip in steps[step](clips)]
+    return clips
+
+
+def _rounded(clip: Clip, bits: int) -> Clip:
+    return replace(clip, audio=decode(encode(clip.audio, clip.clip_id, bits)))
+
+
+def _by_functionals(model: ModelFolder, clips: Sequence[Clip], n_threads: int) -> Predictions:
+    values, names = _functionals(clips, model, n_threads)
+    status = np.full(len(clips), OK, dtype=object)
+    features = Utterances(_ids(clips), status, values, tuple(names))
+    return predict_utterances(load_trained(model.path), features, n_threads=n_threads)
+
+
+def _functionals(clips: Sequence[Clip], model: ModelFolder, n_threads: int) -> tuple[np.ndarray, list[str]]:
+    config = CompareConfig(**model.system["feature_config"])
+    return compare_functionals([clip.audio for clip in clips], config, n_threads=n_threads)
+
+
+def _by_sequences(model: ModelFolder, clips: Sequence[Clip], n_threads: int) -> Predictions:
+    from exvo.systems.load import load_system
+    from exvo.training.frames import FrameStore
+    from exvo.training.predict import predict_clips
+
+    with tempfile.TemporaryDirectory() as scratch:
+        shard = _write_sequences(Path(scratch, "frames"), clips, model, n_threads)
+        return predict_clips(load_system(model.path), FrameStore([shard]), _ids(clips), n_threads)
+
+
+def _by_joint(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[list[Flag], Predictions]:
+    """Predict by a joint model: as `_by_sequences`, of vectors by the systems that it was trained on."""
+    from exvo.features.vectors import feature_vectors, write_vectors
+    from exvo.systems.load import load_system
+    from exvo.training.clip_vectors import JointStore
+    from exvo.training.predict import predict_clips
+
+    of_features = model.system["representation"] == "features"
+    flags, files = [], {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for part in model.parts:
+            system = part.system
+            clips = _staged(decoded, part, n_threads)
+            flags.append(_flags(clips))
+            read = (system["feature"], system["stage"], fine_tuned(system)) if of_features else part.path
+            if read not in files:
+                stem = Path(scratch, f"{len(files)}")
+                shard = _write_features(stem, clips, part, n_threads)
+                files[read] = Path(scratch, f"{stem.name}_v.npy"), Path(scratch, f"{stem.name}_v.parquet")
+                write_vectors([shard], feature_vectors if of_features else _vectors_by(part), *files[read])
+        store = JointStore(list(files.values()))
+        predictions = predict_clips(load_system(model.path), store, _ids(clips), n_threads)
+    return first_flagged(flags), predictions
+
+
+def _write_features(
+    stem: Path, clips: Sequence[Clip], model: ModelFolder, n_threads: int
+) -> tuple[Path, ...]:
+    if model.system["encoder"] != "mlp":
+        return _write_sequences(stem, clips, model, n_threads)
+    values, names = _functionals(clips, model, n_threads)
+    rows = [FeatureRow(clip.clip_id, row, OK, "") for clip, row in zip(clips, values, strict=True)]
+    write_utterances(stem.with_suffix(".parquet"), rows, names)
+    return (stem.with_suffix(".parquet"),)
+
+
+def _write_sequences(
+    stem: Path, clips: Sequence[Clip], model: ModelFolder, n_threads: int
+) -> tuple[Path, Path]:
+    rows = SEQUENCES[feature_kind(model.system["feature"])](clips, model.system, n_threads)
+    shard = stem.with_suffix(".npy"), stem.with_suffix(".parquet")
+    write_sequences(*shard, rows, rows[0].values.shape[1], model.system["feature_config"]["dtype"])
+    return shard
+
+
+def _vectors_by(model: ModelFolder) -> Callable[[tuple[Path, ...], Sequence[str]], np.ndarray]:
+    from exvo.systems.mlp_embeddings import trunk_vectors_by
+    from exvo.systems.utterance_embeddings import pooled_vectors_by
+
+    return (trunk_vectors_by if model.kind == "organisers" else pooled_vectors_by)(model.path)
+
+
+def _logmel_rows(clips: Sequence[Clip], system: Mapping[str, object], n_threads: int) -> list[FeatureRow]:
+    config = LogmelConfig(**system["feature_config"])
+    return [FeatureRow(clip.clip_id, logmel(clip.audio, config), clip.status, clip.reason) for clip in clips]
+
+
+def _hubert_rows(clips: Sequence[Clip], system: Mapping[str, object], n_threads: int) -> list[FeatureRow]:
+    from exvo.hubert.embeddings import Embedder, EmbeddingConfig
+    from exvo.networks.torch_setup import torch_threads
+
+    config = EmbeddingConfig.from_dict(system["feature_config"])
+    if fine_tuned(system):
+        config = replace(config, layers="frontend")
+    with torch_threads(n_threads):
+        return list(Embedder(config, "the model's feature_config").rows(clips))
+
+
+SEQUENCES = {"logmel": _logmel_rows, "hubert": _hubert_rows}
+
+
+def _ids(clips: Sequence[Clip]) -> np.ndarray:
+    return np.array([clip.clip_id for clip in clips], dtype=object)

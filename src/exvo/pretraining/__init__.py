@@ -1,0 +1,1 @@
+"""Pre-training of a small HuBERT: clusters and masked prediction."""

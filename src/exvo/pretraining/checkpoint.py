@@ -1,0 +1,86 @@
+"""Checkpoints of a pre-training: whole or absent, of tensors and plain types, and of one pre-training only."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from exvo.hubert.encoder import HubertConfig
+from exvo.pretraining.batches import Targets
+from exvo.pretraining.loop import PretrainConfig
+from exvo.training.frames import FrameStore
+from exvo.util.atomic import atomic_path
+from exvo.util.code_digest import canonical_json, digest
+
+CHECKPOINT = "checkpoint.pt"
+
+
+def save_checkpoint(path: Path, identity: str, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint in the place of the last one."""
+    with atomic_path(path) as temporary:
+        torch.save({"identity": identity, "state": dict(state)}, temporary)
+
+
+def load_checkpoint(path: Path, identity: str) -> dict[str, Any]:
+    """Return the state of a checkpoint. Reading it executes nothing.
+
+    Raises
+    ------
+    ValueError
+        Where the file cannot be read, or is of other data or choices. It may hold hours of work, so it is for
+        people to remove.
+    """
+    try:
+        record = torch.load(path, map_location="cpu", weights_only=True)
+        found, state = record["identity"], record["state"]
+    except Exception as error:  # whatever a damaged or foreign file can raise
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"{path}: cannot be read ({reason}); remove it to start anew") from error
+    if found != identity:
+        raise ValueError(
+            f"{path}: the checkpoint of a pre-training on other data or with other choices; remove it to start "
+            "anew, or restore what was changed to go on"
+        )
+    return state
+
+
+def pretraining_identity(
+    inputs: FrameStore,
+    targets: Mapping[str, Targets],
+    clip_ids: Sequence[str],
+    speakers: Sequence[str],
+    encoder_config: HubertConfig,
+    config: PretrainConfig,
+    initial: Mapping[str, Tensor],
+    seed: int,
+    device: torch.device,
+) -> str:
+    """Return a digest of all that the weights follow from, but for the code and the number of threads.
+
+    The labels count with their content, the frames with their lengths and, by the moments in the initial weights,
+    with their values. The code does not count: an edit must not make hours of training worthless.
+    """
+    sha = hashlib.sha256()
+    rows = inputs.rows(clip_ids)
+    sha.update(np.ascontiguousarray(inputs.n_frames[rows]).tobytes())
+    for part in targets.values():
+        for row in part.labels.rows(clip_ids).tolist():
+            sha.update(np.ascontiguousarray(part.labels.frames(row)).tobytes())
+    for name, value in sorted(initial.items()):
+        sha.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    record = {
+        "data": sha.hexdigest(),
+        "clips": digest([*clip_ids, *speakers]),
+        "targets": {name: part.k for name, part in targets.items()},
+        "encoder": asdict(encoder_config),
+        "training": {name: value for name, value in asdict(config).items() if name != "report_every"},
+        "seed": seed,
+        "device": device.type,
+        "torch": torch.__version__,
+    }
+    return digest([canonical_json(record)])

@@ -1,0 +1,251 @@
+"""Clusters of frames, the targets of masked prediction: k-means of Train, and one label for each 20 ms frame.
+
+Source: Hsu et al., "HuBERT", IEEE/ACM TASLP 2021, section IV.B: mini-batch k-means on MFCCs first, on a hidden layer
+of the model of the iteration before afterwards. What is clustered comes from `exvo.pretraining.cluster_inputs`.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from sklearn.cluster import MiniBatchKMeans
+from threadpoolctl import threadpool_limits
+
+from exvo.corpus.shards import stable_hash
+from exvo.features.store import FeatureRow, write_sequences
+from exvo.pretraining.cluster_inputs import ClusterInputs
+from exvo.util.atomic import atomic_path, write_text
+
+logger = logging.getLogger(__name__)
+
+# Frames of a step of mini-batch k-means, and beginnings of which the best is kept.
+_BATCH = 10_000
+_BEGINNINGS = 5
+# Deviations below this are not divided by: the dimension is constant.
+_LEAST_DEVIATION = 1e-6
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Choices of a clustering.
+
+    Attributes
+    ----------
+    k : int
+        Clusters, at most 32,767.
+    n_frames : int
+        Frames of 20 ms that the clusters are fitted to, from clips drawn at random.
+    standardise : bool
+        Divide every dimension by its deviation first. Distances then do not follow the few dimensions of a
+        teacher that vary most.
+    """
+
+    k: int = 100
+    n_frames: int = 200_000
+    standardise: bool = False
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.k <= np.iinfo(np.int16).max:
+            raise ValueError(f"clusters.k: {self.k} is not between 2 and {np.iinfo(np.int16).max}")
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Clusters once fitted.
+
+    Attributes
+    ----------
+    centroids : np.ndarray [shape=(k, n_dimensions), float32]
+        Of standardised frames.
+    mean, scale : np.ndarray [shape=(n_dimensions,), float32]
+        With which frames are standardised; the scale is 1 where the config does not ask for it.
+    config : ClusterConfig
+    seed : int
+    report : dict
+        ``n_clips``, ``n_frames`` (of the fit), ``inertia`` (mean squared distance to the nearest centroid),
+        ``explained`` (share of the variance that is not within clusters), ``perplexity`` (of the clusters' usage,
+        at most k) and ``unused`` (clusters without a frame).
+    """
+
+    centroids: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+    config: ClusterConfig
+    seed: int
+    report: Mapping[str, float]
+
+    def labels(self, frames: np.ndarray) -> np.ndarray:
+        """Return the nearest centroid of each frame.
+
+        Parameters
+        ----------
+        frames : np.ndarray [shape=(n_frames, n_dimensions)]
+
+        Returns
+        -------
+        np.ndarray [shape=(n_frames,), int16]
+        """
+        if frames.ndim != 2 or frames.shape[1] != len(self.mean):
+            raise ValueError(
+                f"frames: shape {frames.shape}, but the clusters have {len(self.mean)} dimensions"
+            )
+        return nearest((np.asarray(frames, np.float32) - self.mean) / self.scale, self.centroids)[0]
+
+
+def nearest(values: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the nearest centroid of each value, and the squared distance to it.
+
+    Parameters
+    ----------
+    values : np.ndarray [shape=(n, n_dimensions), float32]
+        Not far from zero mean: squares are taken in float32.
+    centroids : np.ndarray [shape=(k, n_dimensions), float32]
+
+    Returns
+    -------
+    labels : np.ndarray [shape=(n,), int16]
+    distances : np.ndarray [shape=(n,), float32]
+    """
+    partial = np.square(centroids).sum(axis=1) - 2 * (values @ centroids.T)
+    labels = partial.argmin(axis=1)
+    distances = partial[np.arange(len(values)), labels] + np.square(values).sum(axis=1)
+    return labels.astype(np.int16), np.maximum(distances, 0)
+
+
+def fit_clusters(
+    inputs: ClusterInputs,
+    clip_ids: Sequence[str],
+    config: ClusterConfig,
+    seed: int,
+    *,
+    n_threads: int = 1,
+) -> Clusters:
+    """Fit k-means to the frames of clips drawn at random.
+
+    Parameters
+    ----------
+    inputs : ClusterInputs
+    clip_ids : sequence of str
+        Of Train. Which of them are taken depends on the seed and the ids, not on their order.
+    config : ClusterConfig
+    seed : int
+    n_threads : int
+
+    Raises
+    ------
+    ValueError
+        Where there are fewer frames than clusters.
+    """
+    drawn = sorted(clip_ids, key=lambda clip_id: (stable_hash(f"{seed} {clip_id}"), clip_id))
+    parts: list[np.ndarray] = []
+    n_frames = n_clips = 0
+    for _, frames in inputs.frames(drawn):
+        parts.append(frames)
+        n_frames, n_clips = n_frames + len(frames), n_clips + 1
+        if n_frames >= config.n_frames:
+            break
+    if n_frames < config.k:
+        raise ValueError(
+            f"clusters: {n_frames} frames in {n_clips} clips are fewer than k, which is {config.k}"
+        )
+    values = np.concatenate(parts)[: config.n_frames]
+    if not np.isfinite(values).all():
+        raise ValueError("clusters: a frame to cluster is not a number")
+    # Distances are the same around the mean, and exact there in float32.
+    mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
+    values -= mean
+    scale = np.ones_like(mean)
+    if config.standardise:
+        deviation = np.sqrt(np.square(values).mean(axis=0, dtype=np.float64)).astype(np.float32)
+        scale = np.where(deviation > _LEAST_DEVIATION, deviation, scale)
+        values /= scale
+    kmeans = MiniBatchKMeans(
+        config.k,
+        init="k-means++",
+        batch_size=_BATCH,
+        n_init=_BEGINNINGS,
+        max_iter=100,
+        max_no_improvement=100,
+        # Clusters of few frames are kept: rare sounds are sounds too.
+        reassignment_ratio=0.0,
+        random_state=seed,
+    )
+    with threadpool_limits(n_threads):
+        kmeans.fit(values)
+    centroids = kmeans.cluster_centers_.astype(np.float32)
+    counts, inertia = np.zeros(config.k, np.int64), 0.0
+    for start in range(0, len(values), _BATCH):
+        labels, distances = nearest(values[start : start + _BATCH], centroids)
+        counts += np.bincount(labels, minlength=config.k)
+        inertia += float(distances.sum(dtype=np.float64))
+    report = {
+        "n_clips": n_clips,
+        "n_frames": len(values),
+        "inertia": inertia / len(values),
+        "explained": 1 - inertia / max(float(np.square(values).sum(dtype=np.float64)), 1e-12),
+        **usage(counts),
+    }
+    logger.info("clusters: %s", report)
+    return Clusters(centroids, mean, scale, config, seed, report)
+
+
+def usage(counts: np.ndarray) -> dict[str, float]:
+    """Return how evenly clusters are used: ``perplexity``, the exponential of the entropy, and ``unused``."""
+    share = counts[counts > 0] / counts.sum()
+    return {
+        "perplexity": float(np.exp(-(share * np.log(share)).sum())),
+        "unused": int((counts == 0).sum()),
+    }
+
+
+def label_shard(
+    clusters: Clusters,
+    inputs: ClusterInputs,
+    clip_ids: Iterable[str],
+    labels_path: str | Path,
+    index_path: str | Path,
+) -> None:
+    """Write the labels of some clips as a sequence shard: one column of int16, a row every 20 ms.
+
+    Parameters
+    ----------
+    clusters : Clusters
+    inputs : ClusterInputs
+        Of the same kind as the clusters were fitted to.
+    clip_ids : iterable of str
+        With audio; other clips are not in the shard.
+    labels_path, index_path : str or Path
+    """
+    counts = np.zeros(clusters.config.k, dtype=np.int64)
+    rows = []
+    for clip_id, frames in inputs.frames(clip_ids):
+        labels = clusters.labels(frames)
+        counts += np.bincount(labels, minlength=len(counts))
+        rows.append(FeatureRow(clip_id, labels[:, np.newaxis], "ok", ""))
+    write_sequences(labels_path, index_path, rows, 1, "int16")
+    if counts.any():
+        logger.info("%d clips, %d frames: %s", len(rows), counts.sum(), usage(counts))
+
+
+def save_clusters(path: str | Path, clusters: Clusters) -> None:
+    """Write clusters: ``.safetensors``, and their config and report beside it as ``.json``."""
+    arrays = {name: np.ascontiguousarray(getattr(clusters, name)) for name in ("centroids", "mean", "scale")}
+    record = {"config": asdict(clusters.config), "seed": clusters.seed, "report": dict(clusters.report)}
+    with atomic_path(path) as temporary:
+        save_file(arrays, temporary, metadata={"clusters": json.dumps(record, sort_keys=True)})
+    write_text(Path(path).with_suffix(".json"), json.dumps(record, indent=1) + "\n")
+
+
+def load_clusters(path: str | Path) -> Clusters:
+    """Read what `save_clusters` wrote."""
+    with safe_open(path, framework="np") as file:
+        record = json.loads(file.metadata()["clusters"])
+        arrays = {name: file.get_tensor(name) for name in ("centroids", "mean", "scale")}
+    return Clusters(
+        **arrays, config=ClusterConfig(**record["config"]), seed=record["seed"], report=record["report"]
+    )

@@ -1,0 +1,205 @@
+"""Pre-training of a small HuBERT: masked prediction of clusters of the Train clips' frames, without any label.
+
+Source: Hsu et al., "HuBERT", IEEE/ACM TASLP 2021; with two stacked log-mel frames in the place of convolutions, Lin
+et al., "MelHuBERT", ASRU 2023.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from exvo.corpus.shards import stable_hash
+from exvo.hubert.encoder import Hubert, HubertConfig, build_hubert
+from exvo.hubert.fft_positions import use_fourier_positions
+from exvo.networks.torch_setup import torch_threads
+from exvo.pretraining.batches import MaskedClips, Targets, encoder_frames
+from exvo.pretraining.checkpoint import (
+    CHECKPOINT,
+    load_checkpoint,
+    pretraining_identity,
+    save_checkpoint,
+)
+from exvo.pretraining.loop import PretrainConfig, Training
+from exvo.pretraining.masked_prediction import MaskedPrediction
+from exvo.training.frames import FrameStore
+
+logger = logging.getLogger(__name__)
+
+# In nats: a channel that hardly varies would blow up on other clips.
+_LEAST_DEVIATION = 0.1
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What a pre-training leaves.
+
+    Attributes
+    ----------
+    network : MaskedPrediction
+        On the CPU, in evaluation mode.
+    curves : list of dict
+        Every so many steps: ``step``, ``epoch`` (how many were begun), ``learning_rate``; per set of targets
+        ``<set>_loss`` (mean cross-entropy over masked frames), ``<set>_masked_accuracy``,
+        ``<set>_unmasked_accuracy`` over the steps since the row before; ``heldout_<set>_...`` of the held-out
+        speakers, masked the same way each time.
+    n_clips, n_heldout : int
+        Clips trained on, and held out.
+    n_frames : int
+        Frames of 20 ms in the clips trained on.
+    """
+
+    network: MaskedPrediction
+    curves: list[dict[str, float]]
+    n_clips: int
+    n_heldout: int
+    n_frames: int
+
+    @property
+    def encoder(self) -> Hubert:
+        """The encoder."""
+        return self.network.encoder
+
+
+def pretrain(
+    inputs: FrameStore,
+    targets: Mapping[str, Targets],
+    clip_ids: Sequence[str],
+    speakers: Sequence[str],
+    encoder_config: HubertConfig,
+    config: PretrainConfig,
+    seed: int,
+    folder: str | Path,
+    *,
+    statistics: Mapping[str, Sequence[float]] | None = None,
+    start: Mapping[str, Tensor] | None = None,
+    n_threads: int = 1,
+) -> Pretrained:
+    """Pre-train an encoder, or go on with a pre-training that was interrupted.
+
+    Parameters
+    ----------
+    inputs : FrameStore
+        Log-mel frames every 10 ms, or samples for an encoder with convolutions.
+    targets : mapping of str to Targets
+        By name, at least one; their losses are added.
+    clip_ids : sequence of str
+        Of Train. Clips of fewer than two frames of 20 ms are passed over.
+    speakers : sequence of str
+        Of the same clips.
+    encoder_config : HubertConfig
+    config : PretrainConfig
+    seed : int
+        The same seed, machine and ``n_threads`` give the same bits, with or without an interruption.
+    folder : str or Path
+        Receives the checkpoint, which stays until `exvo.pretraining.storage.save_pretrained`.
+    statistics : mapping, optional
+        ``mean`` and ``std`` of every mel channel; needed with a log-mel front end.
+    start : mapping of str to Tensor, optional
+        State of a network to start from; its heads are not looked at.
+    n_threads : int
+        Threads of PyTorch during the call.
+
+    Raises
+    ------
+    ValueError
+        Where the config asks for what the device or the data cannot give, or the folder has the checkpoint of
+        another pre-training.
+    """
+    device = config.placement()
+    if not targets:
+        raise ValueError("pretrain: no targets; name at least one set of clusters")
+    n_frames = encoder_frames(inputs, clip_ids, encoder_config.frontend)
+    usable = np.flatnonzero(n_frames >= 2)
+    if len(usable) < len(clip_ids):
+        logger.warning("%d clips are shorter than two frames and passed over", len(clip_ids) - len(usable))
+    ids, speakers = [clip_ids[i] for i in usable], [speakers[i] for i in usable]
+    held = held_out(speakers, config.heldout_share, seed)
+
+    def clips(chosen: np.ndarray, max_frames: int | None) -> MaskedClips:
+        return MaskedClips(
+            inputs,
+            [part.labels for part in targets.values()],
+            [ids[i] for i in np.flatnonzero(chosen)],
+            frontend=encoder_config.frontend,
+            mask=config.mask,
+            seed=seed,
+            max_batch_frames=config.max_batch_frames,
+            max_frames=max_frames,
+        )
+
+    train, heldout = clips(~held, config.max_frames), clips(held, config.max_frames)
+    network = _initial_network(encoder_config, targets, statistics, start, seed)
+    checkpoint = Path(folder) / CHECKPOINT
+    identity = pretraining_identity(
+        inputs, targets, ids, speakers, encoder_config, config, network.state_dict(), seed, device
+    )
+    with _surroundings(n_threads, device):
+        training = Training(network.to(device), config, seed, device)
+        if checkpoint.is_file():
+            training.load_state_dict(load_checkpoint(checkpoint, identity))
+            logger.info("pre-training goes on after step %d", training.step)
+        training.run(train, heldout, lambda state: save_checkpoint(checkpoint, identity, state))
+    return Pretrained(
+        network=network.cpu().eval(),
+        curves=training.curves,
+        n_clips=len(train),
+        n_heldout=len(heldout),
+        n_frames=int(train.n_frames.sum()),
+    )
+
+
+def held_out(speakers: Sequence[str], share: float, seed: int) -> np.ndarray:
+    """Return which clips are of the speakers that are held out [shape=(n_clips,), bool].
+
+    Raises
+    ------
+    ValueError
+        Where there are not two speakers, or none would be left to train on.
+    """
+    drawn = sorted(set(speakers), key=lambda speaker: (stable_hash(f"{seed} {speaker}"), speaker))
+    n_held = max(1, round(share * len(drawn)))
+    if n_held >= len(drawn):
+        raise ValueError(
+            f"pretrain: {n_held} of {len(drawn)} speaker(s) would be held out, and none be left to train on"
+        )
+    return np.isin(np.array(speakers, dtype=object), drawn[:n_held])
+
+
+def _initial_network(
+    encoder_config: HubertConfig,
+    targets: Mapping[str, Targets],
+    statistics: Mapping[str, Sequence[float]] | None,
+    start: Mapping[str, Tensor] | None,
+    seed: int,
+) -> MaskedPrediction:
+    """Return the network before its first step."""
+    network = MaskedPrediction(
+        build_hubert(encoder_config, seed), {name: part.k for name, part in targets.items()}, seed
+    )
+    if start is not None:
+        wanted = {name: value for name, value in start.items() if not name.startswith("heads.")}
+        missing, unexpected = network.load_state_dict(wanted, strict=False)
+        other = [name for name in missing if not name.startswith("heads.")] + unexpected
+        if other:
+            raise ValueError(f"start: the weights are of another encoder; they differ in {other[0]}")
+    if encoder_config.frontend == "logmel":
+        if statistics is None:
+            raise ValueError("pretrain: an encoder that reads log-mel needs its mean and deviation")
+        std = np.maximum(statistics["std"], _LEAST_DEVIATION)
+        network.encoder.feature_extractor.set_moments(statistics["mean"], std)
+    use_fourier_positions(network.encoder)
+    return network
+
+
+@contextmanager
+def _surroundings(n_threads: int, device: torch.device) -> Iterator[None]:
+    """Leave threads and random numbers as they were."""
+    devices = [device.index or 0] if device.type == "cuda" else []
+    with torch_threads(n_threads), torch.random.fork_rng(devices):
+        yield

@@ -1,0 +1,125 @@
+"""How a fusion does on parts of Val: per country, age band and noise level."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from exvo.corpus.labels import Labels
+from exvo.evaluation.bootstrap import METRICS, BootstrapConfig, Draws, SpeakerBootstrap
+from exvo.evaluation.intervals import MIN_SPEAKERS
+from exvo.evaluation.metrics import Scores, score
+from exvo.evaluation.predictions import Predictions, align
+from exvo.evaluation.seeds import deviation
+from exvo.report.tables.sheet import Grid, Sheet, estimate, number
+from exvo.report.tables.systems_layout import PLACES, few_speakers_note
+from exvo.report.tables.systems_table import COUNTS
+
+# Lower edges of the bands, in years and in dB; a band reaches up to the next one.
+AGE_EDGES = (0, 20, 25, 30, 35, 40)
+SNR_EDGES = (-np.inf, 10, 20, 30, 40)
+
+
+@dataclass(frozen=True)
+class _Group:
+    kind: str
+    name: str
+    scores: Scores
+    draws: Draws
+    n_clips: int
+    deviation: Mapping[str, float]
+
+
+def group_sheet(
+    labels: Labels,
+    predictions: Predictions,
+    seeds: Sequence[Predictions],
+    snr: Mapping[str, float] | None,
+    config: BootstrapConfig,
+    notes: Sequence[str] = (),
+) -> Sheet:
+    """Score predictions on groups of clips.
+
+    Parameters
+    ----------
+    labels : Labels
+        Of the Val clips.
+    predictions : Predictions
+        Of the same clips in the same order.
+    seeds : sequence of Predictions
+        The same made of one seed at a time, for the deviation over seeds.
+    snr : mapping of str to float, or None
+        SNR of clips in dB, as the denoiser estimates it; None where no system uses that stage.
+    config : BootstrapConfig
+        Each group is resampled over its own speakers.
+    notes : sequence of str
+    """
+    groups = []
+    for kind, name, rows in _groups(labels, snr):
+        part = labels.take(rows)
+        answers = align(predictions, part.clip_id)
+        draws = SpeakerBootstrap(part, config).draws([answers])
+        spread = deviation([score(part, align(seed, part.clip_id)) for seed in seeds])
+        groups.append(_Group(kind, name, score(part, answers), draws, len(rows), spread))
+    header = ["group", "of", "UAR", "MAE", "CCC", "S_MTL", "clips", "labelled clips", "speakers"]
+    lines, records = [], []
+    for group in groups:
+        values = {metric: getattr(group.scores, metric) for metric in METRICS}
+        intervals = {metric: group.draws.interval(metric) for metric in METRICS}
+        n = [getattr(group.scores, count) for count in COUNTS]
+        speakers = [group.draws.source.n_speakers_of[count[2:]] for count in COUNTS]
+        spread = {metric: group.deviation.get(metric, np.nan) for metric in METRICS}
+        texts = [estimate(values[m], PLACES[m], intervals[m], spread[m]) for m in METRICS]
+        counts = [" / ".join(f"{count:,}" for count in part) for part in (n, speakers)]
+        lines.append([group.name, group.kind, *texts, f"{group.n_clips:,}", *counts])
+        record = {"kind": group.kind, "group": group.name, "n_clips": str(group.n_clips)}
+        for metric in METRICS:
+            record[metric] = number(values[metric], 4, "")
+            record[f"{metric}_low"] = number(intervals[metric].low, 4, "")
+            record[f"{metric}_high"] = number(intervals[metric].high, 4, "")
+            record[f"{metric}_sd"] = number(spread[metric], 4, "")
+        record |= {count: str(value) for count, value in zip(COUNTS, n, strict=True)}
+        record |= {f"speakers_{c[2:]}": str(value) for c, value in zip(COUNTS, speakers, strict=True)}
+        records.append(record)
+    own = [
+        f"Value [confidence interval over the group's own speakers, from {MIN_SPEAKERS} speakers]; labelled clips and "
+        "speakers: country / age / emotion. Within one country UAR is the share of its clips that are recognised.",
+        "Age bands and countries are of clips with that label; bands include their lower edge.",
+    ]
+    own += few_speakers_note(groups[0].draws.source.few_speakers())
+    if snr is None:
+        own.append("No noise levels: the stage that estimates the SNR (denoised) is not used.")
+    else:
+        own.append("Noise level: SNR of the clip before denoising, as the denoiser estimates it.")
+    return Sheet(
+        "Groups of clips on validation", [Grid(header, lines)], [*own, *notes], list(records[0]), records
+    )
+
+
+def _groups(labels: Labels, snr: Mapping[str, float] | None) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Give kind, name and rows of every group that has clips."""
+    yield "all", "all", np.arange(len(labels))
+    for index, country in enumerate(labels.countries):
+        if (rows := np.flatnonzero(labels.country == index)).size:
+            yield "country", country.name, rows
+    for name, inside in _bands(labels.age, AGE_EDGES, "years"):
+        yield "age", name, inside
+    if snr is not None:
+        level = np.array([snr.get(clip_id, np.nan) for clip_id in labels.clip_id.tolist()], dtype=float)
+        for name, inside in _bands(level, SNR_EDGES, "dB"):
+            yield "SNR", name, inside
+        if (rows := np.flatnonzero(np.isnan(level))).size:
+            yield "SNR", "not measured", rows
+
+
+def _bands(values: np.ndarray, edges: Sequence[float], unit: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Give name and rows of every band that has clips."""
+    for low, high in pairwise((*edges, np.inf)):
+        rows = np.flatnonzero((values >= low) & (values < high))
+        if not len(rows):
+            continue
+        if high == np.inf:
+            yield f"{low:g} {unit} and over", rows
+        else:
+            yield f"below {high:g} {unit}" if low == edges[0] else f"{low:g} to {high:g} {unit}", rows

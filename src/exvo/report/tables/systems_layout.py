@@ -1,0 +1,209 @@
+"""Tables 1 to 4 laid out: what stands in the cells and the notes."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from exvo.evaluation.bootstrap import METRICS, SpeakerBootstrap
+from exvo.evaluation.intervals import MIN_SPEAKERS
+from exvo.report.tables.paper import AsPrinted, Figures, paper_row
+from exvo.report.tables.sheet import DASH, Grid, Sheet, estimate, number, signed
+from exvo.report.tables.systems_table import COUNTS, TableRow, TableSpec
+
+PLACES = {"uar": 3, "mae": 2, "ccc": 3, "s_mtl": 3}
+BLIND = "blind"
+ALWAYS_NOTED = (
+    "UAR of the country (higher is better), MAE of the age in years (lower), CCC of emotion, mean over "
+    "emotions (higher), S_MTL the harmonic mean of UAR, 1/MAE and CCC, computed for each seed (higher).",
+)
+
+
+def systems_sheet(
+    spec: TableSpec, rows: Sequence[TableRow], notes: Sequence[str] = (), reference: str | None = None
+) -> Sheet:
+    """Lay out a table.
+
+    Parameters
+    ----------
+    spec : TableSpec
+    rows : sequence of TableRow
+    notes : sequence of str
+        Lines under the table: what was left out and why.
+    reference : str, optional
+        As given to `table_rows`.
+    """
+    grids = [_grid(spec, rows)]
+    compared = [row for row in rows if row.differences]
+    if compared:
+        grids.append(
+            Grid(
+                [spec.row_header, "UAR", "MAE", "CCC", "S_MTL"],
+                [
+                    [row.name, *(signed(row.differences[metric], PLACES[metric]) for metric in METRICS)]
+                    for row in compared
+                ],
+                f"Difference from {reference}, on the same speakers",
+            )
+        )
+    blind = any(row.blind for row in rows)
+    said = [] if blind else [*_undefined(rows), *_missing(rows, spec.split)]
+    return Sheet(
+        spec.title,
+        grids,
+        [*ALWAYS_NOTED, spec.note, *said, *notes],
+        _csv_columns(spec),
+        [_csv_row(spec, row) for row in rows],
+    )
+
+
+def interval_notes(source: SpeakerBootstrap, split: str) -> list[str]:
+    """Say how intervals and deviations were computed.
+
+    Parameters
+    ----------
+    source : SpeakerBootstrap
+        Of the clips that were scored.
+    split : str
+        Which these are, in words.
+    """
+    config = source.config
+    lines = [
+        f"Ours: mean [{config.confidence:.0%} confidence interval] ± standard deviation over seeds (n - 1; none for "
+        f"one seed). Clips and speakers: {split} clips with a label of country / age / emotion.",
+        f"Intervals and p-values: percentile bootstrap over {source.n_speakers:,} speakers, widened for few (none "
+        f"with fewer than {MIN_SPEAKERS}); "
+        f"{config.resamples:,} resamples (seed {config.seed}); of several seeds the mean, on the same speakers. Where "
+        "a resample lacks a country or an emotion, UAR and CCC are means over those it has.",
+    ]
+    lines += few_speakers_note(source.few_speakers())
+    if source.n_unnamed:
+        lines.append(
+            f"{source.n_unnamed:,} of {source.n_clips:,} labelled clips have no speaker and count each as its own: if "
+            "they are of few speakers, intervals are too narrow."
+        )
+    return lines
+
+
+def few_speakers_note(few: Mapping[str, int]) -> list[str]:
+    """Say of which countries there are too few speakers for their intervals; no line where there are enough.
+
+    Parameters
+    ----------
+    few : mapping of str to int
+        As `exvo.evaluation.bootstrap.SpeakerBootstrap.few_speakers`.
+    """
+    if not few:
+        return []
+    names = ", ".join(f"{name} ({n})" for name, n in few.items())
+    return [
+        f"Countries with fewer than {MIN_SPEAKERS} speakers: {names}. No resample holds other speakers of them, so "
+        "intervals and p-values of UAR and S_MTL do not cover how other speakers of these countries would be "
+        "recognised, and may be too narrow."
+    ]
+
+
+def _paper_cells(figures: AsPrinted | Figures | None, kind: type) -> dict[str, str]:
+    """Return the paper's columns of a row, empty where it has none; ``kind`` says which columns there are."""
+    if kind is AsPrinted:
+        values = figures.values if figures else ("", "", "")
+        cells = {f"paper_as_printed_{i + 1}": value for i, value in enumerate(values)}
+        cells["paper_s_mtl"] = figures.s_mtl if figures else ""
+    else:
+        cells = {f"paper_{metric}": getattr(figures, metric) if figures else "" for metric in METRICS}
+    return {name: "" if value is None else str(value) for name, value in cells.items()}
+
+
+def _kind(spec: TableSpec) -> type:
+    return type(next(iter(spec.figures.values())))
+
+
+def _csv_columns(spec: TableSpec) -> list[str]:
+    parts = ("mean", "sd", "low", "high", "diff", "diff_low", "diff_high", "p")
+    measured = [f"{metric}_{part}" for metric in METRICS for part in parts]
+    speakers = [f"speakers_{count[2:]}" for count in COUNTS]
+    return [spec.row_header, "n_seeds", *measured, *COUNTS, *speakers, *_paper_cells(None, _kind(spec))]
+
+
+def _csv_row(spec: TableSpec, row: TableRow) -> dict[str, str]:
+    cells = {spec.row_header: row.name, "n_seeds": str(row.n_seeds)}
+    for name in METRICS:
+        cells[f"{name}_mean"] = BLIND if row.blind else number(row.mean[name], 4, "")
+        cells[f"{name}_sd"] = number(row.deviation[name], 4, "")
+        if name in row.intervals and np.isfinite(row.mean[name]):
+            cells[f"{name}_low"] = number(row.intervals[name].low, 4, "")
+            cells[f"{name}_high"] = number(row.intervals[name].high, 4, "")
+        if name in row.differences:
+            found = row.differences[name]
+            named = {"diff": found.value, "diff_low": found.low, "diff_high": found.high, "p": found.p}
+            cells |= {f"{name}_{part}": number(value, 4, "") for part, value in named.items()}
+    cells |= {name: str(row.n[name]) for name in COUNTS}
+    cells |= {f"speakers_{name[2:]}": str(row.n_speakers[name]) for name in COUNTS}
+    return cells | _paper_cells(spec.figures.get(paper_row(row.name, spec.figures)), _kind(spec))
+
+
+def _grid(spec: TableSpec, rows: Sequence[TableRow]) -> Grid:
+    header = [spec.row_header, "UAR", "MAE", "CCC", "S_MTL", "seeds", "clips", "speakers"]
+    if _kind(spec) is AsPrinted:
+        header += ["paper, as printed", "paper, S_MTL"]
+    else:
+        header += [f"paper, {name}" for name in ("UAR", "MAE", "CCC", "S_MTL")]
+    lines = []
+    for row in rows:
+        if row.blind:
+            cells = [row.name, *[BLIND] * len(METRICS), DASH, DASH, DASH]
+        else:
+            cells = [row.name] + [
+                estimate(row.mean[m], PLACES[m], row.intervals[m], row.deviation[m]) for m in METRICS
+            ]
+            cells += [str(row.n_seeds)]
+            cells += [" / ".join(f"{count[name]:,}" for name in COUNTS) for count in (row.n, row.n_speakers)]
+        lines.append(cells + _paper_text(spec, spec.figures.get(paper_row(row.name, spec.figures))))
+    return Grid(header, lines)
+
+
+def _paper_text(spec: TableSpec, figures: AsPrinted | Figures | None) -> list[str]:
+    if isinstance(figures, AsPrinted):
+        first, second, third = figures.values
+        return [f"{first:.3f}, {second:.3f}, {third:.2f}", f"{figures.s_mtl:.3f}"]
+    if figures is None:
+        return [DASH] * (2 if _kind(spec) is AsPrinted else 4)
+    values = {name: getattr(figures, name) for name in METRICS}
+    return [DASH if value is None else f"{value:.{PLACES[name]}f}" for name, value in values.items()]
+
+
+def _undefined(rows: Sequence[TableRow]) -> list[str]:
+    """Say in how many resamples a metric had no value."""
+    lines = []
+    for metric, why in (
+        ("uar", "without labels, left out"),
+        ("mae", "without labels, left out"),
+        ("ccc", "without labels that vary, left out"),
+        ("s_mtl", "a term not positive, which counts as lower than any value, or without labels, left out"),
+    ):
+        gaps = [
+            f"{row.name} {row.intervals[metric].n_undefined:,}"
+            for row in rows
+            if np.isfinite(row.mean[metric]) and row.intervals[metric].n_undefined
+        ]
+        if gaps:
+            lines.append(f"Resamples in which {metric.upper()} is not defined ({why}): {', '.join(gaps)}.")
+    return lines
+
+
+def _missing(rows: Sequence[TableRow], split: str) -> list[str]:
+    """Say why a number is missing, rows with the same gaps together."""
+    gaps: dict[str, list[str]] = {}
+    labels = {"uar": ("country", "n_country"), "mae": ("age", "n_age"), "ccc": ("emotion", "n_emotion")}
+    for row in rows:
+        for name, (task, count) in labels.items():
+            if np.isnan(row.mean[name]):
+                why = (
+                    f"no {split} clip has a label and a prediction"
+                    if row.n[count] == 0
+                    else "undefined for at least one seed"
+                )
+                gaps.setdefault(f"{name.upper()} is missing ({task}: {why})", []).append(row.name)
+        if np.isnan(row.mean["s_mtl"]):
+            why = "S_MTL is missing (a term of at least one seed is missing or not positive)"
+            gaps.setdefault(why, []).append(row.name)
+    return [f"{gap}: {', '.join(names)}." for gap, names in gaps.items()]

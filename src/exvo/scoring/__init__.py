@@ -1,1 +1,0 @@
-"""Scores, fusion of systems and the challenge submission."""

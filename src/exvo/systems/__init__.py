@@ -1,0 +1,1 @@
+"""From feature shards to a trained folder, and back."""

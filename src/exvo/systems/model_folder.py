@@ -1,0 +1,133 @@
+"""The folder of a trained system or of a joint model, read and checked before a recording is predicted with it."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from exvo.corpus.labels import Country
+from exvo.systems.local_files import LocalFiles, with_files
+
+# What training leaves in the folder of a model and prediction reads.
+FILES = ("config.json", "model.safetensors", "history.csv")
+KINDS = ("organisers", "sequence")
+_KEYS = ("model", "countries", "untrained", "priors")
+_WANTED = (
+    "name the folder of a trained system, results/models/<system>/<seed>, or of a joint model, "
+    "results/fusion/<fusion>/<seed>"
+)
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A trained model as its folder describes it.
+
+    Attributes
+    ----------
+    path : Path
+    kind : str
+        One of ``KINDS``.
+    system : mapping
+        The stage, the feature and the settings of both, as `exvo.workflow.systems.System.spec` gives them, with the files of
+        this machine. Of a joint model its ``systems``, ``representation``, ``training`` and ``tasks``.
+    tasks : tuple of str
+        Those that the model was trained for.
+    countries : tuple of Country
+        In the order of the country probabilities.
+    priors : dict of str to np.ndarray
+        Prior of the training set by task of ``tasks``: ``emotion`` [shape=(10,)], ``age`` [shape=()],
+        ``country`` [shape=(n_countries,)].
+    parts : tuple of ModelFolder
+        The systems that a joint model reads; empty for a system.
+    """
+
+    path: Path
+    kind: str
+    system: Mapping[str, object]
+    tasks: tuple[str, ...]
+    countries: tuple[Country, ...]
+    priors: dict[str, np.ndarray]
+    parts: tuple["ModelFolder", ...] = ()
+
+
+def read_model(folder: Path, local: LocalFiles) -> ModelFolder:
+    """Read and check the folder of a model; its weights are opened and not yet read.
+
+    Parameters
+    ----------
+    folder : Path
+    local : LocalFiles
+        The user's ffmpeg and checkpoints.
+
+    Raises
+    ------
+    ValueError
+        Where the folder is not that of a model or lacks a file, a file cannot be read, an ffmpeg or a checkpoint has
+        to be named, or a system of a joint model is missing.
+    """
+    record = _record(folder)
+    system, parts = record["system"], ()
+    if "systems" in system:
+        parts = tuple(_part(folder, name, local) for name in system["systems"])
+    else:
+        system = with_files(system, folder, local)
+    tasks = tuple(task for task in system["tasks"] if task not in record["untrained"])
+    return ModelFolder(
+        path=folder,
+        kind=record["model"],
+        system=system,
+        tasks=tasks,
+        countries=tuple(Country(**country) for country in record["countries"]),
+        priors={task: np.asarray(record["priors"][task], dtype=np.float64) for task in tasks},
+        parts=parts,
+    )
+
+
+def _part(folder: Path, name: str, local: LocalFiles) -> ModelFolder:
+    """Read a system of a joint model, of the same seed, from where the workflow puts it."""
+    place = folder.resolve()
+    part = Path(os.path.normpath(place / "../../../models" / name / place.name))
+    if not (part / "config.json").is_file():
+        raise ValueError(
+            f"{folder}: a joint model, which is predicted with the systems it reads, but {part} is not there"
+        )
+    return read_model(part, local)
+
+
+def _record(folder: Path) -> dict:
+    """Return the content of ``config.json``, once all files of the folder are found to be there and whole."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; {_WANTED}")
+    if not (folder / "config.json").is_file():
+        seeds = sorted(path.parent.name for path in folder.glob("*/config.json"))
+        advice = f"name one of the models in it: {', '.join(seeds)}" if seeds else _WANTED
+        raise ValueError(f"{folder}: no config.json; {advice}")
+    try:
+        record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{folder}: config.json is no JSON ({error}); copy the folder again") from None
+    if not isinstance(record, dict) or any(key not in record for key in _KEYS):
+        raise ValueError(f"{folder}: config.json is not that of a trained system; {_WANTED}")
+    if not record.get("system"):
+        raise ValueError(
+            f"{folder}: config.json does not say what the features came from; train the system again"
+        )
+    if record["model"] not in KINDS:
+        raise ValueError(f"{folder}: a model of the kind {record['model']}, not {' or '.join(KINDS)}")
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(
+            f"{folder}: no {' and no '.join(missing)}; copy the whole folder, or train the system again"
+        )
+    try:
+        with safe_open(folder / "model.safetensors", framework="numpy"):
+            pass
+    except SafetensorError as error:
+        raise ValueError(
+            f"{folder}: model.safetensors cannot be read ({error}); copy the folder again, or train the system again"
+        ) from None
+    return record

@@ -1,0 +1,1 @@
+"""Data, batches and the training loop."""

@@ -1,0 +1,292 @@
+"""Batches of clips of like length, with their labels, for the encoders that read sequences.
+
+Whatever is random in an epoch (the order of the clips, the version of a clip, crops, masks) follows from the seed,
+the epoch and the clip, so that a training that was interrupted meets the same batches when it goes on.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from exvo.corpus.labels import Labels
+from exvo.corpus.shards import stable_hash
+from exvo.training.frames import FrameStore
+
+# Clips whose lengths differ by up to about twice this share may meet in a batch (ours): lengths alone would put the
+# same clips together in every epoch.
+_LENGTH_JITTER = 0.1
+
+
+class Batch(NamedTuple):
+    """Clips as a network and its loss read them.
+
+    Attributes
+    ----------
+    frames : Tensor [shape=(batch, n_frames, n_channels), float32]
+        Zero beyond the end of a clip.
+    lengths : Tensor [shape=(batch,), int64]
+        In frames.
+    targets : dict of Tensor
+        ``emotion`` (batch, 10) and ``age`` (batch,), in years: float32, NaN where not known; ``country`` (batch,):
+        int64, -1 where not known.
+    rows : Tensor [shape=(batch,), int64]
+        Where the clips are among those that the batches are of.
+    """
+
+    frames: Tensor
+    lengths: Tensor
+    targets: dict[str, Tensor]
+    rows: Tensor
+
+
+class Batches:
+    """Batches that are gathered when they are asked for; one can go through them again.
+
+    Parameters
+    ----------
+    groups : sequence of np.ndarray
+        The clips of each batch.
+    gather : callable
+        Makes a `Batch` of such an array.
+
+    Attributes
+    ----------
+    seconds : float
+        Spent in gathering so far.
+    """
+
+    def __init__(self, groups: Sequence[np.ndarray], gather: Callable[[np.ndarray], Batch]) -> None:
+        self.groups = groups
+        self.gather = gather
+        self.seconds = 0.0
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for rows in self.groups:
+            start = time.perf_counter()
+            batch = self.gather(rows)
+            self.seconds += time.perf_counter() - start
+            yield batch
+
+
+@dataclass(frozen=True)
+class SpecAugment:
+    """Masks over time and channels of a spectrogram (Park et al., Interspeech 2019), without time warping.
+
+    Attributes
+    ----------
+    time_masks, channel_masks : int
+        How many of each kind; they may overlap.
+    max_frames : int
+        A time mask is between 0 and so many frames long.
+    max_share : float
+        And at most this share of the clip: bursts are short.
+    max_channels : int
+        A channel mask is between 0 and so many channels high.
+    """
+
+    time_masks: int = 2
+    channel_masks: int = 2
+    max_frames: int = 25
+    max_share: float = 0.2
+    max_channels: int = 12
+
+    def apply(self, frames: np.ndarray, fill: np.ndarray, rng: np.random.Generator) -> None:
+        """Mask the frames of one clip in place.
+
+        Parameters
+        ----------
+        frames : np.ndarray [shape=(n_frames, n_channels)]
+        fill : np.ndarray [shape=(n_channels,)]
+            What masked values become: the mean over Train, which is 0 once standardised.
+        rng : np.random.Generator
+        """
+        n_frames, n_channels = frames.shape
+        longest = min(self.max_frames, int(self.max_share * n_frames))
+        for first, last in _spans(n_frames, longest, self.time_masks, rng):
+            frames[first:last] = fill
+        for first, last in _spans(n_channels, min(self.max_channels, n_channels), self.channel_masks, rng):
+            frames[:, first:last] = fill[first:last]
+
+
+class TrainBatches:
+    """The batches of every epoch.
+
+    Parameters
+    ----------
+    store : FrameStore
+    labels : Labels
+        Of the clips to train on, all of them with audio.
+    batch_size : int
+        Clips a batch, at most.
+    seed : int
+    max_batch_frames : int or None
+        As in `like_length_batches`.
+    max_frames : int or None
+        Of a clip that is longer, a random stretch of so many frames is taken.
+    spec_augment : SpecAugment or None
+    fill : np.ndarray [shape=(n_channels,)] or None
+        For the masks; needed with ``spec_augment``.
+    perturbed : mapping of float to FrameStore
+        Other versions of the same clips, by speed factor. Every epoch takes one version of each clip, the one in
+        ``store`` (factor 1) among them; a version without frames is passed over.
+    """
+
+    def __init__(
+        self,
+        store: FrameStore,
+        labels: Labels,
+        *,
+        batch_size: int,
+        seed: int,
+        max_batch_frames: int | None = None,
+        max_frames: int | None = None,
+        spec_augment: SpecAugment | None = None,
+        fill: np.ndarray | None = None,
+        perturbed: Mapping[float, FrameStore] | None = None,
+    ) -> None:
+        others = {factor: other for factor, other in (perturbed or {}).items() if factor != 1}
+        self.stores = (store, *(others[factor] for factor in sorted(others)))
+        self.labels = labels
+        self.batch_size = batch_size
+        self.seed = seed
+        self.max_batch_frames = max_batch_frames
+        self.max_frames = max_frames
+        self.spec_augment = spec_augment
+        self.fill = fill
+        self._targets = as_targets(labels)
+        self._rows = np.stack([version.rows(labels.clip_id) for version in self.stores])
+        self._n_frames = np.stack(
+            [version.n_frames[rows] for version, rows in zip(self.stores, self._rows, strict=True)]
+        )
+        self._hashes = [stable_hash(clip_id) for clip_id in labels.clip_id]
+
+    def epoch(self, number: int) -> Batches:
+        """Return the batches of an epoch: the same ones whenever they are asked for."""
+        rng = np.random.default_rng([self.seed, number])
+        version = np.where(self._n_frames > 0, rng.random(self._n_frames.shape), -1).argmax(axis=0)
+        n_frames = np.take_along_axis(self._n_frames, version[None], axis=0)[0]
+        lengths = n_frames if self.max_frames is None else np.minimum(n_frames, self.max_frames)
+        groups = like_length_batches(
+            lengths, self.batch_size, max_batch_frames=self.max_batch_frames, rng=rng
+        )
+
+        def gather(rows: np.ndarray) -> Batch:
+            frames = np.zeros((len(rows), lengths[rows].max(), self.stores[0].n_channels), np.float32)
+            for out, row in zip(frames, rows.tolist(), strict=True):
+                # A generator of its own: what happens to a clip does not depend on its batch.
+                rng = np.random.default_rng([self.seed, number, self._hashes[row]])
+                start = int(rng.integers(n_frames[row] - lengths[row] + 1))
+                store, place = self.stores[version[row]], self._rows[version[row], row]
+                out[: lengths[row]] = store.frames(place, start, lengths[row])
+                if self.spec_augment is not None:
+                    self.spec_augment.apply(out[: lengths[row]], self.fill, rng)
+            return _batch(frames, lengths, self._targets, rows)
+
+        return Batches(groups, gather)
+
+
+def whole_batches(
+    store: FrameStore,
+    clip_ids: Sequence[str],
+    *,
+    batch_size: int,
+    max_batch_frames: int,
+    labels: Labels | None = None,
+) -> Batches:
+    """Return batches of whole clips as they are, by length, for validation and prediction.
+
+    Parameters
+    ----------
+    store : FrameStore
+    clip_ids : sequence of str
+        All of them with audio.
+    batch_size, max_batch_frames : int
+        As in `like_length_batches`.
+    labels : Labels or None
+        Of the same clips; without, the batches have no targets.
+    """
+    places = store.rows(clip_ids)
+    lengths = store.n_frames[places]
+    targets = {} if labels is None else as_targets(labels)
+
+    def gather(rows: np.ndarray) -> Batch:
+        frames = np.zeros((len(rows), lengths[rows].max(), store.n_channels), np.float32)
+        for out, row in zip(frames, rows.tolist(), strict=True):
+            out[: lengths[row]] = store.frames(places[row])
+        return _batch(frames, lengths, targets, rows)
+
+    return Batches(like_length_batches(lengths, batch_size, max_batch_frames=max_batch_frames), gather)
+
+
+def as_targets(labels: Labels) -> dict[str, Tensor]:
+    """Return labels as the loss reads them: see `Batch`."""
+    return {
+        "emotion": torch.from_numpy(labels.emotion.astype(np.float32)),
+        "age": torch.from_numpy(labels.age.astype(np.float32)),
+        "country": torch.from_numpy(labels.country.astype(np.int64)),
+    }
+
+
+def like_length_batches(
+    lengths: np.ndarray,
+    batch_size: int,
+    *,
+    max_batch_frames: int | None = None,
+    rng: np.random.Generator | None = None,
+) -> list[np.ndarray]:
+    """Part clips into batches of like length.
+
+    Parameters
+    ----------
+    lengths : np.ndarray [shape=(n,), int]
+        In frames.
+    batch_size : int
+        Clips a batch, at most. Where it is the only bound, batches are as equal as can be: no clip is left alone.
+    max_batch_frames : int or None
+        Frames a batch, padding included, at most; a clip that is longer has a batch to itself.
+    rng : np.random.Generator or None
+        Shuffles clips of like length, and the batches. None: by length, always in the same order.
+
+    Returns
+    -------
+    list of np.ndarray
+        Indices into ``lengths``, each once.
+    """
+    jitter = 1.0 if rng is None else rng.uniform(1 - _LENGTH_JITTER, 1 + _LENGTH_JITTER, len(lengths))
+    order = np.argsort(lengths * jitter, kind="stable")
+    if not len(order):
+        return []
+    if max_batch_frames is None:
+        batches = np.array_split(order, -(-len(order) // batch_size))
+    else:
+        cuts, first, longest = [], 0, 0
+        for place, length in enumerate(lengths[order].tolist()):
+            longest = max(longest, length)
+            n_clips = place + 1 - first
+            if n_clips > 1 and (n_clips > batch_size or n_clips * longest > max_batch_frames):
+                cuts.append(place)
+                first, longest = place, length
+        batches = np.split(order, cuts)
+    return batches if rng is None else [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _spans(n: int, longest: int, count: int, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
+    """Yield random spans inside ``range(n)``, each of 0 to ``longest`` places."""
+    for _ in range(count):
+        length = int(rng.integers(longest + 1))
+        first = int(rng.integers(n - length + 1))
+        yield first, first + length
+
+
+def _batch(frames: np.ndarray, lengths: np.ndarray, targets: Mapping[str, Tensor], rows: np.ndarray) -> Batch:
+    index = torch.from_numpy(rows)
+    taken = {task: values[index] for task, values in targets.items()}
+    return Batch(torch.from_numpy(frames), torch.from_numpy(lengths[rows]), taken, index)

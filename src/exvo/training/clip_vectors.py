@@ -1,0 +1,94 @@
+"""The vectors of several systems side by side, as training reads them: a clip is one frame."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from exvo.training.frames import FrameStore
+from exvo.training.standardise import Standardisation
+
+
+class JointStore(FrameStore):
+    """Files of vectors of the same clips, as one store of frames.
+
+    A clip has a frame where at least one of the systems has a vector of it; the part of a system that has none (its
+    stage has no audio of the clip) is NaN.
+
+    Parameters
+    ----------
+    files : sequence of (frames path, index path)
+        As `exvo.features.vectors.write_vectors` wrote them, at least one.
+
+    Attributes
+    ----------
+    widths : tuple of int
+        Of each system's vectors.
+
+    Raises
+    ------
+    ValueError
+        Where a clip of the first file is not in another.
+    """
+
+    def __init__(self, files: Sequence[tuple[str | Path, str | Path]]) -> None:
+        super().__init__(files[:1])
+        self._parts = [FrameStore([pair]) for pair in files]
+        self.shards = tuple(pair for part in self._parts for pair in part.shards)
+        self.widths = tuple(part.n_channels for part in self._parts)
+        self._places = np.stack([part.rows(self.clip_id) for part in self._parts])
+        self._there = np.stack([part.has_audio(self.clip_id) for part in self._parts])
+        self.n_frames = self._there.any(axis=0).astype(np.int64)
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of all vectors together."""
+        return sum(self.widths)
+
+    def has_audio(self, clip_ids: Iterable[str]) -> np.ndarray:
+        """Return of which clips at least one system has a vector [shape=(n,), bool]."""
+        return self.n_frames[self.rows(clip_ids)] > 0
+
+    def frames(self, row: int, start: int = 0, length: int | None = None) -> np.ndarray:
+        """Return the vectors of one clip [shape=(1, n_channels), float32]; arguments as of `FrameStore.frames`."""
+        vectors = np.full((1, self.n_channels), np.nan, dtype=np.float32)
+        first = 0
+        for part, place, there, width in zip(
+            self._parts, self._places[:, row], self._there[:, row], self.widths, strict=True
+        ):
+            if there:
+                vectors[:, first : first + width] = part.frames(place)
+            first += width
+        return vectors[start : None if length is None else start + length]
+
+    def unmap(self) -> None:
+        """Give the memory of all files back."""
+        for part in self._parts:
+            part.unmap()
+
+    def moments(self, clip_ids: Iterable[str]) -> dict[str, list[float]]:
+        """Return mean and deviation of every channel over the clips that have it; memory is that of one system's part.
+
+        Returns
+        -------
+        dict
+            ``mean`` and ``std`` (lists of n_channels); the deviation of a channel that does not vary is 0.
+
+        Raises
+        ------
+        ValueError
+            Where a system has a vector of none of the clips.
+        """
+        rows = self.rows(clip_ids)
+        moments: dict[str, list[float]] = {"mean": [], "std": []}
+        for part, places, there in zip(self._parts, self._places[:, rows], self._there[:, rows], strict=True):
+            if not there.any():
+                raise ValueError(
+                    f"{part.shards[0][0]}: no clip of Train has audio, so there is nothing to learn from"
+                )
+            vectors = np.concatenate([part.frames(place).copy() for place in places[there]])
+            found = Standardisation.fit(vectors, np.inf)
+            moments["mean"] += found.mean.tolist()
+            moments["std"] += np.where(found.constant, 0.0, found.scale).tolist()
+        self.unmap()
+        return moments

@@ -1,0 +1,78 @@
+"""Loss weights of a multitask sequence network, chosen on Val over the grid that the config states."""
+
+import csv
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from exvo.corpus.labels import TASKS, Labels
+from exvo.networks.losses import LossWeights
+from exvo.training.checkpoint import TRIALS
+from exvo.training.frames import FrameStore
+from exvo.training.outputs import without_labels
+from exvo.training.train import train_sequence
+from exvo.training.trained import NetworkConfig, TrainingConfig
+from exvo.util.atomic import atomic_path
+
+logger = logging.getLogger(__name__)
+
+
+def tune_loss_weights(
+    store: FrameStore,
+    labels_train: Labels,
+    labels_val: Labels,
+    network_config: NetworkConfig,
+    training_config: TrainingConfig,
+    statistics: Mapping[str, Sequence[float]] | None,
+    seed: int,
+    folder: str | Path,
+    **options: Any,  # noqa: ANN401 (those of train_sequence)
+) -> TrainingConfig:
+    """Try loss weights with short trainings and return the config with those of the best selection score on Val.
+
+    All that was tried is written to ``tuning.csv`` in ``folder``. Validation losses under different weights cannot
+    be compared: of equal scores, the first in the grid wins.
+
+    Parameters
+    ----------
+    training_config : TrainingConfig
+        With ``tune``.
+    store, labels_train, labels_val, network_config, statistics, seed, folder, **options
+        As in `train_sequence`.
+
+    Raises
+    ------
+    ValueError
+        If the weights are learned, so that there are none to choose.
+    """
+    grid = training_config.tune
+    if training_config.combination != "weighted":
+        raise ValueError("tune: loss weights are chosen only with combination: weighted")
+    untrained = without_labels(labels_train, network_config.tasks)
+    counted = [task for task in TASKS if task in network_config.tasks and task not in untrained]
+    rows = []
+    for number, values in enumerate(product(*(getattr(grid, task) for task in counted))):
+        weights = replace(training_config.loss_weights, **dict(zip(counted, values, strict=True)))
+        trial = replace(
+            training_config,
+            loss_weights=weights,
+            max_epochs=grid.max_epochs,
+            patience=grid.max_epochs,
+            tune=None,
+        )
+        data = (store, labels_train, labels_val, network_config)
+        trained = train_sequence(
+            *data, trial, statistics, seed, Path(folder) / TRIALS / f"{number:03d}", **options
+        )
+        best = trained.history[trained.best_epoch - 1]
+        rows.append(asdict(weights) | {k: best[k] for k in best if k == "epoch" or k.startswith("val_")})
+        logger.info("loss weights %s: %s", values, rows[-1])
+    with atomic_path(Path(folder) / "tuning.csv") as path, path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    best = max(rows, key=lambda row: row["val_selection"])
+    return replace(training_config, loss_weights=LossWeights(**{task: best[task] for task in TASKS}))

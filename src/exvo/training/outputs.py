@@ -1,0 +1,68 @@
+"""What every encoder's training shares: which labels there are, and outputs of a network as answers.
+
+A task without a label on Train has no head and is NaN throughout; an emotion without one is 0.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from exvo.corpus.labels import EMOTIONS, Labels
+from exvo.evaluation.metrics import labelled
+
+
+def any_labelled(labels: Labels, tasks: Sequence[str]) -> np.ndarray:
+    """Which clips have a label of at least one of some tasks [shape=(n,), bool]."""
+    return np.logical_or.reduce([labelled(labels, task) for task in tasks])
+
+
+def without_labels(labels: Labels, tasks: Sequence[str]) -> tuple[str, ...]:
+    """Return the tasks, and of emotion the emotions, that have no label."""
+    names = [task for task in tasks if not labelled(labels, task).any()]
+    if "emotion" in tasks and "emotion" not in names:
+        no_label = np.isnan(labels.emotion).all(axis=0)
+        names += [name for name, missing in zip(EMOTIONS, no_label, strict=True) if missing]
+    return tuple(names)
+
+
+def answers(
+    outputs: Mapping[str, Tensor], n_clips: int, n_countries: int, untrained: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the outputs of a network as emotion, age and country probabilities.
+
+    Parameters
+    ----------
+    outputs : mapping of task to Tensor
+        ``emotion`` (n, 10) in [0, 1]; ``age`` (n,) or (n, 1), in years; ``country`` (n, n_countries), logits.
+    n_clips, n_countries : int
+    untrained : sequence of str
+        As `without_labels` gives it.
+
+    Returns
+    -------
+    emotion : np.ndarray [shape=(n, 10), float64]
+    age : np.ndarray [shape=(n,), float64]
+    country : np.ndarray [shape=(n, n_countries), float64]
+        NaN where a task has no output.
+    """
+    emotion = np.full((n_clips, len(EMOTIONS)), np.nan)
+    age = np.full(n_clips, np.nan)
+    country = np.full((n_clips, n_countries), np.nan)
+    if "emotion" in outputs:
+        emotion[:] = outputs["emotion"].cpu().numpy()
+        emotion[:, [name in untrained for name in EMOTIONS]] = 0.0
+    if "age" in outputs:
+        age[:] = outputs["age"].reshape(n_clips).cpu().numpy()
+    if "country" in outputs:
+        country[:] = torch.softmax(outputs["country"].double(), dim=1).cpu().numpy()
+    return emotion, age, country
+
+
+def map_numbers(value: Any, function: Callable[[float | None], float | None]) -> Any:  # noqa: ANN401 (JSON)
+    """Apply a function to every number of a JSON value: JSON has no NaN, so None stands for it."""
+    if isinstance(value, dict):
+        return {name: map_numbers(part, function) for name, part in value.items()}
+    return [map_numbers(part, function) for part in value] if isinstance(value, list) else function(value)

@@ -1,0 +1,1 @@
+"""Files, Arrow columns, code digests."""

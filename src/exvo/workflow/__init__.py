@@ -1,0 +1,1 @@
+"""What only the Snakefile needs: plan, systems, config, jobs."""

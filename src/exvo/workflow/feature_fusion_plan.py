@@ -1,0 +1,82 @@
+"""What the rules of joint fusions must know before any job runs: whose vectors they read, and what changes them."""
+
+from pathlib import PurePosixPath
+
+from exvo.corpus.labels import TASKS
+from exvo.util.code_digest import canonical_json, code_digest
+from exvo.workflow.plan import Plan
+
+
+class JointPlan:
+    """The joint fusions that a corpus allows.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Attributes
+    ----------
+    fusions : dict of str to dict
+        Entries by name, as `exvo.workflow.fusion_plan.possible_fusions` gives them.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.fusions = {name: plan.fusions[name] for name in plan.joint_fusions()}
+
+    def vectors(self, fusion: str, seed: int | str, ending: str) -> list[str]:
+        """Return the files of vectors that a joint fusion reads, each once, in the order of its systems.
+
+        Parameters
+        ----------
+        fusion : str
+        seed : int or str
+        ending : {"npy", "parquet"}
+        """
+        entry = self.fusions[fusion]
+        if entry["representation"] == "pooled":
+            folders = [f"pooled/{name}/{seed}" for name in entry["systems"]]
+        else:
+            folders = [f"features/{self._folder(name)}" for name in entry["systems"]]
+        return [f"results/representations/{folder}.{ending}" for folder in dict.fromkeys(folders)]
+
+    def checks(self, fusion: str) -> list[str]:
+        """Return the files that say that enough of the recordings of its systems can be read."""
+        return list(dict.fromkeys(self.plan.check(name) for name in self.fusions[fusion]["systems"]))
+
+    def pooled_systems(self) -> list[str]:
+        """Return the systems whose pooled vectors are wanted."""
+        entries = [entry for entry in self.fusions.values() if entry["representation"] == "pooled"]
+        return list(dict.fromkeys(name for entry in entries for name in entry["systems"]))
+
+    def pooling_spec(self, system: str) -> str:
+        """Return, as JSON text, the encoder of a system and a digest of the code that takes its pooled vectors."""
+        encoder = self.plan.systems[system].encoder
+        module = "exvo.systems.mlp_embeddings" if encoder == "mlp" else "exvo.systems.utterance_embeddings"
+        return canonical_json({"encoder": encoder, "code": code_digest(module)})
+
+    def feature_files(self, system: str) -> list[str]:
+        """Return the feature shards that a system reads: tables of functionals, or frames and then their indices."""
+        found = self.plan.systems[system]
+        if found.encoder == "mlp":
+            folder = f"results/features/{found.feature}/{found.stage}"
+            return [f"{folder}/{shard}.parquet" for shard in self.plan.shard_names()]
+        files = self.plan.sequences(system)
+        return [*files.frames, *files.index]
+
+    def shards(self, feature: str, stage: str) -> list[str]:
+        """Return the shards of a feature that a system reads."""
+        wanted = f"{feature}/{stage}"
+        return next(self.feature_files(name) for name in self.plan.systems if self._folder(name) == wanted)
+
+    def spec(self, fusion: str, *modules: str) -> str:
+        """Return the canonical JSON text of a joint fusion and of the code that trains it."""
+        entry = self.fusions[fusion]
+        done = {task for name in entry["systems"] for task in self.plan.systems[name].tasks}
+        joint = {key: entry[key] for key in ("systems", "representation", "training")}
+        joint["tasks"] = [task for task in TASKS if task in done]
+        return canonical_json({"joint": joint, "code": code_digest(*modules)})
+
+    def _folder(self, system: str) -> str:
+        """Return the folder of a system's feature, such as ``logmel/raw``."""
+        return str(PurePosixPath(self.feature_files(system)[0]).parent.relative_to("results/features"))

@@ -1,0 +1,383 @@
+"""What the workflow's rules must know of the config and the corpus before any job runs.
+
+Snakemake reads the Snakefile at every call and in every cluster job, so nothing here imports more than the label
+table needs, and the raw folder is listed once.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from exvo.audio.stages import SOURCE_FOLDER, SPEEDS, STAGES, stage_path
+from exvo.corpus.errors import CorpusError
+from exvo.corpus.findings import file_findings, name_findings
+from exvo.corpus.labels import SPLITS
+from exvo.corpus.paths import user_path
+from exvo.corpus.shards import Recordings, clips_digest, has_file, scan_files, shard_clips
+from exvo.corpus.table import TABLE, TEST_TABLE, Corpus, read_corpus, read_test_labels
+from exvo.corpus.text import clip_id_of, look_alikes, shown
+from exvo.evaluation.metrics import labelled
+from exvo.features.spec import feature_key, feature_kind, fine_tuned
+from exvo.hubert.checkpoint_files import weights_digest, weights_files
+from exvo.util.code_digest import canonical_json, code_digest, digest
+from exvo.workflow.fusion_plan import BEST, possible_fusions, possible_tables
+from exvo.workflow.systems import SequenceFiles, System, configured_systems, feature_settings
+
+# Says how the report looks, so it counts like the code that fills it.
+REPORT_PAGE = Path(__file__).parents[1] / "report/page/page.html.j2"
+
+
+class Plan:
+    """The corpus cut into shards, the stages it can have and the systems that the config asks for.
+
+    Parameters
+    ----------
+    config : mapping
+        The validated config.
+
+    Attributes
+    ----------
+    corpus : Corpus
+    table : str
+        Path of the label table, for rules to name as their input.
+    shards : dict of str to list of str
+        Clip ids by shard name.
+    systems : dict of str to System
+        Those that the corpus allows.
+    fusions : dict of str to dict
+        As `exvo.workflow.fusion_plan.possible_fusions` gives them.
+    notices : list of str
+        What was left out, and why.
+
+    Raises
+    ------
+    CorpusError
+        Where the label table is wrong, or the config names a system that is not there.
+    """
+
+    def __init__(self, config: Mapping) -> None:
+        self.config = config
+        self.corpus: Corpus = read_corpus(
+            user_path(config["corpus"]["root"], "corpus.root"), config["corpus"]["limit"]
+        )
+        self.table = str(self.corpus.root / TABLE)
+        self.shards = shard_clips(self.corpus.labels.clip_id, config["corpus"]["shards"])
+        self.notices = list(self.corpus.notices)
+        self._weights: dict[str, str] = {}
+        self.stages = self._possible_stages()
+        self.systems = self._possible_systems()
+        self.fusions, left_out = possible_fusions(config, self.systems)
+        self.notices += left_out
+        self._check_report()
+
+    def check_sources(self) -> list[str]:
+        """Read what of the corpus jobs read later: the folders of recordings and ``test_labels.csv``.
+
+        Once per call is enough, so it is no part of making a plan: every job makes one.
+
+        Returns
+        -------
+        list of str
+            What of them is probably not meant so, as `exvo check` says it.
+
+        Raises
+        ------
+        CorpusError
+            Where something cannot be read, or the table is wrong.
+        """
+        files = self._files
+        found = [
+            finding
+            for stage, folder in SOURCE_FOLDER.items()
+            if stage in self.stages
+            for finding in file_findings(folder, self.corpus, files[folder])
+        ]
+        return [*found, *name_findings(self.corpus, read_test_labels(self.corpus))]
+
+    def shard_names(self) -> list[str]:
+        """Return the names of the shards that have clips."""
+        return list(self.shards)
+
+    def spec(self, section: str, *modules: str) -> str:
+        """Return the canonical JSON text of a config section and of the code that it sets.
+
+        Parameters
+        ----------
+        section : str
+            Dotted path in the config, such as ``audio.denoise``.
+        *modules
+            Modules that implement it; what they import counts too.
+        """
+        value: object = self.config
+        for key in section.split("."):
+            value = value[key]
+        return canonical_json({"config": value, "section": section, "code": code_digest(*modules)})
+
+    def feature_spec(self, feature: str, *modules: str) -> str:
+        """Return the text that `spec` gives for a feature, which may be a variant."""
+        settings = feature_settings(self.config, feature)
+        return canonical_json(
+            {"config": settings, "section": feature_key(feature), "code": code_digest(*modules)}
+        )
+
+    def feature_names(self, kind: str) -> list[str]:
+        """Return the features of a kind: itself and its variants."""
+        variants = [name for name, entry in self.config["features"]["variants"].items() if entry is not None]
+        return [kind, *(name for name in variants if feature_kind(name) == kind)]
+
+    def code(self, *modules: str) -> str:
+        """Return, as JSON text, the digest of code that no section of the config sets."""
+        return canonical_json({"code": code_digest(*modules)})
+
+    def hubert_spec(self, feature: str, *modules: str, frontend: bool = False) -> str:
+        """Return the text that `feature_spec` gives for a HuBERT, with a digest of the weights in it.
+
+        With ``frontend``, it is for the frames of the front end, whichever layers are read from the encoder later.
+
+        Raises
+        ------
+        ValueError
+            Where the weights are missing: what to fetch and where to put it.
+        """
+        spec = json.loads(self.feature_spec(feature, *modules))
+        if feature not in self._weights:  # read once, not for every shard
+            self._weights[feature] = weights_digest(spec["config"], spec["section"])
+        if frontend:
+            del spec["config"]["max_batch_frames"]
+            spec["config"]["layers"] = "frontend"
+        return canonical_json({**spec, "weights": self._weights[feature]})
+
+    def hubert_files(self, feature: str) -> list[str]:
+        """Return the files of the weights that a rule has as its input; ValueError as `hubert_spec`.
+
+        Of the repository's own weights the digest says enough: as an input, a repository that was moved would make
+        all embeddings anew.
+        """
+        options = feature_settings(self.config, feature)
+        files = weights_files(options, feature_key(feature))
+        return [] if options["source"] in ("bundled", "random") else [str(path) for path in files]
+
+    def clips(self, stage: str, shard: str) -> str:
+        """Return, as JSON text, the clips of a shard, their files and a digest of the files' state."""
+        folder, ids = SOURCE_FOLDER[stage], self.shards[shard]
+        files = list(map(self._files[folder].by_id.get, ids))
+        return canonical_json(
+            {
+                "folder": str(self.corpus.root / folder),
+                "files": {clip_id: file and file.name for clip_id, file in zip(ids, files, strict=True)},
+                "digest": clips_digest(ids, files),
+            }
+        )
+
+    def system_spec(self, name: str, *modules: str) -> str:
+        """Return the canonical JSON text of a system and of the code that trains it."""
+        return canonical_json({"system": self.systems[name].spec(), "code": code_digest(*modules)})
+
+    def sequences(self, name: str) -> SequenceFiles:
+        """Return the feature files of a system that reads sequences."""
+        system = self.systems[name]
+        feature = f"{system.feature}_frontend" if fine_tuned(system.spec()) else system.feature
+
+        def files(stage: str, ending: str) -> list[str]:
+            folder = f"results/features/{feature}/{stage}"
+            return [f"{folder}/{shard}.{ending}" for shard in self.shards]
+
+        speeds = SPEEDS if system.training["speed_perturbation"] else ()
+        derived = [f"{system.stage}@{speed}" for speed in speeds]
+        return SequenceFiles(
+            f"results/features/{system.feature}/{system.stage}/statistics.json",
+            files(system.stage, "npy"),
+            files(system.stage, "parquet"),
+            [path for stage in derived for ending in ("npy", "parquet") for path in files(stage, ending)],
+        )
+
+    @cached_property
+    def labels(self) -> str:
+        """JSON text that changes with a split or a label of Train or Val, and says how the table is limited."""
+        labels = self.corpus.labels
+        countries = canonical_json([[c.code, c.name] for c in labels.countries])
+        sha = hashlib.sha256(countries.encode())
+        for values in (labels.clip_id, labels.split):
+            sha.update("\n".join(values).encode("utf-8", "surrogateescape"))
+        # Test rows may come with labels; nothing before scoring may depend on them.
+        seen = labels.split != "Test"
+        for values in (labels.age, labels.country, labels.emotion):
+            sha.update(np.ascontiguousarray(values[seen]).tobytes())
+        return canonical_json({"limit": self.config["corpus"]["limit"], "labels": sha.hexdigest()[:32]})
+
+    @cached_property
+    def speakers(self) -> str:
+        """JSON text that changes with a speaker, a ``File_ID`` or a Test label: what scoring reads besides."""
+        path = self.corpus.root / TEST_TABLE
+        blind = not path.is_file()
+        texts = ["\n".join(self.corpus.labels.speaker), "\n".join(self.corpus.file_ids)]
+        test = "none" if blind else hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+        return canonical_json({"test_labels": test, "speakers": digest(texts)})
+
+    def train_clips_of(self, shard: str) -> str:
+        """Return, as JSON text, the Train clips of a shard."""
+        return canonical_json([clip_id for clip_id in self.shards[shard] if clip_id in self._train_ids])
+
+    @cached_property
+    def train_clips(self) -> str:
+        """JSON text that changes with the set of Train clips."""
+        train = digest(sorted(self._train_ids))
+        return canonical_json({"limit": self.config["corpus"]["limit"], "train": train})
+
+    @cached_property
+    def test_table(self) -> list[str]:
+        """Return the path of ``test_labels.csv`` in a list, empty where the corpus has none."""
+        path = self.corpus.root / TEST_TABLE
+        return [str(path)] if path.is_file() else []
+
+    def quality_spec(self, *modules: str) -> str:
+        """Return, as JSON text, what the quality table is of: the stages, the clips and their splits."""
+        labels = self.corpus.labels
+        clips = digest(["\0".join(labels.clip_id), "\0".join(labels.split)])
+        value = {"stages": self.used_stages(), "limit": self.config["corpus"]["limit"], "clips": clips}
+        return canonical_json({**value, "code": code_digest(*modules)})
+
+    def check(self, name: str) -> str:
+        """Return the file that says that enough of the recordings of a system can be read."""
+        return f"results/quality/check_{stage_path(self.systems[name].stage)[0]}.json"
+
+    def check_spec(self, *modules: str) -> str:
+        """Return, as JSON text, how many clips may be without audio."""
+        limit = self.config["corpus"]["max_bad_fraction"]
+        return canonical_json({"max_bad_fraction": limit, "code": code_digest(*modules)})
+
+    def outcome_spec(self, *modules: str) -> str:
+        """Return, as JSON text, what the last rule combines and compares."""
+        value = {
+            "fusions": [{"name": name, **entry} for name, entry in self.fusions.items()],
+            "submission": None if self.config["submission"] == BEST else self.config["submission"],
+            "statistics": self.config["statistics"],
+            # Lists, for canonical JSON sorts keys, and the order of the rows is the config's.
+            "tables": [[table, list(rows.items())] for table, rows in self.tables().items()],
+            "systems": {name: self.systems[name].spec() for name in self.compared_systems()},
+            "seeds": self.seeds(),
+            "notices": self.notices,
+        }
+        return canonical_json({**value, "code": code_digest(*modules)})
+
+    def report_spec(self, *modules: str) -> str:
+        """Return, as JSON text, what the report says besides what is in its files: all of the config."""
+        value = {
+            "config": self.config,
+            "systems": {name: self.systems[name].spec() for name in self.compared_systems()},
+            "page": digest([REPORT_PAGE.read_text(encoding="utf-8")]),
+        }
+        return canonical_json({**value, "code": code_digest(*modules)})
+
+    def fused_systems(self) -> list[str]:
+        """Return the systems of all fusions, in the order in which they are named."""
+        return list(dict.fromkeys(name for entry in self.fusions.values() for name in entry["systems"]))
+
+    def tables(self) -> dict[str, dict[str, str]]:
+        """Return, by table, the system of each row, as `exvo.workflow.fusion_plan.possible_tables`."""
+        return possible_tables(self.config, self.systems)
+
+    def joint_fusions(self) -> list[str]:
+        """Return the names of the fusions that are trained models of their own."""
+        return [name for name, entry in self.fusions.items() if entry.get("rule") == "joint"]
+
+    def outcome_tables(self) -> list[str]:
+        """Return the names of all tables that the last rule writes."""
+        return [*self.tables(), "table4", "emotions", "groups"]
+
+    def compared_systems(self) -> list[str]:
+        """Return the systems that the fusion or a table needs, in the order of the config."""
+        needed = {*self.fused_systems(), *(name for rows in self.tables().values() for name in rows.values())}
+        return [name for name in self.systems if name in needed]
+
+    def used_stages(self) -> list[str]:
+        """Return the stages that the systems need, and those that these are made from, in order."""
+        needed = set()
+        for name in self.compared_systems():
+            needed.update(stage_path(self.systems[name].stage))
+        return [stage for stage in STAGES if stage in needed]
+
+    def system_names(self, encoder: str) -> list[str]:
+        """Return the names of the systems of one encoder."""
+        return [name for name, system in self.systems.items() if system.encoder == encoder]
+
+    def is_fine_tuned(self, name: str) -> bool:
+        """Return whether a system trains its HuBERT further."""
+        return fine_tuned(self.systems[name].spec())
+
+    def strf_systems(self) -> list[str]:
+        """Return the names of the systems with an STRF front end."""
+        return [name for name, system in self.systems.items() if system.training.get("frontend") == "strf"]
+
+    def seeds(self) -> list[int]:
+        """Return the seeds that every system is trained with."""
+        return list(self.config["seeds"])
+
+    @cached_property
+    def _train_ids(self) -> set[str]:
+        labels = self.corpus.labels
+        return set(labels.clip_id[labels.split == SPLITS[0]])
+
+    @cached_property
+    def _files(self) -> dict[str, Recordings]:
+        return {folder: scan_files(self.corpus.root / folder) for folder in SOURCE_FOLDER.values()}
+
+    def _check_report(self) -> None:
+        unknown = sorted({*map(clip_id_of, self.config["report"]["clips"])} - {*self.corpus.labels.clip_id})
+        if unknown:
+            raise CorpusError(
+                f"config: report.clips names {', '.join(unknown[:5])}, which the corpus (with its limit) does not have"
+            )
+
+    def _possible_stages(self) -> tuple[str, ...]:
+        possible = []
+        for stage in STAGES:
+            folder = SOURCE_FOLDER[stage_path(stage)[0]]
+            # Every job makes a plan: it must not list all recordings for this.
+            if has_file(self.corpus.root / folder, self.corpus.labels.clip_id):
+                possible.append(stage)
+            else:
+                self.notices.append(
+                    f"stage {stage} is left out: no clip of the corpus has a file in {folder}/"
+                )
+        if not possible:
+            raise CorpusError(
+                f"{self.corpus.root}: no clip of {TABLE} has a file in raw/ or wav/, so there is no audio to read;"
+                f" files are called <clip id>.<any ending>{self._misspelt()}"
+            )
+        return tuple(possible)
+
+    def _misspelt(self) -> str:
+        """Name a clip whose id looks like the name of a recording; nothing where there is none."""
+        clip_ids = self.corpus.labels.clip_id
+        for folder, recordings in self._files.items():
+            for clip_id, meant in look_alikes(clip_ids, recordings.by_id).items():
+                file = shown(f"{folder}/{recordings.by_id[meant].name}")
+                return f". {TABLE} has the clip {clip_id!r}: meant {meant!r}, of {file}?"
+        return ""
+
+    def _possible_systems(self) -> dict[str, System]:
+        train = self.corpus.labels.take(self.corpus.labels.split == "Train")
+        if not len(train):
+            raise CorpusError(f"{self.table}: no clip of the split Train, so there is nothing to learn from")
+        systems = {}
+        for name, system in configured_systems(self.config).items():
+            if system.stage not in self.stages:
+                self.notices.append(
+                    f"system {name} is left out: the corpus cannot have the stage {system.stage}"
+                )
+            elif not any(labelled(train, task).any() for task in system.tasks):
+                tasks = " or ".join(system.tasks)
+                self.notices.append(f"system {name} is left out: no Train clip has a label of {tasks}")
+            else:
+                systems[name] = system
+        if not systems:
+            raise CorpusError(
+                f"no system is left to train: {'; '.join(self.notices)}. Name one under `systems` of the config for a"
+                f" stage and a label of the corpus, or mend {self.table}"
+            )
+        return systems

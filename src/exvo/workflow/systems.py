@@ -1,0 +1,140 @@
+"""The systems of a config: stage, feature, encoder and settings of each, whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from exvo.audio.stages import SECTION, stage_path
+from exvo.corpus.errors import CorpusError
+from exvo.features.spec import feature_key, feature_kind
+
+# What each encoder reads: a feature of this kind.
+READS = {"mlp": "compare", "conformer": "logmel", "hubert": "hubert"}
+# What says where the weights of a feature come from, where it has any.
+_WEIGHTS = ("source", "checkpoint", "bundle")
+
+
+@dataclass(frozen=True)
+class SequenceFiles:
+    """What a system that reads sequences takes as its input: paths, shard by shard; statistics are of log-mel only."""
+
+    statistics: str
+    frames: list[str]
+    index: list[str]
+    perturbed: list[str]
+
+
+@dataclass(frozen=True)
+class System:
+    """A system of the config, whole: its own entry over the defaults of its encoder.
+
+    Attributes
+    ----------
+    name, stage, feature, encoder : str
+    tasks : tuple of str
+    training : mapping
+        Settings of the encoder and its training.
+    audio : mapping
+        Settings of the stages up to the system's, by section.
+    feature_config : mapping
+        Settings of the feature.
+    """
+
+    name: str
+    stage: str
+    feature: str
+    encoder: str
+    tasks: tuple[str, ...]
+    training: Mapping[str, object]
+    audio: Mapping[str, object]
+    feature_config: Mapping[str, object]
+
+    def spec(self) -> dict[str, object]:
+        """Return what decides the system's weights, but for the data, the seed and the code.
+
+        A trained system keeps it, so that it can be used on recordings without the config it came from.
+        """
+        return {
+            "stage": self.stage,
+            "feature": self.feature,
+            "encoder": self.encoder,
+            "tasks": list(self.tasks),
+            "training": dict(self.training),
+            "audio": dict(self.audio),
+            "feature_config": dict(self.feature_config),
+        }
+
+
+def feature_settings(config: Mapping, feature: str) -> dict[str, object]:
+    """Return the settings of a feature: those of its kind, with what a variant changes.
+
+    Weights from elsewhere come without the ``checkpoint`` and ``sha256`` of those of its kind.
+
+    Raises
+    ------
+    CorpusError
+        Where the feature is neither a kind nor one of ``features.variants``, or changes what its kind does not have.
+    """
+    kind, features = feature_kind(feature), config["features"]
+    if feature == kind:
+        return dict(features[kind])
+    changes = features["variants"].get(feature)
+    if changes is None:
+        known = ", ".join([*READS.values(), *(name for name, entry in features["variants"].items() if entry)])
+        raise CorpusError(f"config: there is no feature {feature}; the features are: {known}")
+    settings = merged(features[kind], changes, feature_key(feature))
+    other = [key for key in _WEIGHTS if settings.get(key) != features[kind].get(key)]
+    if "source" in other and "checkpoint" not in changes:
+        settings["checkpoint"] = None
+    if other and "sha256" not in changes:
+        settings["sha256"] = None
+    return settings
+
+
+def merged(defaults: Mapping, changes: Mapping, where: str) -> dict:
+    """Return settings with some of them changed, level by level.
+
+    Raises
+    ------
+    CorpusError
+        Where a change names a key that the defaults do not have.
+    """
+    unknown = [key for key in changes if key not in defaults]
+    if unknown:
+        raise CorpusError(
+            f"config: {where} has no key {', '.join(unknown)}; the keys are: {', '.join(defaults)}"
+        )
+    result = dict(defaults)
+    for key, value in changes.items():
+        nested = isinstance(value, Mapping) and isinstance(defaults[key], Mapping)
+        result[key] = merged(defaults[key], value, f"{where}.{key}") if nested else value
+    return result
+
+
+def configured_systems(config: Mapping) -> dict[str, System]:
+    """Return the systems of a config by name; one that is null is left out.
+
+    Raises
+    ------
+    CorpusError
+        Where an encoder cannot read the feature, or a setting is not one of the encoder's.
+    """
+    systems = {}
+    for name, entry in config["systems"].items():
+        if entry is None:  # a config on top of the default one takes a system away with `name: null`
+            continue
+        encoder, feature = entry["encoder"], entry["feature"]
+        if READS[encoder] != feature_kind(feature):
+            raise CorpusError(
+                f"config: systems.{name}: the encoder {encoder} reads {READS[encoder]}, not {feature}"
+            )
+        systems[name] = System(
+            name=name,
+            stage=entry["stage"],
+            feature=feature,
+            encoder=encoder,
+            tasks=tuple(entry["tasks"]),
+            training=merged(config["encoders"][encoder], entry["training"], f"systems.{name}.training"),
+            audio={SECTION[stage]: config["audio"][SECTION[stage]] for stage in stage_path(entry["stage"])},
+            feature_config=feature_settings(config, feature),
+        )
+    return systems

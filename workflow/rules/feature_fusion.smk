@@ -1,0 +1,97 @@
+from exvo.workflow.feature_fusion_plan import JointPlan
+
+JOINT = JointPlan(PLAN)
+
+
+rule pool_clips:
+    """What the heads of a trained system read of every clip: its part of a joint fusion."""
+    input:
+        model="results/models/{system}/{seed}/model.safetensors",
+        config="results/models/{system}/{seed}/config.json",
+        features=lambda wildcards: JOINT.feature_files(wildcards.system),
+    output:
+        frames=ensure("results/representations/pooled/{system}/{seed}.npy", non_empty=True),
+        index=ensure("results/representations/pooled/{system}/{seed}.parquet", non_empty=True),
+    log:
+        "results/logs/representations/pooled/{system}/{seed}.log",
+    benchmark:
+        "results/benchmarks/representations/pooled/{system}/{seed}.tsv"
+    wildcard_constraints:
+        system=names_pattern(JOINT.pooled_systems()),
+    conda:
+        "../envs/exvo.yaml"
+    # As in training: an encoder that was trained further is large.
+    threads: lambda wildcards: 2 if PLAN.is_fine_tuned(wildcards.system) else 1
+    resources:
+        # A shard's features, or a batch of frames in a HuBERT Base, and torch.
+        mem_mb=growing(3000),
+        runtime=growing(240),
+        gpu_jobs=1,
+    params:
+        spec=lambda wildcards: JOINT.pooling_spec(wildcards.system),
+    message:
+        "Representing clips by {wildcards.system}, seed {wildcards.seed}"
+    script:
+        "../scripts/pool_clips.py"
+
+
+rule summarise_clips:
+    """What a feature says of every clip as a whole: functionals, or mean and deviation of its frames."""
+    input:
+        features=lambda wildcards: JOINT.shards(wildcards.feature, wildcards.stage),
+    output:
+        frames=ensure("results/representations/features/{feature}/{stage}.npy", non_empty=True),
+        index=ensure("results/representations/features/{feature}/{stage}.parquet", non_empty=True),
+    log:
+        "results/logs/representations/features/{feature}/{stage}.log",
+    benchmark:
+        "results/benchmarks/representations/features/{feature}/{stage}.tsv"
+    conda:
+        "../envs/exvo.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(1500),
+        runtime=growing(60),
+    params:
+        spec=PLAN.code("exvo.features.vectors"),
+    message:
+        "Representing clips by {wildcards.feature} ({wildcards.stage})"
+    script:
+        "../scripts/summarise_clips.py"
+
+
+rule train_joint:
+    """One seed of the model of a joint fusion, on the representations of its systems."""
+    input:
+        table=ancient(PLAN.table),
+        check=lambda wildcards: JOINT.checks(wildcards.fusion),
+        frames=lambda wildcards: JOINT.vectors(wildcards.fusion, wildcards.seed, "npy"),
+        index=lambda wildcards: JOINT.vectors(wildcards.fusion, wildcards.seed, "parquet"),
+    output:
+        model="results/fusion/{fusion}/{seed}/model.safetensors",
+        config="results/fusion/{fusion}/{seed}/config.json",
+        history="results/fusion/{fusion}/{seed}/history.csv",
+        val="results/fusion/{fusion}/{seed}/val.parquet",
+        test="results/fusion/{fusion}/{seed}/test.parquet",
+        metrics="results/fusion/{fusion}/{seed}/metrics.json",
+    log:
+        "results/logs/fusion/{fusion}/{seed}.log",
+    benchmark:
+        "results/benchmarks/fusion/{fusion}/{seed}.tsv"
+    wildcard_constraints:
+        fusion=names_pattern(list(JOINT.fusions)),
+    conda:
+        "../envs/exvo.yaml"
+    threads: 1
+    resources:
+        # Train of the widest representation in float32 (1 GB of ComParE at 39,000 clips), and torch.
+        mem_mb=growing(3000),
+        runtime=growing(240),
+        gpu_jobs=1,
+    params:
+        spec=lambda wildcards: JOINT.spec(wildcards.fusion, "exvo.systems.feature_fusion"),
+        labels=PLAN.labels,
+    message:
+        "Training the joint model {wildcards.fusion}, seed {wildcards.seed}"
+    script:
+        "../scripts/train_joint.py"
