@@ -59,7 +59,7 @@ def main() -> None:
     model.load_state_dict(torchaudio_state_of_transformers(theirs.state_dict(), BASE))
     batches = padded(clips)
 
-    def ours(encoder: torch.nn.Module = model, precision: str = "float32") -> list[np.ndarray]:
+    def ours(encoder: torch.nn.Module = model, precision: str = "fp32") -> list[np.ndarray]:
         return [states[0] for states in hidden_states(encoder, clips, [BASE.n_layers], precision=precision)]
 
     def torchaudio_alone() -> list[np.ndarray]:
@@ -111,7 +111,7 @@ def main() -> None:
     records.append(against_sgemm("hubert", ours, flops, target=TARGET))
     quantised = int8_linear(model)
     for words, embed in (
-        ("ours in bfloat16, by autocast (features.hubert.precision)", partial(ours, precision="bfloat16")),
+        ("ours in bfloat16, by autocast (features.hubert.precision)", partial(ours, precision="bf16")),
         ("ours with dynamic int8 in the linear layers", partial(ours, quantised)),
     ):
         error = f"no: embeddings {relative_error(embed(), expected):.1%} apart (root mean square)"

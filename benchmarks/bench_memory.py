@@ -99,11 +99,11 @@ JOBS = (
         wildcards=(("stage", "raw"), ("speed", "0.9")),
     ),
     Job(
-        "extract_compare",
-        "extract_compare.py",
-        "features.compare:CompareConfig",
+        "extract_opensmile",
+        "extract_opensmile.py",
+        "features.opensmile:OpensmileConfig",
         "raw.parquet",
-        {"features": "compare.parquet"},
+        {"features": "opensmile.parquet"},
         2,
     ),
     Job(

@@ -209,7 +209,7 @@ def first_steps_differ(features: np.ndarray, labels: Labels, config: MlpConfig, 
     """Return how far apart the losses of ours and theirs are over the first steps, as a share of theirs."""
     n = FIRST_STEPS * config.batch_size
     features, labels, config = features[:n].copy(), labels.take(slice(0, n)), replace(config, max_epochs=1)
-    moments = Standardisation.fit(features, config.max_deviation)
+    moments = Standardisation.fit(features, config.max_sd)
     network = initial_network(moments, labels, config.tasks, config, SEED)
     theirs = train_over_frames(*as_frames(features, labels), network, config, Clock())
     ours = train_ours(features, labels, config, n_threads)
@@ -258,7 +258,7 @@ def main() -> None:
     features, labels = synthetic(arguments.clips)
     frame, label_frame = as_frames(features, labels)
     config = MlpConfig(max_epochs=arguments.epochs, device="cpu")
-    moments = Standardisation.fit(features, config.max_deviation)
+    moments = Standardisation.fit(features, config.max_sd)
     curves = {}
     trainer = logging.getLogger("exvo.training.mlp_training")
     trainer.setLevel(logging.INFO)
@@ -281,7 +281,7 @@ def main() -> None:
     standardising = race(
         "organisers",
         f"standardisation by pandas ({arguments.clips:,} clips)",
-        lambda: Standardisation.fit(features, config.max_deviation).apply(features),
+        lambda: Standardisation.fit(features, config.max_sd).apply(features),
         lambda: standardised_frame(frame),
         n_clips=arguments.clips,
         outputs_match=standardised_alike(features, frame, moments),

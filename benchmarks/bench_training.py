@@ -37,7 +37,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from exvo.corpus.labels import EMOTIONS, Country, Labels  # noqa: E402
 from exvo.features.store import FeatureRow, write_sequences  # noqa: E402
 from exvo.networks.conformer import ConformerConfig  # noqa: E402
-from exvo.networks.conformer_network import SequenceConfig, SequenceNetwork  # noqa: E402
+from exvo.networks.conformer_network import ConformerNetwork, ConformerNetworkConfig  # noqa: E402
 from exvo.networks.losses import CombinedLoss  # noqa: E402
 from exvo.networks.strf import StrfConfig  # noqa: E402
 from exvo.training.batches import SpecAugment, TrainBatches  # noqa: E402
@@ -49,8 +49,8 @@ from exvo.training.trained import TrainingConfig, prediction_batches  # noqa: E4
 N_MELS, SEED = 80, 0
 ROOFLINE_BATCH = 8
 # The networks of the demo config, the smallest in use, so that everything around them weighs most.
-DEMO = SequenceConfig(
-    conformer=ConformerConfig(d_model=64, n_heads=4, ffn=128, n_blocks=2, kernel=15, subsampling_channels=16),
+DEMO = ConformerNetworkConfig(
+    blocks=ConformerConfig(d_model=64, n_heads=4, ffn=128, n_blocks=2, kernel=15, subsampling_channels=16),
     strf=StrfConfig(n_kernels=8, support_frames=15, support_channels=15),
     d_attention=32,
     head=32,
@@ -102,11 +102,16 @@ def write_corpus(folder: Path, n_clips: int) -> tuple[FrameStore, Labels, Labels
 
 
 def bare_loop(
-    config: SequenceConfig, store: FrameStore, train: Labels, val: Labels, moments: dict, n_epochs: int
+    config: ConformerNetworkConfig,
+    store: FrameStore,
+    train: Labels,
+    val: Labels,
+    moments: dict,
+    n_epochs: int,
 ) -> tuple[Seconds, list[float]]:
     """Train on batches in memory; return the seconds and the mean loss of each epoch."""
     mean, std = (np.asarray(moments[name], np.float32) for name in ("mean", "std"))
-    network = SequenceNetwork(
+    network = ConformerNetwork(
         config, N_MELS, len(train.countries), mean, std, float(train.age.mean()), float(train.age.std()), SEED
     )
     loss = CombinedLoss(
@@ -126,7 +131,7 @@ def bare_loop(
         train,
         batch_size=TRAINING.batch_size,
         seed=SEED,
-        max_frames=TRAINING.max_frames,
+        crop_frames=TRAINING.crop_frames,
         spec_augment=TRAINING.spec_augment,
         fill=mean,
     )
@@ -157,7 +162,12 @@ def bare_loop(
 
 
 def whole(
-    config: SequenceConfig, store: FrameStore, train: Labels, val: Labels, moments: dict, n_epochs: int
+    config: ConformerNetworkConfig,
+    store: FrameStore,
+    train: Labels,
+    val: Labels,
+    moments: dict,
+    n_epochs: int,
 ) -> tuple[Seconds, list[float]]:
     """Train as the workflow does; return the seconds and the mean loss of each epoch."""
     with tempfile.TemporaryDirectory(prefix="exvo_bench_") as folder:
@@ -187,7 +197,7 @@ def conformer_rooflines(seed: int = SEED) -> list[Record]:
     )
     frames = torch.randn(len(lengths), int(lengths.max()), N_MELS)
     mean, std = np.zeros(N_MELS, np.float32), np.ones(N_MELS, np.float32)
-    network = SequenceNetwork(SequenceConfig(), N_MELS, 4, mean, std, 29.0, 5.0, seed)
+    network = ConformerNetwork(ConformerNetworkConfig(), N_MELS, 4, mean, std, 29.0, 5.0, seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
 
     def step(batch: torch.Tensor, n_frames: torch.Tensor) -> None:

@@ -25,7 +25,7 @@ encoders:
   mlp: {{max_epochs: 1}}
   conformer: {{max_epochs: 1}}
   hubert: {{max_epochs: 1}}
-joint: {{max_epochs: 1}}
+feature_fusion: {{max_epochs: 1}}
 systems:
   {tuned}: {{stage: raw, feature: hubert, encoder: hubert, training: {{fine_tune: {{}}}}}}
 """
@@ -86,7 +86,7 @@ def kind(rule: str, wildcards: dict[str, str]) -> str:
 
     Examples
     --------
-    >>> kind("train_mlp", {"system": "organisers-raw", "seed": "0"})
+    >>> kind("train_mlp", {"system": "mlp-raw", "seed": "0"})
     'train_mlp (organisers)'
     >>> kind("denoise_clips", {"shard": "0001"})
     'denoise_clips'

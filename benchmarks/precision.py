@@ -50,7 +50,7 @@ def scores_of_precisions(n_clips: int) -> list[Record]:
         files = {path.stem: path.name for path in (root / "raw").iterdir()}
         convert_shard(root / "raw", files, audio, ConvertConfig(), bits=24, n_threads=2)
         embedding = EmbeddingConfig.from_dict(system["feature_config"])
-        for precision in ("float32", "bfloat16"):
+        for precision in ("fp32", "bf16"):
             shard = folder / f"{precision}.npy", folder / f"{precision}.parquet"
             embed_shard(audio, *shard, replace(embedding, precision=precision))
             target = folder / precision
@@ -67,6 +67,6 @@ def scores_of_precisions(n_clips: int) -> list[Record]:
             f"{theirs - ours:+.4f}",
         )
         for name in ("ccc", "uar", "mae")
-        for ours, theirs in [[metrics[precision][name] for precision in ("float32", "bfloat16")]]
+        for ours, theirs in [[metrics[precision][name] for precision in ("fp32", "bf16")]]
         for ratio in [theirs / ours if name == "mae" else ours / theirs]
     ]

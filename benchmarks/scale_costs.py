@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 PER_SHARD = ("audio", "features")
 # Steps whose rules take several threads for a shard.
-THREADED = ("audio/raw", "audio/baseline", "features/compare/")
+THREADED = ("audio/raw", "audio/baseline", "features/opensmile/")
 
 
 @dataclass(frozen=True)

@@ -99,10 +99,16 @@ def dependencies(run: Run, results: Path) -> dict[str, list[str]]:
             return read_by(*rest[:2]) + all_of("quality/")
         if kind == "representations":
             of, name, last = rest
-            return [f"models/{name}/{last}"] if of == "pooled" else by_step.get(f"features/{name}/{last}", [])
+            return (
+                [f"models/{name}/{last}"]
+                if of == "embeddings"
+                else by_step.get(f"features/{name}/{last}", [])
+            )
         if kind == "fusion" and rest:
-            pooled = [name for name in all_of("representations/pooled/") if name.endswith(f"/{rest[1]}")]
-            return [*pooled, *all_of("representations/features/")]
+            pooled = [
+                name for name in all_of("utterance_embeddings/systems/") if name.endswith(f"/{rest[1]}")
+            ]
+            return [*pooled, *all_of("utterance_embeddings/features/")]
         if kind == "fusion":
             return [*all_of("models/", "fusion/"), "quality"]
         if kind == "figures":

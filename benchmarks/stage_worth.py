@@ -30,7 +30,7 @@ SPLITS = ("Train", "Val", "Test")
 
 def functionals(stage: str, groups: Sequence[Sequence[str]]) -> list[np.ndarray]:
     """Return the ComParE functionals of some groups of clips."""
-    shards = sorted(Path("results/features/compare", stage).glob("*.parquet"))
+    shards = sorted(Path("results/features/opensmile", stage).glob("*.parquet"))
     return [part.values for part in read_utterances(shards, groups)]
 
 
@@ -47,7 +47,7 @@ def embeddings(stage: str, groups: Sequence[Sequence[str]]) -> list[np.ndarray]:
 
 
 PROBES = {
-    "ridge on ComParE": ("compare", functionals),
+    "ridge on ComParE": ("opensmile", functionals),
     "ridge on HuBERT, mean and SD": ("hubert", embeddings),
 }
 

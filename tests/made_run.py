@@ -36,7 +36,7 @@ MEASURES = {
     "denoised": {"snr_before_db": pa.float64(), "snr_after_db": pa.float64()},
     "vad": {"start": pa.int64(), "end": pa.int64(), "kept": pa.float64()},
 }
-SYSTEMS = {"organisers-raw": 0.4, "conformer-strf": 0.8}
+SYSTEMS = {"mlp-raw": 0.4, "conformer-strf": 0.8}
 SEEDS = (0, 1)
 
 
@@ -57,7 +57,7 @@ class MadeRun:
         self.plan = OutcomePlan(
             [FusionConfig(name, tuple(SYSTEMS), rule=name) for name in fusions],
             None,
-            {"table1": {"raw": "organisers-raw"}, "table3": {"Conformer (STRF)": "conformer-strf"}},
+            {"table1": {"raw": "mlp-raw"}, "table3": {"Conformer (STRF)": "conformer-strf"}},
             BootstrapConfig(resamples=100),
             CrossFit(4),
             [f"system x is left out: {FOLDER}/wav is not there"],
@@ -69,7 +69,7 @@ class MadeRun:
         config["audio"] = {"convert": {"ffmpeg": f"{FOLDER}/bin/ffmpeg"}}
         config["seeds"] = list(SEEDS)
         self.config = json.loads(json.dumps(complete(config, schema)))
-        spec = {"stage": "raw", "feature": "compare", "encoder": "mlp", "tasks": ["emotion", "age"]}
+        spec = {"stage": "raw", "feature": "opensmile", "encoder": "mlp", "tasks": ["emotion", "age"]}
         self.systems = dict.fromkeys(SYSTEMS, spec)
 
     def write_outcome(self, results):
@@ -187,7 +187,7 @@ class MadeRun:
         ]
         return ReportFiles(
             results / "fusion/fusion.json",
-            results / "fusion/val_cross_fitted.parquet",
+            results / "fusion/val_out_of_fold.parquet",
             results / "quality/clips.parquet",
             tables,
             self.audio,

@@ -24,7 +24,7 @@ class Workflow:
             "corpus": {"root": "corpus", "shards": 2},
             "seeds": [0],
             "encoders": {"conformer": short, "hubert": dict(short)},
-            "joint": dict(short),
+            "feature_fusion": dict(short),
         }
 
     @property

@@ -11,7 +11,7 @@ from small_run import SUBMISSION, results, small_workflow
 from workflow_copy import REPOSITORY, Workflow
 
 SYSTEMS = {
-    "mlp": {"stage": "vad", "feature": "compare", "encoder": "mlp"},
+    "mlp": {"stage": "vad", "feature": "opensmile", "encoder": "mlp"},
     "logmel": {"stage": "raw", "feature": "logmel", "encoder": "conformer"},
     "strf": {
         "stage": "raw",
@@ -22,11 +22,15 @@ SYSTEMS = {
     "frozen": {"stage": "denoised", "feature": "hubert", "encoder": "hubert"},
     "fine-tuned": {"stage": "raw", "feature": "hubert", "encoder": "hubert", "training": {"fine_tune": {}}},
 }
-# Joint fusions by what they read of their systems.
+# Feature fusions by what they read of their systems.
 POOLED = ("mlp", "strf", "frozen", "fine-tuned")
-JOINT = {
-    "joint": {"systems": list(POOLED), "rule": "joint"},
-    "joint-features": {"systems": ["mlp", "logmel", "frozen"], "rule": "joint", "representation": "features"},
+FEATURE_FUSION = {
+    "feature-fusion": {"systems": list(POOLED), "rule": "feature_fusion"},
+    "feature-fusion-of-features": {
+        "systems": ["mlp", "logmel", "frozen"],
+        "rule": "feature_fusion",
+        "inputs": "features",
+    },
 }
 TARGETS = (
     SUBMISSION,
@@ -56,12 +60,13 @@ def workflow_of_all_kinds(root: Path) -> Workflow:
         "stacked": {"systems": list(SYSTEMS), "rule": "stacked"},
         "per-task": None,
         "paper": {"systems": ["frozen", "strf"], "rule": "paper"},
-        **JOINT,
+        **FEATURE_FUSION,
     }
-    config["joint"] = {"max_epochs": 1}
+    config["feature_fusion"] = {"max_epochs": 1}
     config["tables"] = {
         "table1": dict.fromkeys(("baseline", "raw", "dc", "denoised")) | {"vad": "mlp"},
-        "table2": dict.fromkeys(("emotion only", "age only", "country only", "joint")) | {"all": "logmel"},
+        "table2": dict.fromkeys(("emotion only", "age only", "country only", "feature_fusion"))
+        | {"all": "logmel"},
         "table3": {
             "HuBERT: burst-hubert-tiny": "frozen",
             "HuBERT + denoise: burst-hubert-tiny": None,

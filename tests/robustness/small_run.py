@@ -9,7 +9,7 @@ from workflow_copy import REPOSITORY, Workflow, copy_workflow
 from exvo.corpus.demo import make_demo_corpus
 
 SUBMISSION = "results/fusion/test_preds.csv"
-SYSTEM = "organisers-vad"
+SYSTEM = "mlp-vad"
 REPORT = "report/report.html"
 
 
@@ -23,10 +23,10 @@ def small_workflow(root: Path, *systems: str, n_clips: int = 30) -> Workflow:
     workflow.config = {
         "corpus": {"root": "corpus", "shards": 2},
         "seeds": [0],
-        "features": {"compare": {"feature_set": "eGeMAPSv02"}},
+        "features": {"opensmile": {"feature_set": "eGeMAPSv02"}},
         "encoders": {
             "mlp": {"max_epochs": 2},
-            "conformer": {"max_epochs": 2, "conformer": size, "strf": {"n_kernels": 2}},
+            "conformer": {"max_epochs": 2, "blocks": size, "strf": {"n_kernels": 2}},
         },
         "systems": {name: entry if name in wanted else None for name, entry in default["systems"].items()},
     }

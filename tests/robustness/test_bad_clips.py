@@ -24,7 +24,7 @@ from exvo.audio.stage_denoised import denoised_shard
 from exvo.audio.stage_vad import VadConfig, vad_shard
 from exvo.corpus.shards import scan_files
 from exvo.features.logmel import LogmelConfig, logmel_shard
-from exvo.features.opensmile import CompareConfig, compare_shard
+from exvo.features.opensmile import OpensmileConfig, opensmile_shard
 from exvo.util.bundled_ffmpeg import FfmpegError, bundled_ffmpeg
 
 GOOD = {"good-a": (330, 0.4), "good-b": (220, 0.1), "good-z": (700, 0.9)}
@@ -46,7 +46,7 @@ class Shard:
         vad_shard(self.path("denoised"), self.path("vad"), VadConfig())
         perturb_shard(self.path("raw"), self.path("raw@0.9"), 0.9, set(clip_ids))
         for stage in STAGES:
-            compare_shard(self.path(stage), self.path(stage, "egemaps"), CompareConfig("eGeMAPSv02"))
+            opensmile_shard(self.path(stage), self.path(stage, "egemaps"), OpensmileConfig("eGeMAPSv02"))
             frames = self.path(stage, "logmel").with_suffix(".npy")
             logmel_shard(self.path(stage), frames, self.path(stage, "logmel"), LogmelConfig())
 

@@ -126,7 +126,7 @@ def test_too_many_broken_clips_stop_the_run_after_decoding(good, tmp_path):
 def test_a_table_with_little_in_it_still_runs_to_a_whole_submission(good, tmp_path):
     """No Val, no age, one country, no Test labels, and a system that has nothing to learn from."""
     workflow = good.copy(tmp_path / "workflow")
-    alone = {"stage": "vad", "feature": "compare", "encoder": "mlp", "tasks": ["age"]}
+    alone = {"stage": "vad", "feature": "opensmile", "encoder": "mlp", "tasks": ["age"]}
     workflow.config["systems"]["age-alone"] = alone
     workflow.config["fusions"] = {"all": {"systems": [SYSTEM, "age-alone"]}}
     (workflow.corpus / "test_labels.csv").unlink()

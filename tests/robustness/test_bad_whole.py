@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from all_kinds import JOINT, SYSTEMS, TARGETS
+from all_kinds import FEATURE_FUSION, SYSTEMS, TARGETS
 from bad_corpus import add_bad_clips
 from small_run import SUBMISSION
 from test_determinism import FEATURES, MODELS, STAGES, frames, rows
@@ -70,7 +70,7 @@ def test_the_outcome_and_the_report_are_whole(mixed):
     workflow, _ = mixed
     assert check_submission(workflow.root / SUBMISSION, read_corpus(workflow.corpus)).problems == []
     record = json.loads((workflow.root / "results/fusion/fusion.json").read_text())
-    assert {*record["fusions"]} >= {*JOINT, "weighted", "stacked"}
+    assert {*record["fusions"]} >= {*FEATURE_FUSION, "weighted", "stacked"}
     assert {name for fusion in record["fusions"].values() for name in fusion["systems"]} == {*SYSTEMS}
     page = (workflow.root / "results/report/report.html").read_text()
     assert page.count("<section id=") == 10 and "Without benchmark files" not in page

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from all_kinds import JOINT, POOLED, SYSTEMS, TARGETS, Snapshot, matching
+from all_kinds import FEATURE_FUSION, POOLED, SYSTEMS, TARGETS, Snapshot, matching
 from workflow_copy import Workflow
 
 from exvo.corpus.shards import stable_hash
@@ -19,7 +19,7 @@ from exvo.corpus.shards import stable_hash
 pytestmark = pytest.mark.xdist_group("all kinds")
 
 OUTCOME = (
-    *(f"fusion/{name}" for name in ("fusion.json", "test_preds.csv", "val_cross_fitted.parquet")),
+    *(f"fusion/{name}" for name in ("fusion.json", "test_preds.csv", "val_out_of_fold.parquet")),
     "tables/*", "report/*",
 )  # fmt: skip
 # In which tables a system stands.
@@ -27,10 +27,10 @@ TABLES = {"mlp": "1", "logmel": "23", "strf": "3", "frozen": "3", "fine-tuned": 
 ON_RAW = ("logmel", "strf", "fine-tuned")
 PRETRAINED = ("clusters/*", "pretrain/*")
 STRF_FIGURES = ("figures/strf/*",)
-# Models of joint fusions: their weights show other vectors, their other files and the index of the vectors may not.
-JOINT_MODELS = ("fusion/joint*/*",)
-JOINT_WEIGHTS = tuple(f"fusion/{name}/*/model.safetensors" for name in JOINT)
-JOINT_PERHAPS = (*JOINT_MODELS, "representations/*.parquet")
+# Models of feature fusions: their weights show other vectors, their other files and the index of the vectors may not.
+FEATURE_FUSIONS = ("fusion/feature-fusion*/*",)
+FEATURE_FUSION_WEIGHTS = tuple(f"fusion/{name}/*/model.safetensors" for name in FEATURE_FUSION)
+FEATURE_FUSION_PERHAPS = (*FEATURE_FUSIONS, "utterance_embeddings/*.parquet")
 
 
 def models(*systems: str) -> tuple[str, ...]:
@@ -38,7 +38,7 @@ def models(*systems: str) -> tuple[str, ...]:
 
 
 def pooled(*systems: str, ending: str = "*") -> tuple[str, ...]:
-    return tuple(f"representations/pooled/{system}/*.{ending}" for system in systems)
+    return tuple(f"utterance_embeddings/systems/{system}/*.{ending}" for system in systems)
 
 
 def shown(*systems: str) -> tuple[str, ...]:
@@ -135,25 +135,25 @@ def edit_comment(workflow: Workflow) -> None:
     path.write_text(path.read_text() + "# The end.\n")
 
 
-MADE_BY_VAD = ("audio/vad/*", "features/compare/*", "models/mlp/*")
-VAD = (*MADE_BY_VAD, *pooled("mlp"), "representations/features/compare/*", *JOINT_MODELS)
+MADE_BY_VAD = ("audio/vad/*", "features/opensmile/*", "models/mlp/*")
+VAD = (*MADE_BY_VAD, *pooled("mlp"), "utterance_embeddings/features/opensmile/*", *FEATURE_FUSIONS)
 OTHER_VAD = (
     *MADE_BY_VAD,
     *pooled("mlp", ending="npy"),
-    "representations/features/compare/*.npy",
-    *JOINT_WEIGHTS,
+    "utterance_embeddings/features/opensmile/*.npy",
+    *FEATURE_FUSION_WEIGHTS,
 )
 DENOISED = (
-    "audio/denoised/*", "features/hubert/*", "models/frozen/*", *pooled("frozen"), "representations/features/hubert/*",
+    "audio/denoised/*", "features/hubert/*", "models/frozen/*", *pooled("frozen"), "utterance_embeddings/features/hubert/*",
     *VAD,
 )  # fmt: skip
 # What the denoiser changes of them: clips keep their lengths, and so the index of their frames.
 OTHER_DENOISED = (
     "audio/denoised/*", "features/hubert/*.npy", "models/frozen/*", *pooled("frozen", ending="npy"),
-    "representations/features/hubert/*.npy", *OTHER_VAD,
+    "utterance_embeddings/features/hubert/*.npy", *OTHER_VAD,
 )  # fmt: skip
 RAW = (
-    "representations/*",
+    "utterance_embeddings/*",
     "audio/raw*/*", "audio/dc/*", "features/logmel/*", "features/hubert_frontend/*", *models(*ON_RAW), *PRETRAINED,
     *STRF_FIGURES, *DENOISED,
 )  # fmt: skip
@@ -170,41 +170,41 @@ CHANGES = [
         setting("audio.vad", "pad_ms", 30),
         (*VAD, "quality/clips.parquet", "quality/summary.md", *OUTCOME),
         (*OTHER_VAD, "quality/clips.parquet", *shown("mlp")),
-        perhaps=("quality/summary.md", *OUTCOME, *JOINT_PERHAPS),
+        perhaps=("quality/summary.md", *OUTCOME, *FEATURE_FUSION_PERHAPS),
     ),
     Change(
         "a setting of one training",
         setting("systems.strf.training", "d_attention", 8),
-        (*models("strf"), *pooled("strf"), "fusion/joint/*", *STRF_FIGURES, *OUTCOME),
-        (*models("strf"), *pooled("strf", ending="npy"), JOINT_WEIGHTS[0], *shown("strf")),
-        perhaps=(*STRF_FIGURES, *OUTCOME, "fusion/joint/*"),
+        (*models("strf"), *pooled("strf"), "fusion/feature-fusion/*", *STRF_FIGURES, *OUTCOME),
+        (*models("strf"), *pooled("strf", ending="npy"), FEATURE_FUSION_WEIGHTS[0], *shown("strf")),
+        perhaps=(*STRF_FIGURES, *OUTCOME, "fusion/feature-fusion/*"),
     ),
     Change(
         "a setting of the denoiser",
         setting("audio.denoise", "alpha", 0.9),
         (*DENOISED, "quality/clips.parquet", "quality/summary.md", *OUTCOME),
         (*OTHER_DENOISED, "quality/clips.parquet", *shown("mlp", "frozen")),
-        perhaps=("quality/summary.md", *OUTCOME, *JOINT_PERHAPS),
+        perhaps=("quality/summary.md", *OUTCOME, *FEATURE_FUSION_PERHAPS),
     ),
     Change(
         "a setting of the high-pass filter",
         setting("audio.highpass", "stop_hz", 15),
         ("audio/dc/*", *DENOISED, "figures/highpass.png", "quality/clips.parquet", "quality/summary.md", *OUTCOME),
         ("audio/dc/*", *OTHER_DENOISED, "figures/highpass.png", "quality/clips.parquet", *shown("mlp", "frozen")),
-        perhaps=("quality/summary.md", *OUTCOME, *JOINT_PERHAPS),
+        perhaps=("quality/summary.md", *OUTCOME, *FEATURE_FUSION_PERHAPS),
     ),
     Change(
         "a new clip of Test",
         new_test_clip,
         (
             *parts("audio/*", "features/*", shard=SHARD), "features/logmel/*/statistics.json", "quality/*",
-            *models(*SYSTEMS), "representations/*", *JOINT_MODELS, *STRF_FIGURES, *PRETRAINED, *OUTCOME,
+            *models(*SYSTEMS), "utterance_embeddings/*", *FEATURE_FUSIONS, *STRF_FIGURES, *PRETRAINED, *OUTCOME,
         ),
         # Nothing that is fitted on Train or measured on Val has seen it, nor is it played at another speed.
         (
             *parts("audio/raw", "audio/dc", "audio/denoised", "audio/vad", shard=SHARD),
             *parts("features/*/raw", "features/*/denoised", "features/*/vad", shard=SHARD), "quality/*",
-            "models/*/test.parquet", "representations/*", "fusion/joint*/test.parquet",
+            "models/*/test.parquet", "utterance_embeddings/*", "fusion/feature-fusion*/test.parquet",
             "fusion/test_preds.csv", "fusion/fusion.json", "report/*",
         ),
         perhaps=("tables/*",),
@@ -212,14 +212,14 @@ CHANGES = [
     Change(
         "labels of Train",
         edit_table("data_info.csv", older),
-        (*models(*SYSTEMS), *pooled(*POOLED), *JOINT_MODELS, *STRF_FIGURES, *OUTCOME),
-        (*models(*SYSTEMS), *pooled(*POOLED, ending="npy"), *JOINT_WEIGHTS, *shown(*SYSTEMS)),
-        perhaps=(*STRF_FIGURES, *OUTCOME, *JOINT_MODELS),
+        (*models(*SYSTEMS), *pooled(*POOLED), *FEATURE_FUSIONS, *STRF_FIGURES, *OUTCOME),
+        (*models(*SYSTEMS), *pooled(*POOLED, ending="npy"), *FEATURE_FUSION_WEIGHTS, *shown(*SYSTEMS)),
+        perhaps=(*STRF_FIGURES, *OUTCOME, *FEATURE_FUSIONS),
     ),
     Change(
         "the share of clips that may be broken",
         setting("corpus", "max_bad_fraction", 0.2),
-        ("quality/check_raw.json", *models(*SYSTEMS), *pooled(*POOLED), *JOINT_MODELS, *STRF_FIGURES, *OUTCOME),
+        ("quality/check_raw.json", *models(*SYSTEMS), *pooled(*POOLED), *FEATURE_FUSIONS, *STRF_FIGURES, *OUTCOME),
         # The check counts the same clips; the report shows the config.
         ("report/*",),
     ),
@@ -234,14 +234,14 @@ CHANGES = [
         "the layers of the HuBERT that are read",
         setting("features.hubert", "layers", [2, 4]),
         (
-            "features/hubert/*", "representations/features/hubert/*", *models("frozen", "fine-tuned"),
-            *pooled("frozen", "fine-tuned"), *JOINT_MODELS, *OUTCOME,
+            "features/hubert/*", "utterance_embeddings/features/hubert/*", *models("frozen", "fine-tuned"),
+            *pooled("frozen", "fine-tuned"), *FEATURE_FUSIONS, *OUTCOME,
         ),
         (
-            "features/hubert/*.npy", "representations/features/hubert/*.npy", *models("frozen", "fine-tuned"),
-            *pooled("frozen", "fine-tuned", ending="npy"), *JOINT_WEIGHTS, *shown("frozen", "fine-tuned"),
+            "features/hubert/*.npy", "utterance_embeddings/features/hubert/*.npy", *models("frozen", "fine-tuned"),
+            *pooled("frozen", "fine-tuned", ending="npy"), *FEATURE_FUSION_WEIGHTS, *shown("frozen", "fine-tuned"),
         ),
-        perhaps=(*OUTCOME, *JOINT_MODELS),
+        perhaps=(*OUTCOME, *FEATURE_FUSIONS),
     ),
     Change(
         "the clusters of a pre-training",

@@ -6,7 +6,7 @@ import re
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from all_kinds import JOINT, POOLED, SYSTEMS, TARGETS, all_rules, from_scratch
+from all_kinds import FEATURE_FUSION, POOLED, SYSTEMS, TARGETS, all_rules, from_scratch
 from small_run import results
 
 from exvo.features.store import read_sequences
@@ -47,7 +47,7 @@ def frames(workflow, folder):
 
 STAGES = ("raw", "dc", "denoised", "vad", "raw@0.9", "raw@1.1")
 FEATURES = (
-    "compare/vad",
+    "opensmile/vad",
     "logmel/raw",
     "logmel/raw@0.9",
     "logmel/raw@1.1",
@@ -74,21 +74,21 @@ def test_features_do_not_depend_on_the_shards(all_kinds, in_three_shards, featur
 
 
 REPRESENTATIONS = [f"pooled/{system}" for system in POOLED] + [
-    f"features/{feature}" for feature in ("compare", "logmel", "hubert")
+    f"features/{feature}" for feature in ("opensmile", "logmel", "hubert")
 ]
 
 
 @pytest.mark.parametrize("folder", REPRESENTATIONS)
 def test_vectors_do_not_depend_on_the_shards(all_kinds, in_three_shards, folder):
     """They stand in the order of the shards, in one file whatever the shards."""
-    folder = f"representations/{folder}"
+    folder = f"utterance_embeddings/{folder}"
     (n_two, two), (n_three, three) = (rows(w, folder) for w in (all_kinds, in_three_shards))
     assert n_two == n_three == 1 and two.equals(three)
     two, three = (frames(w, folder) for w in (all_kinds, in_three_shards))
     assert [clip_id for clip_id in two if two[clip_id] != three[clip_id]] == []
 
 
-MODELS = [f"models/{system}" for system in SYSTEMS] + [f"fusion/{fusion}" for fusion in JOINT]
+MODELS = [f"models/{system}" for system in SYSTEMS] + [f"fusion/{fusion}" for fusion in FEATURE_FUSION]
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -26,19 +26,19 @@ N_KILLS = int(os.environ.get("EXVO_KILLS", "3"))
 SEED = int(os.environ.get("EXVO_SEED", "1"))
 # A kill that is meant for a training is tried so often: one that goes on from a checkpoint may be over too soon.
 MAX_TRIES = 4
-SYSTEMS = ("organisers-vad", "conformer-strf", "burst-hubert-tiny")
+SYSTEMS = ("mlp-vad", "conformer-strf", "burst-hubert-tiny")
 FINE_TUNED = {
     "stage": "raw",
     "feature": "hubert",
     "encoder": "hubert",
     "training": {"fine_tune": {}, "projection": 8, "max_batch_frames": 200},
 }
-JOINT = {
-    "joint": {"systems": list(SYSTEMS), "rule": "joint", "training": {"max_epochs": 4}},
-    "joint-features": {
+FEATURE_FUSION = {
+    "feature-fusion": {"systems": list(SYSTEMS), "rule": "feature_fusion", "training": {"max_epochs": 4}},
+    "feature-fusion-of-features": {
         "systems": list(SYSTEMS),
-        "rule": "joint",
-        "representation": "features",
+        "rule": "feature_fusion",
+        "inputs": "features",
         "training": {"max_epochs": 4},
     },
 }
@@ -67,7 +67,7 @@ RULES = {
     "denoise_clips": "results/audio/denoised/0000.parquet",
     "trim_clips": "results/audio/vad/0001.parquet",
     "perturb_clips": "results/audio/raw@0.9/0000.parquet",
-    "extract_compare": "results/features/compare/vad/0000.parquet",
+    "extract_opensmile": "results/features/opensmile/vad/0000.parquet",
     "extract_logmel": "results/features/logmel/raw/0001.npy",
     "summarise_logmel": "results/features/logmel/raw/statistics.json",
     "extract_hubert": "results/features/hubert/raw/0000.npy",
@@ -77,12 +77,12 @@ RULES = {
     "pretrain_hubert": "results/pretrain/first/model.safetensors",
     # Its files are removed once the encoder that reads them is there.
     "unpack_waveforms": "results/pretrain/second/model.safetensors",
-    "train_mlp": "results/models/organisers-vad/0/val.parquet",
+    "train_mlp": "results/models/mlp-vad/0/val.parquet",
     "train_conformer": "results/models/conformer-strf/0/val.parquet",
     "train_hubert": "results/models/fine-tuned/0/val.parquet",
-    "pool_clips": "results/representations/pooled/organisers-vad/0.npy",
-    "summarise_clips": "results/representations/features/logmel/raw.npy",
-    "train_joint": "results/fusion/joint/0/val.parquet",
+    "pool_clips": "results/utterance_embeddings/systems/mlp-vad/0.npy",
+    "summarise_clips": "results/utterance_embeddings/features/logmel/raw.npy",
+    "train_feature_fusion": "results/fusion/feature-fusion/0/val.parquet",
     "summarise_quality": "results/quality/clips.parquet",
     "plot_highpass": "results/figures/highpass.png",
     "plot_strf": FIGURES[0],
@@ -91,7 +91,7 @@ RULES = {
 }
 ALL_RULES = len(RULES) <= N_KILLS
 # A rule of each part of a run, for the few kills of every day.
-FEW = ("convert_clips", "extract_compare", "train_mlp")
+FEW = ("convert_clips", "extract_opensmile", "train_mlp")
 TARGETS = sorted({SUBMISSION, *FIGURES, *RULES.values()}) if ALL_RULES else [SUBMISSION]
 
 
@@ -138,7 +138,7 @@ def undisturbed(tmp_path_factory):
         workflow.config["encoders"]["conformer"] |= {"max_epochs": 5, "patience": 5}
         workflow.config["encoders"]["hubert"] = {"max_epochs": 4, "patience": 4}
         workflow.config["systems"]["fine-tuned"] = FINE_TUNED
-        workflow.config["fusions"] = JOINT
+        workflow.config["fusions"] = FEATURE_FUSION
         workflow.config["pretrain"] = PRETRAIN
     workflow.run(*TARGETS)
     return workflow

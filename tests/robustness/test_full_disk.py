@@ -17,7 +17,7 @@ from exvo.evaluation.predictions import Predictions
 from exvo.features.store import FeatureRow, write_sequences, write_utterances
 from exvo.features.vectors import as_shards, write_vectors
 from exvo.networks.conformer import ConformerConfig
-from exvo.networks.conformer_network import SequenceConfig
+from exvo.networks.conformer_network import ConformerNetworkConfig
 from exvo.pretraining.clusters import ClusterConfig, Clusters, save_clusters
 from exvo.report.figures.highpass import plot_highpass_response
 from exvo.training.mlp_storage import save_trained
@@ -83,7 +83,7 @@ def network_of_functionals(folder, made_run):
 def network_of_frames(folder, made_run):
     torch.manual_seed(0)
     conformer = ConformerConfig(d_model=16, n_heads=2, ffn=16, n_blocks=1, kernel=3, subsampling_channels=2)
-    config = SequenceConfig(conformer=conformer, d_attention=4, head=4)
+    config = ConformerNetworkConfig(blocks=conformer, d_attention=4, head=4)
     network = config.network(12, 2, {"mean": [0.0] * 12, "std": [1.0] * 12}, 30.0, 5.0, seed=1)
     history = [{"epoch": epoch, "loss": 0.5} for epoch in range(300)]
     untold = {"priors": {}, "n_labelled": {}, "untrained": ()}

@@ -30,13 +30,12 @@ AUDIO = "results/audio/raw/0000.parquet"
 CONFIG = {
     "corpus": {"root": "corpus", "shards": 1},
     "seeds": [0],
-    "features": {"compare": {"feature_set": "eGeMAPSv02"}},
+    "features": {"opensmile": {"feature_set": "eGeMAPSv02"}},
     "encoders": {"mlp": {"max_epochs": 2}},
-    "systems": {name: None for name in DEFAULT["systems"] if name != "organisers-raw"},
-    "fusions": dict.fromkeys(DEFAULT["fusions"])
-    | {"alone": {"systems": ["organisers-raw"], "rule": "average"}},
+    "systems": {name: None for name in DEFAULT["systems"] if name != "mlp-raw"},
+    "fusions": dict.fromkeys(DEFAULT["fusions"]) | {"alone": {"systems": ["mlp-raw"], "rule": "average"}},
     "tables": {
-        table: {row: None for row, system in rows.items() if system != "organisers-raw"}
+        table: {row: None for row, system in rows.items() if system != "mlp-raw"}
         for table, rows in DEFAULT["tables"].items()
     },
 }
@@ -136,7 +135,7 @@ def test_a_run_on_slurm_gives_the_files_of_a_run_without(workflow, tmp_path_fact
     for path in (
         SUBMISSION,
         "results/quality/clips.parquet",
-        "results/models/organisers-raw/0/model.safetensors",
+        "results/models/mlp-raw/0/model.safetensors",
     ):
         assert (workflow.root / path).read_bytes() == (here.root / path).read_bytes(), path
 
@@ -215,7 +214,7 @@ def test_too_many_broken_clips_stop_the_run_before_other_jobs_are_submitted(work
     assert any("12 of 24 clips have no audio" in line for line in printed.splitlines()[-10:])
 
 
-JOINED = ["organisers-vad", "conformer-strf", "burst-hubert-tiny", "fine-tuned"]
+JOINED = ["mlp-vad", "conformer-strf", "burst-hubert-tiny", "fine-tuned"]
 FINE_TUNED = {"stage": "raw", "feature": "hubert", "encoder": "hubert", "training": {"fine_tune": {}}}
 
 
@@ -228,10 +227,10 @@ def test_a_system_of_every_encoder_stays_within_the_memory_of_its_rules(tmp_path
         "corpus": {"root": "corpus", "shards": 2},
         "seeds": [0],
         "encoders": {"mlp": short, "conformer": short, "hubert": short},
-        "joint": short,
+        "feature_fusion": short,
         "systems": {name: None for name in DEFAULT["systems"] if name not in JOINED}
         | {"fine-tuned": FINE_TUNED},
-        "fusions": dict.fromkeys(DEFAULT["fusions"]) | {"all": {"systems": JOINED, "rule": "joint"}},
+        "fusions": dict.fromkeys(DEFAULT["fusions"]) | {"all": {"systems": JOINED, "rule": "feature_fusion"}},
         "tables": {
             table: {row: None for row, system in rows.items() if system not in JOINED}
             for table, rows in DEFAULT["tables"].items()
@@ -251,7 +250,7 @@ def test_a_system_of_every_encoder_stays_within_the_memory_of_its_rules(tmp_path
         print()
         for rule, (most, allowed) in sorted(used.items()):
             print(f"{rule}: {most:.0f} MB of {allowed} MB")
-    assert {"train_mlp", "train_conformer", "train_hubert", "train_joint", "pool_clips"} <= {*used}
+    assert {"train_mlp", "train_conformer", "train_hubert", "train_feature_fusion", "pool_clips"} <= {*used}
     assert all(0 < most < allowed for most, allowed in used.values())
 
 

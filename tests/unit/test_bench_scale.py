@@ -58,7 +58,7 @@ def of_size(root: Path, n_clips: int) -> MadeUpRun:
     for shard in ("0000", "0001"):
         run.shard("raw", shard, n_clips // 2)
         run.job(f"audio/raw/{shard}", 1 + 0.005 * n_clips, 1 + 0.005 * n_clips, 200)
-    run.job("models/organisers-raw/0", 5 + 0.001 * n_clips, 5 + 0.001 * n_clips, 300 + 0.5 * n_clips)
+    run.job("models/mlp-raw/0", 5 + 0.001 * n_clips, 5 + 0.001 * n_clips, 300 + 0.5 * n_clips)
     return run
 
 
@@ -69,12 +69,12 @@ def test_a_step_is_all_shards_of_a_stage_or_all_seeds_of_a_system(tmp_path):
     run = read_run(tmp_path)
     assert run.n_clips == 1000
     costs = step_costs(run)
-    assert list(costs) == ["audio/raw", "audio/raw@0.9", "models/organisers-raw"]
+    assert list(costs) == ["audio/raw", "audio/raw@0.9", "models/mlp-raw"]
     assert costs["audio/raw"] == {"jobs": 2, "clips": 1000, "wall_s": 12.0, "cpu_s": 12.0, "peak_mb": 200.0}
     # One shard of two has been perturbed so far, in too short a time to be measured.
     assert costs["audio/raw@0.9"]["clips"] == 500
     assert costs["audio/raw@0.9"]["cpu_s"] == 0.0 and costs["audio/raw@0.9"]["wall_s"] == 3.0
-    assert costs["models/organisers-raw"]["clips"] == 1000
+    assert costs["models/mlp-raw"]["clips"] == 1000
 
 
 def test_the_line_of_cost_against_clips_is_found(tmp_path):
@@ -85,12 +85,12 @@ def test_the_line_of_cost_against_clips_is_found(tmp_path):
         of_size(folder, int(folder.name))
     found = gather(folders, 59_201, 32)
     assert [run["clips"] for run in found["runs"]] == [1000, 4000, 16000]
-    decoding, training = found["lines"]["audio/raw"], found["lines"]["models/organisers-raw"]
+    decoding, training = found["lines"]["audio/raw"], found["lines"]["models/mlp-raw"]
     assert decoding["cpu_s"] == pytest.approx({"fixed": 2.0, "per_clip": 0.01})
     assert decoding["peak_mb"] == pytest.approx({"fixed": 200.0, "per_clip": 0.0}, abs=1e-9)
     assert training["wall_s"] == pytest.approx({"fixed": 5.0, "per_clip": 0.001})
     assert training["peak_mb"] == pytest.approx({"fixed": 300.0, "per_clip": 0.5})
-    assert found["runs"][-1]["above_budget"] == ["models/organisers-raw"]
+    assert found["runs"][-1]["above_budget"] == ["models/mlp-raw"]
     # At 59,201 clips two decoding jobs on two threads take (2 + 592.01) / 2 s each, then training 64.201 s.
     chain_s, work_s = 594.01 / 2 + 64.201, 2 * 594.01 + 64.201
     for projection in found["projections"]:
@@ -122,19 +122,19 @@ def test_jobs_wait_for_their_own_shard_and_training_for_the_shards_of_its_featur
             "audio/raw",
             "audio/dc",
             "audio/raw@0.9",
-            "features/compare/dc",
+            "features/opensmile/dc",
             "features/logmel/raw@0.9",
         ):
             run.job(f"{name}/{shard}", 1.0)
         run.job(f"features/logmel/raw/{shard}", 4.0 if shard == "0001" else 1.0)
-    run.trained("organisers-dc", "compare", "dc")
+    run.trained("mlp-dc", "opensmile", "dc")
     run.trained("conformer-logmel", "logmel", "raw")
     singles = ("features/logmel/raw/statistics", "quality/check_raw", "quality", "fusion", "report")
-    seeds = ("models/organisers-dc/0", "models/conformer-logmel/0", "models/unknown/0")
+    seeds = ("models/mlp-dc/0", "models/conformer-logmel/0", "models/unknown/0")
     later = (
-        "representations/pooled/organisers-dc/0",
-        "representations/features/compare/dc",
-        "fusion/joint/0",
+        "utterance_embeddings/systems/mlp-dc/0",
+        "utterance_embeddings/features/opensmile/dc",
+        "fusion/feature-fusion/0",
     )
     for name in (*singles, *seeds, *later):
         run.job(name, 1.0)
@@ -151,9 +151,9 @@ def test_jobs_wait_for_their_own_shard_and_training_for_the_shards_of_its_featur
     }
     assert waits_for["quality/check_raw"] == {"audio/raw/0000", "audio/raw/0001"}
     checked = {"quality/check_raw"}
-    assert waits_for["models/organisers-dc/0"] - checked == {
-        "features/compare/dc/0000",
-        "features/compare/dc/0001",
+    assert waits_for["models/mlp-dc/0"] - checked == {
+        "features/opensmile/dc/0000",
+        "features/opensmile/dc/0001",
     }
     logmel = {
         f"features/logmel/{stage}/{shard}" for stage in ("raw", "raw@0.9") for shard in ("0000", "0001")
@@ -161,9 +161,9 @@ def test_jobs_wait_for_their_own_shard_and_training_for_the_shards_of_its_featur
     statistics = {"features/logmel/raw/statistics"}
     assert waits_for["models/conformer-logmel/0"] - checked >= logmel
     assert waits_for["models/unknown/0"] - checked > logmel | statistics
-    assert waits_for["fusion/joint/0"] == set(later[:2])
-    assert waits_for["representations/pooled/organisers-dc/0"] == {"models/organisers-dc/0"}
-    assert waits_for["fusion"] == {*seeds, "fusion/joint/0", "quality"}
+    assert waits_for["fusion/feature-fusion/0"] == set(later[:2])
+    assert waits_for["utterance_embeddings/systems/mlp-dc/0"] == {"models/mlp-dc/0"}
+    assert waits_for["fusion"] == {*seeds, "fusion/feature-fusion/0", "quality"}
     assert waits_for["report"] == {"fusion"}
     seconds = {name: job.wall_s for name, job in read_run(tmp_path).jobs.items()}
     waits_for = {name: sorted(names) for name, names in waits_for.items()}

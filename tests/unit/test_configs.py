@@ -40,7 +40,7 @@ def keys(section, path=""):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_configs_of_the_repository_are_valid(name):
     config = whole(name)
-    assert config["systems"]["organisers-raw"]["tasks"] == ["emotion", "age", "country"]
+    assert config["systems"]["mlp-raw"]["tasks"] == ["emotion", "age", "country"]
     named = {system for entry in config["fusions"].values() for system in entry["systems"]}
     named |= {system for rows in config["tables"].values() for system in rows.values() if system}
     assert named <= set(configured_systems(config))
@@ -49,7 +49,7 @@ def test_the_configs_of_the_repository_are_valid(name):
 @pytest.mark.parametrize("name", OTHERS)
 def test_networks_of_other_configs_take_no_choice_of_the_demo(name):
     default, other = read("config.yaml"), read(name)
-    for section in ("encoders", "joint"):
+    for section in ("encoders", "feature_fusion"):
         assert keys(default[section]) - keys(other[section]) == set()
 
 
@@ -83,10 +83,10 @@ def test_no_batch_of_the_papers_networks_is_large():
     config = whole("paper.yaml")
     conformer, hubert = config["encoders"]["conformer"], config["encoders"]["hubert"]
     numbers = 2 * conformer["strf"]["n_kernels"] * config["features"]["logmel"]["n_mels"]
-    n_bytes = 4 * numbers * max(conformer["max_batch_frames"], conformer["max_frames"])
+    n_bytes = 4 * numbers * max(conformer["max_batch_frames"], conformer["crop_frames"])
     assert n_bytes < 0.2e9
     # Of usual bursts, of 2.24 s, the number of clips is the bound.
     assert conformer["batch_size"] * 224 < conformer["max_batch_frames"]
     assert hubert["batch_size"] * 112 < hubert["max_batch_frames"]
     # As long a stretch of a clip, in frames of 20 ms and of 10 ms.
-    assert hubert["max_frames"] * 2 == conformer["max_frames"]
+    assert hubert["crop_frames"] * 2 == conformer["crop_frames"]

@@ -100,8 +100,8 @@ def test_a_system_trains_on_embeddings_and_answers_every_clip(tmp_path):
     again = predict_clips(trained, store, labels.clip_id[labels.split == "Test"])
     np.testing.assert_array_equal(test.age, again.age)
     assert test.age[0] == trained.priors["age"]
-    with pytest.raises(ValueError, match="encoder hubert has no key conformer"):
-        train_hubert_system(shards, None, {**system, "training": {"conformer": {}}}, 0, tmp_path / "s")
+    with pytest.raises(ValueError, match="encoder hubert has no key blocks"):
+        train_hubert_system(shards, None, {**system, "training": {"blocks": {}}}, 0, tmp_path / "s")
 
 
 def test_a_network_on_logmel_needs_its_statistics(tmp_path):

@@ -11,7 +11,7 @@ import torchaudio
 
 from exvo.audio.store import Clip, read_shard, write_shard
 from exvo.features.logmel import LogmelConfig, logmel, logmel_shard, logmel_statistics, mel_filters
-from exvo.features.opensmile import MIN_SAMPLES, CompareConfig, compare_functionals, compare_shard
+from exvo.features.opensmile import MIN_SAMPLES, OpensmileConfig, opensmile_functionals, opensmile_shard
 from exvo.features.store import (
     FeatureRow,
     read_sequences,
@@ -40,7 +40,7 @@ def shard(tmp_path):
 
 
 def test_compare_is_what_opensmile_gives(shard, tmp_path):
-    compare_shard(shard, tmp_path / "f.parquet", CompareConfig(), n_threads=2)
+    opensmile_shard(shard, tmp_path / "f.parquet", OpensmileConfig(), n_threads=2)
     (features,) = read_utterances([tmp_path / "f.parquet"], [["a", "b", "c", "d", "e"]])
     extractor = opensmile.Smile(opensmile.FeatureSet.ComParE_2016, opensmile.FeatureLevel.Functionals)
     audio = {clip.clip_id: clip.audio for clip in read_shard(shard)}
@@ -63,7 +63,7 @@ def test_no_clip_leaves_a_trace_in_the_next_ones(feature_set):
         tone,
         noise(16000, 1),
     ]
-    values, _ = compare_functionals(signals, CompareConfig(feature_set))
+    values, _ = opensmile_functionals(signals, OpensmileConfig(feature_set))
     level = opensmile.FeatureLevel.Functionals
     anew = opensmile.Smile(opensmile.FeatureSet[feature_set], level, sampling_rate=16000)
     np.testing.assert_array_equal(values, [anew(signal, 16000)[0, :, 0] for signal in signals])
@@ -71,14 +71,14 @@ def test_no_clip_leaves_a_trace_in_the_next_ones(feature_set):
 
 def test_a_short_clip_is_lengthened_with_zeros():
     short = noise(500)
-    values, _ = compare_functionals([short, np.pad(short, (0, MIN_SAMPLES - 500))], CompareConfig())
+    values, _ = opensmile_functionals([short, np.pad(short, (0, MIN_SAMPLES - 500))], OpensmileConfig())
     np.testing.assert_array_equal(values[0], values[1])
-    assert np.isfinite(compare_functionals([short[:1], short[:0]], CompareConfig())[0]).all()
+    assert np.isfinite(opensmile_functionals([short[:1], short[:0]], OpensmileConfig())[0]).all()
 
 
 def test_compare_of_nothing_keeps_its_columns(tmp_path):
     write_shard(tmp_path / "audio.parquet", [], {}, bits=16)
-    compare_shard(tmp_path / "audio.parquet", tmp_path / "f.parquet", CompareConfig())
+    opensmile_shard(tmp_path / "audio.parquet", tmp_path / "f.parquet", OpensmileConfig())
     assert len(pq.read_schema(tmp_path / "f.parquet").names) == 6373 + 3
 
 

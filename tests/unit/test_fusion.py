@@ -80,21 +80,21 @@ def test_a_joint_model_answers_for_itself():
     labels = make_labels()
     runs = {name: [make_run(labels, seed)] for seed, name in enumerate("ab")}
     runs["j"] = [only(make_run(labels, seed, 0.5), "age", "emotion") for seed in (8, 9)]
-    config = FusionConfig("j", ("a", "b"), rule="joint", representation="features", training={"head": 3})
+    config = FusionConfig("j", ("a", "b"), rule="feature_fusion", inputs="features", training={"head": 3})
     fusion = fuse(config, runs, labels, TEST_IDS)
     for split in ("val", "test"):
         expected = sum(getattr(run, split).emotion for run in runs["j"]) / 2
         np.testing.assert_allclose(getattr(fusion, split).emotion, expected)
-    np.testing.assert_array_equal(fusion.cross_fitted.age, fusion.val.age)
+    np.testing.assert_array_equal(fusion.out_of_fold.age, fusion.val.age)
     record = json.loads(json.dumps(fusion.description, allow_nan=False))
-    assert record["joint"] == {"representation": "features", "training": {"head": 3}, "n_seeds": 2}
-    assert list(record["systems"]) == ["a", "b"] and record["rule"] == "joint"
+    assert record["feature_fusion"] == {"inputs": "features", "training": {"head": 3}, "n_seeds": 2}
+    assert list(record["systems"]) == ["a", "b"] and record["rule"] == "feature_fusion"
     age = record["tasks"]["age"]
     assert age["chosen_by"] == "training on Train" and "weights" not in age
-    assert age["val_score"] == age["cross_fitted_val_score"] == mae(labels.age, fusion.val.age)
+    assert age["val_score"] == age["out_of_fold_val_score"] == mae(labels.age, fusion.val.age)
     assert record["tasks"]["country"]["chosen_by"] == "none" and np.isnan(fusion.test.country).all()
-    assert len(record["notes"]) == 1 and record["notes"][0].startswith("country: the joint model does not")
-    with pytest.raises(ValueError, match="no runs of its joint model"):
+    assert len(record["notes"]) == 1 and record["notes"][0].startswith("country: the feature fusion does not")
+    with pytest.raises(ValueError, match="no runs of its feature fusion"):
         fuse(config, {name: runs[name] for name in "ab"}, labels, TEST_IDS)
 
 

@@ -70,7 +70,7 @@ def test_frames_are_stored_in_the_type_that_is_asked_for(tmp_path, audio, checkp
 
 def test_bfloat16_is_near_float32_and_not_the_same(tmp_path, audio, checkpoint):
     exact, _ = embedded(tmp_path, audio, checkpoint, dtype="float32")
-    rough, _ = embedded(tmp_path, audio, checkpoint, dtype="float32", precision="bfloat16")
+    rough, _ = embedded(tmp_path, audio, checkpoint, dtype="float32", precision="bf16")
     error = np.abs(exact["b"] - rough["b"]).mean() / np.abs(exact["b"]).mean()
     assert 1e-4 < error < 0.03
 

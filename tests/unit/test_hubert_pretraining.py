@@ -41,7 +41,7 @@ SMALL = {
 }
 TINY = HubertConfig(frontend="logmel", n_mels=N_MELS, dropout=0.1, layer_drop=0.1, **SMALL)
 QUICK = PretrainConfig(
-    max_steps=7, max_batch_frames=200, max_frames=30, report_every=2, heldout_share=0.2, learning_rate=3e-3
+    max_steps=7, max_batch_frames=200, crop_frames=30, report_every=2, heldout_share=0.2, learning_rate=3e-3
 )
 
 
@@ -149,7 +149,7 @@ def test_positions_by_fft_are_those_of_the_convolution(kernel, groups, n_frames)
 
 def masked_clips(data, **options):
     labels = [part.labels for part in data["targets"].values()]
-    options = {"mask": MaskConfig(), "seed": 0, "max_batch_frames": 200, "max_frames": 30} | options
+    options = {"mask": MaskConfig(), "seed": 0, "max_batch_frames": 200, "crop_frames": 30} | options
     return MaskedClips(data["inputs"], labels, data["clip_ids"], frontend="logmel", **options)
 
 
@@ -367,7 +367,7 @@ def test_convolutions_read_stretches_of_the_samples(data, tmp_path):
     assert all(np.isfinite(list(row.values())).all() for row in network.curves)
     clips = MaskedClips(
         options["inputs"], [], data["clip_ids"], frontend="conv", mask=MaskConfig(), seed=0,
-        max_batch_frames=200, max_frames=25,
+        max_batch_frames=200, crop_frames=25,
     )  # fmt: skip
     np.testing.assert_array_equal(clips.n_frames, list(n_frames.values()))
     batch = clips.epoch(0)[0]()
@@ -375,8 +375,8 @@ def test_convolutions_read_stretches_of_the_samples(data, tmp_path):
 
 
 def test_what_the_device_or_the_data_cannot_give_is_said(data, tmp_path):
-    with pytest.raises(ValueError, match="bf16-mixed needs a CUDA device, not cpu"):
-        replace(QUICK, device="cpu", precision="bf16-mixed").placement()
+    with pytest.raises(ValueError, match="bf16 needs a CUDA device, not cpu"):
+        replace(QUICK, device="cpu", precision="bf16").placement()
     with pytest.raises(ValueError, match="needs its mean and deviation"):
         pretrain(**data | {"statistics": None}, folder=tmp_path)
     with pytest.raises(ValueError, match="no targets"):

@@ -40,7 +40,7 @@ def test_the_real_error_is_in_the_log_and_its_message_on_the_terminal(tmp_path):
 
 @pytest.mark.parametrize(
     "script",
-    ["convert_clips", "filter_clips", "denoise_clips", "trim_clips", "perturb_clips", "extract_compare",
+    ["convert_clips", "filter_clips", "denoise_clips", "trim_clips", "perturb_clips", "extract_opensmile",
      "extract_logmel", "summarise_logmel", "train_mlp", "train_conformer", "fuse_systems", "summarise_quality",
      "plot_highpass", "plot_strf"],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Joint fusion: what is taken of trained systems, how it is put together, and what a joint model learns from it."""
+"""Feature fusion: what is taken of trained systems, how it is put together, and what a feature fusion learns from it."""
 
 import json
 from dataclasses import replace
@@ -16,14 +16,14 @@ from exvo.features.vectors import as_shards, feature_vectors, write_vectors
 from exvo.hubert.encoder import HubertConfig
 from exvo.hubert.fine_tuned_network import FineTunedConfig
 from exvo.networks.conformer import ConformerConfig
-from exvo.networks.conformer_network import SequenceConfig
+from exvo.networks.conformer_network import ConformerNetworkConfig
 from exvo.networks.embedding_network import EmbeddingNetworkConfig
-from exvo.networks.fusion_network import JointConfig
-from exvo.systems.feature_fusion import train_joint_system
+from exvo.networks.fusion_network import FeatureFusionConfig
+from exvo.systems.feature_fusion import train_feature_fusion
 from exvo.systems.load import load_system
-from exvo.systems.mlp_embeddings import trunk_vectors_by
-from exvo.systems.utterance_embeddings import pooled, pooled_vectors_by
-from exvo.training.clip_vectors import JointStore
+from exvo.systems.mlp_embeddings import mlp_embeddings_by
+from exvo.systems.utterance_embeddings import pooled, utterance_embeddings_by
+from exvo.training.clip_vectors import UtteranceStore
 from exvo.training.frames import FrameStore
 from exvo.training.mlp_storage import save_trained
 from exvo.training.mlp_training import MlpConfig, train_mlp
@@ -37,8 +37,8 @@ ENCODER = HubertConfig(
     frontend="logmel", n_mels=N_CHANNELS // 2, d_model=16, n_heads=2, ffn=8, n_layers=2, positional_kernel=4
 )
 NETWORKS = {
-    "conformer": SequenceConfig(
-        conformer=ConformerConfig(d_model=8, n_heads=2, ffn=8, n_blocks=1, kernel=3, subsampling_channels=2),
+    "conformer": ConformerNetworkConfig(
+        blocks=ConformerConfig(d_model=8, n_heads=2, ffn=8, n_blocks=1, kernel=3, subsampling_channels=2),
         d_attention=4,
         head=4,
     ),
@@ -156,9 +156,9 @@ def test_pooled_vectors_are_those_that_the_heads_read_whatever_the_batch(kind, s
     )
     save_sequence(tmp_path / "model", trained)
     target = tmp_path / "pooled.parquet"
-    write_vectors(shards, pooled_vectors_by(tmp_path / "model"), target.with_suffix(".npy"), target)
+    write_vectors(shards, utterance_embeddings_by(tmp_path / "model"), target.with_suffix(".npy"), target)
     assert len(vector(target, "c1")) == 0
-    by_itself = pooled_vectors_by(tmp_path / "model")
+    by_itself = utterance_embeddings_by(tmp_path / "model")
     for shard, ids in ((shards[0], ["c0", "c2"]), (shards[1], ["c3", "c4"])):
         for clip_id in ids:
             np.testing.assert_array_equal(vector(target, clip_id), by_itself(shard, [clip_id]))
@@ -189,7 +189,7 @@ def test_the_organisers_network_gives_its_last_shared_layer(tmp_path):
     write_utterances(tmp_path / "0.parquet", rows, "abcde")
     target = tmp_path / "pooled.parquet"
     shard = as_shards([tmp_path / "0.parquet"])
-    write_vectors(shard, trunk_vectors_by(tmp_path / "model"), target.with_suffix(".npy"), target)
+    write_vectors(shard, mlp_embeddings_by(tmp_path / "model"), target.with_suffix(".npy"), target)
     x = (values.astype(np.float64) - values.mean(axis=0)) / values.std(axis=0)
     state = {name: value.double().numpy() for name, value in trained.state.items()}
     for layer in (0, 3):
@@ -201,7 +201,7 @@ def test_the_organisers_network_gives_its_last_shared_layer(tmp_path):
         np.testing.assert_allclose(vector(target, f"c{i}")[0], x[i], rtol=1e-3, atol=1e-4)
     write_utterances(tmp_path / "0.parquet", rows, "edcba")
     with pytest.raises(ValueError, match="not the features that the model was trained on"):
-        trunk_vectors_by(tmp_path / "model")(shard[0], ["c0"])
+        mlp_embeddings_by(tmp_path / "model")(shard[0], ["c0"])
 
 
 def corpus_of(rng, n, n_train, n_val):
@@ -226,7 +226,7 @@ def corpus_of(rng, n, n_train, n_val):
 # The two systems lack audio of other clips, one clip is without any; Val has one of each.
 GONE = ({3, 250, 252}, {4, 251, 252})
 TRAINING = {"max_epochs": 12, "batch_size": 16, "learning_rate": 2e-2, "dropout": 0.05, "device": "cpu"}
-JOINT = {"systems": ["a", "b"], "representation": "pooled", "tasks": list(TASKS), "training": TRAINING}
+FEATURE_FUSION = {"systems": ["a", "b"], "inputs": "embeddings", "tasks": list(TASKS), "training": TRAINING}
 
 
 @pytest.fixture(scope="module")
@@ -255,8 +255,8 @@ def complementary(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(complementary, tmp_path_factory):
     corpus, files = complementary
-    folder = tmp_path_factory.mktemp("joint")
-    train_joint_system(files, corpus, JOINT, 0, folder)
+    folder = tmp_path_factory.mktemp("feature_fusion")
+    train_feature_fusion(files, corpus, FEATURE_FUSION, 0, folder)
     return folder
 
 
@@ -265,7 +265,7 @@ def test_a_joint_model_beats_each_of_two_complementary_systems(complementary, tr
     labels = corpus.labels.take(corpus.labels.split == "Test")
     found = {"both": read_predictions(trained / "test.parquet")}
     for i, pair in enumerate(files):
-        train_joint_system([pair], corpus, JOINT, 0, tmp_path / f"{i}")
+        train_feature_fusion([pair], corpus, FEATURE_FUSION, 0, tmp_path / f"{i}")
         found[i] = read_predictions(tmp_path / f"{i}/test.parquet")
     error = {name: mae(labels.age, answer.age) for name, answer in found.items()}
     recall = {name: uar(labels.country, predicted_class(answer.country)) for name, answer in found.items()}
@@ -291,9 +291,9 @@ def test_clips_that_a_system_or_all_lack_are_answered(complementary, trained):
 
 def test_the_same_seed_gives_the_same_bytes(complementary, tmp_path):
     corpus, files = complementary
-    short = {**JOINT, "training": {**TRAINING, "max_epochs": 2}}
+    short = {**FEATURE_FUSION, "training": {**TRAINING, "max_epochs": 2}}
     for name, seed in (("first", 0), ("again", 0), ("other", 1)):
-        train_joint_system(files, corpus, short, seed, tmp_path / name)
+        train_feature_fusion(files, corpus, short, seed, tmp_path / name)
     contents = {
         name: {file.name: file.read_bytes() for file in (tmp_path / name).iterdir() if file.is_file()}
         for name in ("first", "again", "other")
@@ -304,7 +304,7 @@ def test_the_same_seed_gives_the_same_bytes(complementary, tmp_path):
 
 def test_files_stand_side_by_side_and_moments_are_of_train_where_there_is_a_vector(complementary):
     corpus, files = complementary
-    store = JointStore(files)
+    store = UtteranceStore(files)
     assert store.widths == (6, 6) and store.n_channels == 12
     alone = [FrameStore([pair]) for pair in files]
     row = store.rows(["c7"])[0]
@@ -324,14 +324,14 @@ def test_files_stand_side_by_side_and_moments_are_of_train_where_there_is_a_vect
 
 
 def network(**options):
-    config = JointConfig(widths=(2, 3), projection=4, head=5, **options)
+    config = FeatureFusionConfig(widths=(2, 3), projection=4, head=5, **options)
     statistics = {"mean": [1.0, 2, 3, 4, 5], "std": [1.0, 2, 1, 0, 2]}
     return config.network(5, 2, statistics, 30.0, 5.0, seed=0)
 
 
 @torch.no_grad()
 def test_the_network_standardises_projects_and_answers():
-    net = network(max_deviation=3).eval()
+    net = network(max_sd=3).eval()
     vectors = torch.tensor([[[2.0, 2, 3, 99, 1000]], [[1.0, 0, 2, 4, 5]]])
     standard = torch.tensor([[1.0, 0, 0, 0, 3], [0, -1, -1, 0, 0]])
     parts = [
@@ -366,6 +366,6 @@ def test_vectors_of_another_width_are_refused(complementary, trained):
     corpus, files = complementary
     model = load_system(trained)
     with pytest.raises(ValueError, match="6 channels"):
-        predict_sequence(model, JointStore(files[:1]), ["c0"])
-    with pytest.raises(ValueError, match="encoder joint has no key depth"):
-        train_joint_system(files, corpus, {**JOINT, "training": {"depth": 3}}, 0, trained)
+        predict_sequence(model, UtteranceStore(files[:1]), ["c0"])
+    with pytest.raises(ValueError, match="encoder feature_fusion has no key depth"):
+        train_feature_fusion(files, corpus, {**FEATURE_FUSION, "training": {"depth": 3}}, 0, trained)

@@ -9,7 +9,7 @@ import torch
 
 from exvo.corpus.labels import Country, Labels
 from exvo.networks.mlp import (
-    OrganisersNetwork,
+    MultitaskMlp,
     batch_weights,
     combined_loss,
     masked_losses,
@@ -28,9 +28,7 @@ def one_thread():
 
 
 def make_network(n_features=20, tasks=("emotion", "age", "country"), **options):
-    return OrganisersNetwork(
-        n_features, 4, tasks=tasks, generator=torch.Generator().manual_seed(0), **options
-    )
+    return MultitaskMlp(n_features, 4, tasks=tasks, generator=torch.Generator().manual_seed(0), **options)
 
 
 def make_labels(n, seed=0, missing=0.4):

@@ -25,7 +25,7 @@ from exvo.report.tables.emotion_table import emotion_correlations
 SYSTEMS = ("good", "fair", "poor")
 TABLES = {
     "table1": {"raw": "good", "vad": "poor"},
-    "table2": {"emotion only": "good", "joint": "fair"},
+    "table2": {"emotion only": "good", "feature_fusion": "fair"},
     "table3": {"Conformer (STRF)": "good", "mine": "poor"},
 }
 FUSIONS = (
@@ -123,7 +123,7 @@ def rows_of(folder, table):
 def test_the_best_candidate_is_submitted_and_said_to_be(made, written):
     folder, record = written
     candidates = record["selection"]["candidates"]
-    s_mtl = [candidate["cross_fitted_val"]["s_mtl"] for candidate in candidates]
+    s_mtl = [candidate["out_of_fold_val"]["s_mtl"] for candidate in candidates]
     assert s_mtl == sorted(s_mtl, reverse=True) and len(candidates) == 6
     assert record["name"] == record["selection"]["submitted"] == candidates[0]["name"]
     assert record["selection"]["asked_for"] == "best" and record["statistics"]["folds"] == 4
@@ -177,12 +177,15 @@ def test_a_single_system_can_be_the_best(made, tmp_path):
 
 def test_a_joint_model_is_judged_as_the_systems_are(made, tmp_path, monkeypatch):
     monkeypatch.setitem(made.runs, "joined", made.runs["good"])
-    joined = FusionConfig("joined", ("fair", "poor"), rule="joint")
+    joined = FusionConfig("joined", ("fair", "poor"), rule="feature_fusion")
     record = made.write(tmp_path, fusions=(FusionConfig("avg", ("good", "poor"), rule="average"), joined))
     found = {c["name"]: c for c in record["selection"]["candidates"]}
-    assert found["joined"]["cross_fitted_val"] == found["good"]["cross_fitted_val"]
+    assert found["joined"]["out_of_fold_val"] == found["good"]["out_of_fold_val"]
     assert (found["joined"]["kind"], found["joined"]["systems"]) == ("fusion", ["fair", "poor"])
-    assert record["fusions"]["joined"]["joint"]["n_seeds"] == 2 and record["fusions"]["avg"]["joint"] is None
+    assert (
+        record["fusions"]["joined"]["feature_fusion"]["n_seeds"] == 2
+        and record["fusions"]["avg"]["feature_fusion"] is None
+    )
     rows = {row["system"]: row for row in rows_of(tmp_path, "table4")}
     assert list(rows) == [*FIRST_ROWS, "avg", "joined", "good, seeds averaged"]
     # Its seeds are models of their own, and their deviation that of its Table 4 row.
@@ -261,14 +264,14 @@ def test_deviations_are_of_fusions_made_of_one_seed_at_a_time(made, written):
             fuse(config, {n: r[i : i + 1] for n, r in runs.items()}, val, labels.clip_id, CrossFit(4), prior)
             for i in range(2)
         ]
-        for split, part, told in (("test", labels, rows[config.name]), ("cross_fitted", val, None)):
+        for split, part, told in (("test", labels, rows[config.name]), ("out_of_fold", val, None)):
             scores = [score(part, getattr(fusion, split)) for fusion in found]
             expected = {m: np.std([getattr(s, m) for s in scores], ddof=1) for m in ("ccc", "mae", "s_mtl")}
             (candidate,) = [c for c in record["selection"]["candidates"] if c["name"] == config.name]
             for metric, value in expected.items():
-                shown = float(told[f"{metric}_sd"]) if told else candidate["deviation"][metric]
+                shown = float(told[f"{metric}_sd"]) if told else candidate["sd"][metric]
                 assert shown == pytest.approx(value, abs=6e-5), (config.name, split, metric)
-            if split == "cross_fitted":
+            if split == "out_of_fold":
                 spread = np.std([s.ccc_per_emotion[3] for s in scores], ddof=1)
                 emotions = [r for r in rows_of(folder, "emotions") if r["candidate"] == config.name]
                 assert float(emotions[3]["ccc_sd"]) == pytest.approx(spread, abs=6e-5)
@@ -320,7 +323,7 @@ def test_every_table_is_there_in_three_forms_with_the_notices(written):
         for ending in ("md", "html"):
             text = (folder / f"{table}.{ending}").read_text()
             assert "nan" not in text.lower().replace("dominan", ""), (table, ending)
-    assert "Difference from joint" in (folder / "table2.md").read_text()
+    assert "Difference from multitask" in (folder / "table2.md").read_text()
     assert "Difference from Conformer (STRF)" in (folder / "table3.md").read_text()
 
 
@@ -329,7 +332,7 @@ def test_emotions_have_their_ccc_and_what_they_are_taken_for(made, written):
     rows = rows_of(folder, "emotions")
     mine = [row for row in rows if row["candidate"] == record["name"]]
     assert [row["emotion"] for row in mine] == list(EMOTIONS)
-    scores = record["cross_fitted_val"]["ccc_per_emotion"]
+    scores = record["out_of_fold_val"]["ccc_per_emotion"]
     for row, expected in zip(mine, scores, strict=True):
         assert float(row["ccc"]) == pytest.approx(expected, abs=1e-4)
         assert float(row["ccc_low"]) < expected < float(row["ccc_high"])
@@ -346,7 +349,7 @@ def test_emotions_have_their_ccc_and_what_they_are_taken_for(made, written):
 def test_groups_are_scored_by_themselves(made, written):
     folder, record = written
     rows = {(row["kind"], row["group"]): row for row in rows_of(folder, "groups")}
-    assert float(rows["all", "all"]["ccc"]) == pytest.approx(record["cross_fitted_val"]["ccc"], abs=1e-4)
+    assert float(rows["all", "all"]["ccc"]) == pytest.approx(record["out_of_fold_val"]["ccc"], abs=1e-4)
     assert sum(int(row["n_clips"]) for (kind, _), row in rows.items() if kind == "SNR") == 112
     assert sum(int(row["n_clips"]) for (kind, _), row in rows.items() if kind == "country") == 112
     assert {name for kind, name in rows if kind == "SNR"} >= {"below 10 dB", "40 dB and over", "not measured"}

@@ -18,19 +18,19 @@ from exvo.corpus.labels import EMOTIONS
 from exvo.corpus.table import CorpusError
 from exvo.evaluation.bootstrap import BootstrapConfig
 from exvo.features.logmel import LogmelConfig
-from exvo.features.opensmile import CompareConfig
+from exvo.features.opensmile import OpensmileConfig
 from exvo.fusion.fuse import CrossFit, FusionConfig
 from exvo.hubert.embeddings import EmbeddingConfig
 from exvo.hubert.fine_tuned_network import FineTune
-from exvo.networks.conformer_network import SequenceConfig
+from exvo.networks.conformer_network import ConformerNetworkConfig
 from exvo.networks.embedding_network import EmbeddingNetworkConfig
-from exvo.networks.fusion_network import JointConfig
+from exvo.networks.fusion_network import FeatureFusionConfig
 from exvo.systems.sequence import sequence_configs
 from exvo.training.batches import SpecAugment
 from exvo.training.mlp_training import MlpConfig
 from exvo.training.trained import LossGrid, TrainingConfig
 from exvo.workflow.config import complete
-from exvo.workflow.feature_fusion_plan import JointPlan
+from exvo.workflow.feature_fusion_plan import FeatureFusionPlan
 from exvo.workflow.plan import Plan
 from exvo.workflow.systems import feature_settings
 
@@ -62,7 +62,7 @@ def section(path):
         (["properties", "audio", "properties", "highpass"], HighpassConfig, ()),
         (["properties", "audio", "properties", "denoise"], DenoiseConfig, ()),
         (["properties", "audio", "properties", "vad"], VadConfig, ()),
-        (["properties", "features", "properties", "compare"], CompareConfig, ()),
+        (["properties", "features", "properties", "opensmile"], OpensmileConfig, ()),
         (["properties", "features", "properties", "logmel"], LogmelConfig, ()),
         (["properties", "features", "properties", "hubert"], EmbeddingConfig, ()),
         (["$defs", "mlp"], MlpConfig, ("tasks",)),
@@ -84,7 +84,7 @@ def test_the_schema_has_the_keys_and_defaults_of_the_code(path, kind, elsewhere)
 @pytest.mark.parametrize(
     ("encoder", "network", "elsewhere"),
     [
-        ("conformer", SequenceConfig(), {"tasks"}),
+        ("conformer", ConformerNetworkConfig(), {"tasks"}),
         ("hubert", EmbeddingNetworkConfig(), {"tasks", "n_layers"}),
     ],
 )
@@ -94,7 +94,7 @@ def test_the_schema_has_the_keys_and_defaults_of_the_sequence_systems(encoder, n
     expected = json.loads(json.dumps(asdict(network) | asdict(TrainingConfig())))
     assert found.pop("fine_tune", None) is None
     assert found == {key: value for key, value in expected.items() if key not in elsewhere}
-    nested = [("conformer", "spec_augment", SpecAugment), ("conformer", "tune", LossGrid)]
+    nested = [("conformer", "spec_augment", SpecAugment), ("conformer", "loss_weight_grid", LossGrid)]
     for name, key, kind in [*nested, ("hubert", "fine_tune", FineTune)]:
         part = schema["$defs"][name]["properties"][key]
         assert complete({}, part) == json.loads(json.dumps(asdict(kind())))
@@ -102,14 +102,14 @@ def test_the_schema_has_the_keys_and_defaults_of_the_sequence_systems(encoder, n
 
 def test_the_schema_of_joint_models_has_keys_that_they_know():
     schema = yaml.safe_load(SCHEMA.read_text())
-    found = complete({}, schema["$defs"]["joint"], schema["$defs"])
-    network = asdict(JointConfig(widths=(1,)))
+    found = complete({}, schema["$defs"]["feature_fusion"], schema["$defs"])
+    network = asdict(FeatureFusionConfig(widths=(1,)))
     assert {key: found[key] for key in network if key in found} == {
         key: value for key, value in network.items() if key not in ("widths", "tasks")
     }
-    system = {"encoder": "joint", "tasks": ["age"], "training": found}
-    joint, training = sequence_configs(system, JointConfig, {"widths": (3, 4)})
-    assert joint == JointConfig((3, 4), ("age",))
+    system = {"encoder": "feature_fusion", "tasks": ["age"], "training": found}
+    joint, training = sequence_configs(system, FeatureFusionConfig, {"widths": (3, 4)})
+    assert joint == FeatureFusionConfig((3, 4), ("age",))
     # The paper's loss weights are of the MAE of emotion; here the loss is 1 - CCC.
     assert (training.emotion_loss, training.loss_weights.emotion) == ("ccc", 20)
 
@@ -169,8 +169,8 @@ def config(tmp_path):
 def test_a_corpus_without_wav_has_no_baseline(config):
     plan = Plan(config)
     assert plan.stages == ("raw", "dc", "denoised", "vad")
-    assert "organisers-baseline" not in plan.systems and len(plan.systems) == 17
-    assert any("organisers-baseline is left out" in notice for notice in plan.notices)
+    assert "mlp-baseline" not in plan.systems and len(plan.systems) == 17
+    assert any("mlp-baseline is left out" in notice for notice in plan.notices)
     assert plan.tables()["table1"] == {stage: f"organisers-{stage}" for stage in plan.stages}
 
 
@@ -186,14 +186,14 @@ def test_names_that_are_not_there_are_told(config):
     with pytest.raises(CorpusError, match=r"all, but the fusions are: weighted, .*; or say best"):
         Plan(config)
     config["submission"] = "best"
-    config["fusions"]["weighted"]["systems"] = ["organisers-raw", "organisers-rwa"]
+    config["fusions"]["weighted"]["systems"] = ["mlp-raw", "organisers-rwa"]
     with pytest.raises(CorpusError, match="organisers-rwa"):
         Plan(config)
-    for name in ("best", "organisers-raw"):
-        config["fusions"] = {name: {"systems": ["organisers-raw"], "rule": "average"}}
+    for name in ("best", "mlp-raw"):
+        config["fusions"] = {name: {"systems": ["mlp-raw"], "rule": "average"}}
         with pytest.raises(CorpusError, match="call it otherwise"):
             Plan(config)
-    config["fusions"] = {"f": {"systems": ["organisers-raw"], "rule": "paper", "emotion_from": "x"}}
+    config["fusions"] = {"f": {"systems": ["mlp-raw"], "rule": "paper", "emotion_from": "x"}}
     with pytest.raises(CorpusError, match=r"fusions\.f\.emotion_from names x"):
         Plan(config)
 
@@ -201,19 +201,19 @@ def test_names_that_are_not_there_are_told(config):
 def test_fusions_that_the_corpus_cannot_have_are_left_out(config):
     config["fusions"] = {
         "gone": None,
-        "lone": {"systems": ["organisers-baseline"], "rule": "average"},
+        "lone": {"systems": ["mlp-baseline"], "rule": "average"},
         "led": {
-            "systems": ["organisers-raw", "organisers-baseline"],
+            "systems": ["mlp-raw", "mlp-baseline"],
             "rule": "paper",
-            "emotion_from": "organisers-baseline",
+            "emotion_from": "mlp-baseline",
         },
-        "left": {"systems": ["organisers-vad", "organisers-baseline"], "rule": "weighted"},
+        "left": {"systems": ["mlp-vad", "mlp-baseline"], "rule": "weighted"},
     }
     plan = Plan(config)
-    assert {name: entry["systems"] for name, entry in plan.fusions.items()} == {"left": ["organisers-vad"]}
+    assert {name: entry["systems"] for name, entry in plan.fusions.items()} == {"left": ["mlp-vad"]}
     notices = " ".join(plan.notices)
     assert "fusion lone is left out: the corpus allows none" in notices
-    assert "fusion led is left out: the corpus allows not organisers-baseline" in notices
+    assert "fusion led is left out: the corpus allows not mlp-baseline" in notices
     assert json.loads(plan.outcome_spec())["submission"] is None
     config["submission"] = "lone"
     with pytest.raises(CorpusError, match="submission names the fusion lone"):
@@ -224,52 +224,59 @@ def test_fusions_that_the_corpus_cannot_have_are_left_out(config):
 
 
 def test_a_joint_fusion_reads_each_of_its_systems_once(config):
-    systems = ["organisers-raw", "conformer-strf", "conformer-logmel", "organisers-baseline"]
+    systems = ["mlp-raw", "conformer-strf", "conformer-logmel", "mlp-baseline"]
     config["fusions"] = {
-        "mid": {"systems": systems, "rule": "joint", "representation": "pooled", "training": {"head": 7}},
-        "low": {"systems": systems[::-1], "rule": "joint", "representation": "features", "training": {}},
+        "mid": {
+            "systems": systems,
+            "rule": "feature_fusion",
+            "inputs": "embeddings",
+            "training": {"head": 7},
+        },
+        "low": {"systems": systems[::-1], "rule": "feature_fusion", "inputs": "features", "training": {}},
     }
     plan = Plan(config)
-    joint = JointPlan(plan)
+    joint = FeatureFusionPlan(plan)
     assert joint.vectors("mid", 2, "npy") == [
-        f"results/representations/pooled/{name}/2.npy" for name in systems[:3]
+        f"results/utterance_embeddings/systems/{name}/2.npy" for name in systems[:3]
     ]
     # Both Conformers read the same log-mel; no network comes before, so no seed.
     assert joint.vectors("low", 2, "parquet") == [
-        "results/representations/features/logmel/raw.parquet",
-        "results/representations/features/compare/raw.parquet",
+        "results/utterance_embeddings/features/logmel/raw.parquet",
+        "results/utterance_embeddings/features/opensmile/raw.parquet",
     ]
-    assert joint.pooled_systems() == systems[:3]
+    assert joint.embedded_systems() == systems[:3]
     assert joint.feature_files("conformer-strf")[:1] == ["results/features/logmel/raw/0000.npy"]
-    assert [path[-7:] for path in joint.feature_files("organisers-raw")] == ["parquet"] * len(plan.shards)
-    spec = json.loads(joint.spec("mid"))["joint"]
+    assert [path[-7:] for path in joint.feature_files("mlp-raw")] == ["parquet"] * len(plan.shards)
+    spec = json.loads(joint.spec("mid"))["feature_fusion"]
     assert spec["systems"] == systems[:3] and spec["tasks"] == ["emotion", "age", "country"]
-    assert spec["training"] == {**config["joint"], "head": 7}
+    assert spec["training"] == {**config["feature_fusion"], "head": 7}
     config["encoders"]["hubert"]["fine_tune"] = {}
-    config["fusions"]["low"]["systems"] = ["burst-hubert-tiny", "organisers-raw"]
+    config["fusions"]["low"]["systems"] = ["burst-hubert-tiny", "mlp-raw"]
     config["fusions"]["mid"]["systems"] = ["burst-hubert-tiny-age", "burst-hubert-tiny-emotion"]
-    joint = JointPlan(Plan(config))
-    assert joint.vectors("low", 0, "npy")[0] == "results/representations/features/hubert_frontend/raw.npy"
-    assert json.loads(joint.spec("mid"))["joint"]["tasks"] == ["emotion", "age"]
+    joint = FeatureFusionPlan(Plan(config))
+    assert (
+        joint.vectors("low", 0, "npy")[0] == "results/utterance_embeddings/features/hubert_frontend/raw.npy"
+    )
+    assert json.loads(joint.spec("mid"))["feature_fusion"]["tasks"] == ["emotion", "age"]
 
 
 def test_a_joint_fusion_with_one_system_is_left_out(config):
-    entry = {"systems": ["organisers-raw", "organisers-baseline"], "rule": "joint", "training": {}}
+    entry = {"systems": ["mlp-raw", "mlp-baseline"], "rule": "feature_fusion", "training": {}}
     config["fusions"] = {
-        "lone": {**entry, "representation": "pooled"},
+        "lone": {**entry, "inputs": "embeddings"},
         "same": {
             "systems": ["conformer-strf", "conformer-logmel"],
-            "rule": "joint",
-            "representation": "features",
+            "rule": "feature_fusion",
+            "inputs": "features",
             "training": {},
         },
-        "left": {"systems": ["organisers-vad"], "rule": "average"},
+        "left": {"systems": ["mlp-vad"], "rule": "average"},
     }
     plan = Plan(config)
     assert any("fusion same is left out: the corpus allows only one feature" in n for n in plan.notices)
-    assert plan.joint_fusions() == [] and list(plan.fusions) == ["left"]
+    assert plan.feature_fusions() == [] and list(plan.fusions) == ["left"]
     assert (
-        "fusion lone is left out: the corpus allows only organisers-raw of its systems, and a joint model needs two"
+        "fusion lone is left out: the corpus allows only mlp-raw of its systems, and a feature fusion needs two"
         in plan.notices
     )
     config["submission"] = "lone"
@@ -278,12 +285,12 @@ def test_a_joint_fusion_with_one_system_is_left_out(config):
 
 
 def test_training_of_a_fusion_is_checked(config):
-    config["fusions"]["joint"]["training"] = {"dropuot": 0.1}
-    with pytest.raises(CorpusError, match=r"fusions\.joint\.training has no key dropuot"):
+    config["fusions"]["feature-fusion"]["training"] = {"dropuot": 0.1}
+    with pytest.raises(CorpusError, match=r"fusions\.feature-fusion\.training has no key dropuot"):
         Plan(config)
-    config["fusions"]["joint"]["training"] = {}
+    config["fusions"]["feature-fusion"]["training"] = {}
     config["fusions"]["weighted"]["training"] = {"dropout": 0.1}
-    with pytest.raises(CorpusError, match=r"fusions\.weighted\.training: only a joint fusion is trained"):
+    with pytest.raises(CorpusError, match=r"fusions\.weighted\.training: only a feature fusion is trained"):
         Plan(config)
 
 
@@ -393,7 +400,7 @@ def test_messages_name_the_variant_they_are_of(config, tmp_path):
 @pytest.mark.parametrize(
     ("feature", "variant", "message"),
     [
-        ("hubert-base", None, "there is no feature hubert-base; the features are: compare, logmel, hubert"),
+        ("hubert-base", None, "there is no feature hubert-base; the features are: opensmile, logmel, hubert"),
         ("hubert-base", {"layer": 3}, "features.variants.hubert-base has no key layer"),
         ("logmel-40", {"n_mels": 40}, "the encoder hubert reads hubert, not logmel-40"),
     ],
@@ -420,7 +427,7 @@ def test_a_system_whose_tasks_have_no_train_label_is_left_out_with_a_notice(conf
 
     edit_labels(tmp_path, no_age_on_train)
     plan = Plan(config)
-    assert "burst-hubert-tiny-age" not in plan.systems and "organisers-raw" in plan.systems
+    assert "burst-hubert-tiny-age" not in plan.systems and "mlp-raw" in plan.systems
     assert "system burst-hubert-tiny-age is left out: no Train clip has a label of age" in plan.notices
     assert "age only" not in plan.tables()["table2"]
     assert "burst-hubert-tiny-age" not in plan.compared_systems()
@@ -439,14 +446,14 @@ def test_a_corpus_without_train_is_refused(config, tmp_path):
 
 
 def test_emotion_of_the_papers_fusion_comes_from_a_system_that_predicts_it(config):
-    fusion = {"systems": ["burst-hubert-tiny-age", "organisers-raw"], "rule": "paper"}
+    fusion = {"systems": ["burst-hubert-tiny-age", "mlp-raw"], "rule": "paper"}
     config["fusions"]["paper"].update(fusion)
     with pytest.raises(CorpusError, match=r"burst-hubert-tiny-age.*fusions\.paper\.emotion_from"):
         Plan(config)
-    config["fusions"]["paper"]["emotion_from"] = "organisers-raw"
-    assert Plan(config).fusions["paper"]["emotion_from"] == "organisers-raw"
-    config["fusions"]["paper"]["emotion_from"] = "organisers-dc"
-    with pytest.raises(CorpusError, match=r"names organisers-dc, which is not in its systems"):
+    config["fusions"]["paper"]["emotion_from"] = "mlp-raw"
+    assert Plan(config).fusions["paper"]["emotion_from"] == "mlp-raw"
+    config["fusions"]["paper"]["emotion_from"] = "mlp-dc"
+    with pytest.raises(CorpusError, match=r"names mlp-dc, which is not in its systems"):
         Plan(config)
 
 
@@ -454,8 +461,8 @@ def test_the_check_of_a_system_is_of_the_recordings_it_comes_from(config, tmp_pa
     (tmp_path / "wav").mkdir()
     (tmp_path / "wav" / "00.wav").write_bytes(b"x")
     plan = Plan(config)
-    assert plan.check("organisers-vad") == plan.check("organisers-raw") == "results/quality/check_raw.json"
-    assert plan.check("organisers-baseline") == "results/quality/check_baseline.json"
+    assert plan.check("mlp-vad") == plan.check("mlp-raw") == "results/quality/check_raw.json"
+    assert plan.check("mlp-baseline") == "results/quality/check_baseline.json"
 
 
 @pytest.mark.parametrize(

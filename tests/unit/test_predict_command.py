@@ -21,12 +21,12 @@ from exvo.cli import app
 from exvo.corpus.labels import EMOTIONS, TASKS, Country, Labels
 from exvo.corpus.table import Corpus
 from exvo.evaluation.predictions import read_predictions
-from exvo.features.opensmile import CompareConfig, compare_shard
+from exvo.features.opensmile import OpensmileConfig, opensmile_shard
 from exvo.features.vectors import write_vectors
 from exvo.predict import recordings as predict
-from exvo.systems.feature_fusion import train_joint_system
+from exvo.systems.feature_fusion import train_feature_fusion
 from exvo.systems.mlp import train_mlp_system
-from exvo.systems.mlp_embeddings import trunk_vectors_by
+from exvo.systems.mlp_embeddings import mlp_embeddings_by
 from exvo.training.mlp_training import MlpConfig
 
 SPLITS = ["Train"] * 4 + ["Val"] * 2 + ["Test"] * 2
@@ -41,11 +41,11 @@ def spec(tasks):
     training = {key: value for key, value in asdict(MlpConfig(max_epochs=2)).items() if key != "tasks"}
     return {
         "stage": "raw",
-        "feature": "compare",
+        "feature": "opensmile",
         "encoder": "mlp",
         "tasks": list(tasks),
         "training": training | {"hidden": [16, 8], "device": "cpu"},
-        "feature_config": asdict(CompareConfig("eGeMAPSv02")),
+        "feature_config": asdict(OpensmileConfig("eGeMAPSv02")),
         "audio": {"convert": asdict(ConvertConfig())},
     }
 
@@ -60,7 +60,7 @@ def labels(countries=COUNTRIES):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """Systems of all tasks and of one, a joint model of two of those, and the recordings they were trained on."""
+    """Systems of all tasks and of one, a feature fusion of two of those, and the recordings they were trained on."""
     home = tmp_path_factory.mktemp("home")
     rng = np.random.default_rng(0)
     signals = [
@@ -71,23 +71,25 @@ def home(tmp_path_factory):
     write_shard(home / "audio.parquet", [Clip(*c) for c in zip(IDS, signals, strict=True)], {}, bits=24)
     for name, signal in zip(IDS, signals, strict=True):
         soundfile.write(home / f"{name}.wav", signal, SAMPLE_RATE, subtype="PCM_16")
-    shard = home / "compare.parquet"
-    compare_shard(home / "audio.parquet", shard, CompareConfig("eGeMAPSv02"))
+    shard = home / "opensmile.parquet"
+    opensmile_shard(home / "audio.parquet", shard, OpensmileConfig("eGeMAPSv02"))
     corpus = Corpus(home, IDS, labels())
     for name, tasks in SYSTEMS.items():
         train_mlp_system([shard], corpus, spec(tasks), 0, home / f"results/models/{name}/0")
     files = []
     for name in ("age", "country"):
         files.append((home / f"{name}.npy", home / f"{name}.parquet"))
-        write_vectors([(shard,)], trunk_vectors_by(home / f"results/models/{name}/0"), *files[-1])
-    joint = {"systems": ["age", "country"], "representation": "pooled", "tasks": ["age", "country"]}
+        write_vectors([(shard,)], mlp_embeddings_by(home / f"results/models/{name}/0"), *files[-1])
+    joint = {"systems": ["age", "country"], "inputs": "embeddings", "tasks": ["age", "country"]}
     training = {"max_epochs": 2, "batch_size": 4, "device": "cpu"}
-    train_joint_system(files, corpus, joint | {"training": training}, 0, home / "results/fusion/joint/0")
+    train_feature_fusion(
+        files, corpus, joint | {"training": training}, 0, home / "results/fusion/feature-fusion/0"
+    )
     return home
 
 
 def model(home, name):
-    kind = "fusion" if name == "joint" else "models"
+    kind = "fusion" if name == "feature-fusion" else "models"
     return home / f"results/{kind}/{name}/0"
 
 
@@ -150,7 +152,7 @@ def test_what_is_no_recording_has_no_answer_and_the_others_are_predicted(home, n
 
 
 @pytest.mark.parametrize("name", ["lauhg.webm", "folder.wav", "text.wav"])
-@pytest.mark.parametrize("models", [("all",), ("joint",)], ids="-".join)
+@pytest.mark.parametrize("models", [("all",), ("feature-fusion",)], ids="-".join)
 def test_a_terminal_shows_no_numbers_without_a_recording(home, not_recordings, tmp_path, name, models):
     run = command(home, tmp_path / name, models=models)
     status, _ = not_recordings[tmp_path / name]
@@ -199,7 +201,7 @@ def test_a_recording_that_cannot_be_opened_is_said_to_be_so(home, tmp_path, monk
         (["country"], ["P(Here)", "P(There, or not)"], ["country"]),
         (["emotion"], list(EMOTIONS), ["emotion"]),
         (["age", "emotion"], ["Age", *EMOTIONS], ["emotion", "age"]),
-        (["joint"], ["Age", "P(Here)", "P(There, or not)"], ["age", "country"]),
+        (["feature_fusion"], ["Age", "P(Here)", "P(There, or not)"], ["age", "country"]),
         (["all"], ALL_COLUMNS[3:], ["emotion", "age", "country"]),
     ],
     ids=lambda value: "-".join(value) if len(value) < 3 else "",
@@ -217,12 +219,12 @@ def test_only_the_tasks_of_the_models_are_printed_and_written(home, tmp_path, mo
 
 def test_a_task_without_a_label_in_training_is_not_printed(home, tmp_path):
     corpus = Corpus(home, IDS, replace(labels(), age=np.full(len(IDS), np.nan)))
-    train_mlp_system([home / "compare.parquet"], corpus, spec(TASKS), 0, tmp_path / "model")
+    train_mlp_system([home / "opensmile.parquet"], corpus, spec(TASKS), 0, tmp_path / "model")
     (answer,) = predict.predict_files([home / "clip6.wav"], [tmp_path / "model"])
     assert answer.age is None and len(answer.countries) == 2 and len(answer.emotions) == 10
 
 
-@pytest.mark.parametrize("name", ["all", "age", "country", "joint"])
+@pytest.mark.parametrize("name", ["all", "age", "country", "feature_fusion"])
 def test_numbers_are_those_of_the_workflow(home, tmp_path, name):
     paths = [home / f"{clip}.wav" for clip in IDS[6:]]
     command(home, *paths, "--output", tmp_path / "o.csv", models=[name])
@@ -250,10 +252,10 @@ def test_each_task_is_the_mean_of_the_models_that_do_it(home):
 
 def test_the_numbers_do_not_depend_on_what_else_is_asked_for(home, tmp_path, monkeypatch):
     paths = [home / f"{clip}.wav" for clip in IDS[4:]]
-    whole = predict.predict_files(paths, [model(home, "all"), model(home, "joint")])
+    whole = predict.predict_files(paths, [model(home, "all"), model(home, "feature_fusion")])
     monkeypatch.setattr(predict, "BATCH", 3)
     again = [paths[0], tmp_path / "no.wav", *paths[1:], paths[0]]
-    parts = predict.predict_files(again, [model(home, "all"), model(home, "joint")])
+    parts = predict.predict_files(again, [model(home, "all"), model(home, "feature_fusion")])
     assert [part.path for part in parts] == again
     assert [part.predicted for part in parts] == [True, False, True, True, True, True]
     predicted = [part for part in parts if part.predicted]
@@ -418,7 +420,7 @@ def cut(path):
         ),
         (
             lambda folder: change(folder, model="other"),
-            "a model of the kind other, not organisers or sequence",
+            "a model of the kind other, not mlp or sequence",
         ),
         (lambda folder: change(folder, system=None), "config.json does not say what the features came from"),
     ],
@@ -457,15 +459,17 @@ def test_what_is_near_a_model_is_refused_with_the_way_to_it(home, tmp_path):
     }.items():
         run = CliRunner().invoke(app, ["predict", str(home / "clip6.wav"), "--model", str(near)])
         assert run.exit_code == 1 and run.stderr.startswith(f"{near}: {said}")
-    shutil.copytree(model(home, "joint"), tmp_path / "0")
+    shutil.copytree(model(home, "feature_fusion"), tmp_path / "0")
     run = CliRunner().invoke(app, ["predict", str(home / "clip6.wav"), "--model", str(tmp_path / "0")])
-    assert run.exit_code == 1 and "a joint model, which is predicted with the systems it reads" in run.stderr
+    assert (
+        run.exit_code == 1 and "a feature fusion, which is predicted with the systems it reads" in run.stderr
+    )
 
 
 def test_only_models_that_predict_the_country_have_to_agree_on_the_countries(home, tmp_path):
     corpus = Corpus(home, IDS, labels((Country(7, "Elsewhere"), Country(8, "Nowhere"))))
     for name in ("age", "country"):
-        train_mlp_system([home / "compare.parquet"], corpus, spec([name]), 0, tmp_path / name)
+        train_mlp_system([home / "opensmile.parquet"], corpus, spec([name]), 0, tmp_path / name)
     clip, ours = home / "clip6.wav", model(home, "all")
     answer, alone = (predict.predict_files([clip], some)[0] for some in ([tmp_path / "age", ours], [ours]))
     assert answer.countries == alone.countries

@@ -125,7 +125,7 @@ def test_the_scores_are_those_of_the_record(page, made_run):
     assert page.says(f"{record['test']['fusion']['s_mtl']:.3f}")
     best = record["selection"]["candidates"][0]
     low, high = (best["intervals"]["s_mtl"][end] for end in ("low", "high"))
-    assert page.says(f"{best['cross_fitted_val']['s_mtl']:.3f} [{low:.3f}, {high:.3f}]")
+    assert page.says(f"{best['out_of_fold_val']['s_mtl']:.3f} [{low:.3f}, {high:.3f}]")
     runner_up = record["selection"]["runner_up"]
     found = record["selection"]["differences"][runner_up]["s_mtl"]
     word = "includes" if found["low"] <= 0 <= found["high"] else "excludes"
@@ -168,7 +168,7 @@ def test_a_blind_test_and_tasks_without_labels_are_said(bare):
         "Age: no validation clip has a label",
         "Country: no validation clip has a label",
         "Emotion: no emotion has a CCC",
-        "Without S_MTL, a term being missing or not positive: weighted, organisers-raw, conformer-strf.",
+        "Without S_MTL, a term being missing or not positive: weighted, mlp-raw, conformer-strf.",
     ):
         assert bare.says(words), words
     assert [s["id"] for s in bare.of("section")] == ANCHORS
@@ -198,18 +198,20 @@ def test_of_a_single_system_the_weights_of_the_best_fusion_are_drawn(made_run):
 
 def test_a_joint_model_has_no_weights_and_those_of_the_best_fusion_are_drawn(made_run):
     record = json.loads(made_run.files.fusion.read_text())
-    joint = {"representation": "features", "training": {}, "n_seeds": 2}
+    joint = {"inputs": "features", "training": {}, "n_seeds": 2}
     tasks = {name: {**task, "chosen_by": "training on Train"} for name, task in record["tasks"].items()}
     for task in tasks.values():
         for key in ("weights", "shares", "rule", "train_prior"):
             task.pop(key, None)
-    systems = {"organisers-raw": {}, "conformer-strf": {}}
+    systems = {"mlp-raw": {}, "conformer-strf": {}}
     record["kind"] = "fusion"
-    section = fusion_section(record | {"rule": "joint", "joint": joint, "tasks": tasks, "systems": systems})
+    section = fusion_section(
+        record | {"rule": "feature_fusion", "feature_fusion": joint, "tasks": tasks, "systems": systems}
+    )
     words, drawn, table = section.parts[:3]
-    assert "trained on Train with 2 seeds on representations by organisers-raw, conformer-strf" in words.text
+    assert "trained on Train with 2 seeds on representations by mlp-raw, conformer-strf" in words.text
     assert drawn.title.endswith("which is not submitted")
-    assert [row[1] for row in table.grids[0].rows] == ["joint"] * 3
+    assert [row[1] for row in table.grids[0].rows] == ["feature_fusion"] * 3
 
 
 def test_every_score_of_outcome_and_fusion_has_its_interval_counts_and_deviation(made_run):
@@ -227,7 +229,7 @@ def test_every_score_of_outcome_and_fusion_has_its_interval_counts_and_deviation
     (table,) = [part for part in fusion_section(record).parts if part.kind == "table"]
     header = list(table.grids[0].header)
     for row in table.grids[0].rows:
-        assert whole.fullmatch(row[header.index("cross-fitted")]), row
+        assert whole.fullmatch(row[header.index("out-of-fold")]), row
         assert "[" in row[header.index("on what it learned from")]
     prior = {row[0]: row[header.index("Train prior alone")] for row in table.grids[0].rows}
     assert prior["country"] == "0.500" and prior["emotion"] == "0.000" and float(prior["age"]) > 1

@@ -138,10 +138,10 @@ def test_drawings_hold_no_time_and_are_the_same_twice():
 
 def test_versions_seeds_and_systems_are_told():
     config = {"statistics": {"seed": 7}, "systems": {"/a/b": ["/c/d", 1]}}
-    system = {"stage": "raw", "feature": "compare", "encoder": "mlp", "tasks": ["age", "country"]}
+    system = {"stage": "raw", "feature": "opensmile", "encoder": "mlp", "tasks": ["age", "country"]}
     section = provenance_section(config, [3, 4], {"one": system})
     assert "3, 4" in section.lead and "folds: 7" in section.lead
-    assert section.parts[0].grids[0].rows == [["one", "raw", "compare", "mlp", "age, country"]]
+    assert section.parts[0].grids[0].rows == [["one", "raw", "opensmile", "mlp", "age, country"]]
     versions = dict(section.parts[1].grids[0].rows)
     assert versions["numpy"] == np.__version__ and versions["Python"].startswith("3.11")
     assert without_paths(config)["systems"] == {"…/b": ["…/d", 1]}

@@ -67,9 +67,9 @@ def test_candidates_are_the_fusions_and_each_single_system(compared):
     ]
     single = candidates[2]
     np.testing.assert_allclose(single.fusion.test.age, runs["s0"][0].test.age)
-    np.testing.assert_allclose(single.fusion.cross_fitted.age, runs["s0"][0].val.age + 0.5)
+    np.testing.assert_allclose(single.fusion.out_of_fold.age, runs["s0"][0].val.age + 0.5)
     for candidate in candidates:
-        assert candidate.scores == score(labels, candidate.fusion.cross_fitted)
+        assert candidate.scores == score(labels, candidate.fusion.out_of_fold)
         assert candidate.draws.value("s_mtl") == pytest.approx(candidate.scores.s_mtl, abs=1e-12)
 
 

@@ -107,7 +107,7 @@ def test_batches_of_an_epoch_are_the_same_again_and_others_in_the_next(store):
         "batch_size": 8,
         "spec_augment": SpecAugment(),
         "fill": np.zeros(N_CHANNELS),
-        "max_frames": 200,
+        "crop_frames": 200,
     }
     first = TrainBatches(store, labels_of(100), seed=1, **options)
     again = TrainBatches(store, labels_of(100), seed=1, **options)
@@ -147,7 +147,7 @@ def test_batches_are_bounded_in_frames():
 def test_a_long_clip_gives_a_random_stretch_in_training_and_all_of_it_otherwise(store, lengths):
     longest = int(lengths.argmax())
     labels = labels_of(100).take(np.array([longest]))
-    batches = TrainBatches(store, labels, batch_size=1, seed=0, max_frames=50)
+    batches = TrainBatches(store, labels, batch_size=1, seed=0, crop_frames=50)
     starts = set()
     for epoch in range(1, 9):
         frames = next(iter(batches.epoch(epoch))).frames[0, :, 0].numpy()

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from exvo.corpus.labels import TASKS
-from exvo.networks.conformer_network import LEAST_DEVIATION, SequenceConfig, SequenceNetwork
+from exvo.networks.conformer_network import LEAST_SD, ConformerNetwork, ConformerNetworkConfig
 from exvo.networks.heads import MultitaskDecoder
 from exvo.networks.losses import CombinedLoss
 
 N_MELS = 20
 SMALL = {
-    "conformer": {
+    "blocks": {
         "d_model": 16,
         "n_heads": 2,
         "ffn": 24,
@@ -43,8 +43,8 @@ def one_thread():
 
 
 def make_network(seed=0, mean=MEAN, std=STD, age_mean=28.0, age_std=5.0, **options):
-    config = SequenceConfig.from_dict({**SMALL, **options})
-    return SequenceNetwork(config, N_MELS, 4, mean, std, age_mean, age_std, seed)
+    config = ConformerNetworkConfig.from_dict({**SMALL, **options})
+    return ConformerNetwork(config, N_MELS, 4, mean, std, age_mean, age_std, seed)
 
 
 def make_batch(lengths=(30, 1, 17, 52), n_frames=60, fill=0.0, seed=0):
@@ -121,7 +121,7 @@ def test_moments_are_applied_per_channel():
 
 def test_a_channel_that_does_not_vary_stays_small():
     network = make_network(std=np.zeros(N_MELS))
-    assert (network.std == LEAST_DEVIATION).all()
+    assert (network.std == LEAST_SD).all()
     assert all(o.isfinite().all() for o in network(*make_batch()).values())
 
 
@@ -189,11 +189,11 @@ def test_weights_alone_carry_the_moments(frontend):
 
 
 def test_config_survives_json():
-    config = SequenceConfig.from_dict({**SMALL, "frontend": "strf", "tasks": ["age", "emotion"]})
-    assert config.conformer.d_model == 16
+    config = ConformerNetworkConfig.from_dict({**SMALL, "frontend": "strf", "tasks": ["age", "emotion"]})
+    assert config.blocks.d_model == 16
     assert config.strf.n_kernels == 3
-    assert SequenceConfig.from_dict(json.loads(json.dumps(asdict(config)))) == config
-    assert SequenceConfig.from_dict({}) == SequenceConfig()
+    assert ConformerNetworkConfig.from_dict(json.loads(json.dumps(asdict(config)))) == config
+    assert ConformerNetworkConfig.from_dict({}) == ConformerNetworkConfig()
 
 
 @pytest.mark.parametrize("frontend", FRONTENDS)

@@ -24,7 +24,7 @@ from exvo.evaluation.predictions import read_predictions
 from exvo.features.logmel import logmel_statistics
 from exvo.features.store import FeatureRow, write_sequences
 from exvo.networks.conformer import ConformerConfig
-from exvo.networks.conformer_network import SequenceConfig
+from exvo.networks.conformer_network import ConformerNetworkConfig
 from exvo.networks.losses import LossWeights
 from exvo.systems.sequence import sequence_configs, train_sequence_system
 from exvo.training import train as sequence_training
@@ -32,7 +32,7 @@ from exvo.training.batches import SpecAugment
 from exvo.training.checkpoint import CHECKPOINT
 from exvo.training.frames import FrameStore
 from exvo.training.loop import learning_rate
-from exvo.training.loss_weights import tune_loss_weights
+from exvo.training.loss_weights import choose_loss_weights
 from exvo.training.outputs import without_labels
 from exvo.training.priors import priors
 from exvo.training.storage import load_sequence, save_sequence
@@ -40,15 +40,15 @@ from exvo.training.train import train_sequence
 from exvo.training.trained import LossGrid, TrainingConfig, predict_sequence
 
 N_MELS = 16
-TINY = SequenceConfig(
-    conformer=ConformerConfig(
+TINY = ConformerNetworkConfig(
+    blocks=ConformerConfig(
         d_model=16, n_heads=2, ffn=32, n_blocks=1, kernel=7, dropout=0.1, subsampling_channels=4
     ),
     d_attention=16,
     head=16,
 )
 QUICK = TrainingConfig(
-    batch_size=8, max_epochs=4, learning_rate=3e-3, spec_augment=SpecAugment(max_channels=2), max_frames=60
+    batch_size=8, max_epochs=4, learning_rate=3e-3, spec_augment=SpecAugment(max_channels=2), crop_frames=60
 )
 
 
@@ -345,15 +345,15 @@ def test_prediction_does_not_depend_on_the_batch(data, trained):
 
 def test_loss_weights_are_chosen_on_val_and_all_trials_recorded(data, tmp_path):
     grid = LossGrid(age=(1.0,), emotion=(10.0, 80.0), country=(1.0, 8.0), max_epochs=1)
-    config = replace(QUICK, tune=grid, max_epochs=1)
-    chosen = tune_loss_weights(**data | {"training_config": config}, folder=tmp_path)
+    config = replace(QUICK, loss_weight_grid=grid, max_epochs=1)
+    chosen = choose_loss_weights(**data | {"training_config": config}, folder=tmp_path)
     rows = np.genfromtxt(tmp_path / "tuning.csv", delimiter=",", names=True)
     assert [(r["emotion"], r["country"]) for r in rows] == [(10, 1), (10, 8), (80, 1), (80, 8)]
     best = rows[np.argmax(rows["val_selection"])]
     assert chosen == replace(config, loss_weights=LossWeights(1.0, best["emotion"], best["country"]))
     learned = replace(config, combination="uncertainty")
-    with pytest.raises(ValueError, match="tune: loss weights are chosen only"):
-        tune_loss_weights(**data | {"training_config": learned}, folder=tmp_path)
+    with pytest.raises(ValueError, match="loss_weight_grid: loss weights are chosen only"):
+        choose_loss_weights(**data | {"training_config": learned}, folder=tmp_path)
 
 
 def test_speed_perturbation_needs_frames_and_changes_the_training(data, trained, tmp_path):
@@ -367,8 +367,8 @@ def test_speed_perturbation_needs_frames_and_changes_the_training(data, trained,
 
 
 def test_mixed_precision_needs_cuda(data, tmp_path):
-    config = replace(QUICK, precision="16-mixed", device="cpu")
-    with pytest.raises(ValueError, match="16-mixed needs a CUDA device"):
+    config = replace(QUICK, precision="fp16", device="cpu")
+    with pytest.raises(ValueError, match="fp16 needs a CUDA device"):
         train_sequence(**data | {"training_config": config}, folder=tmp_path)
 
 
@@ -407,7 +407,7 @@ def test_system_answers_every_clip_of_val_and_test(tmp_path):
     training = {
         "max_epochs": 2,
         "batch_size": 8,
-        "conformer": {
+        "blocks": {
             "d_model": 8,
             "n_heads": 1,
             "ffn": 8,
@@ -416,7 +416,7 @@ def test_system_answers_every_clip_of_val_and_test(tmp_path):
             "subsampling_channels": 2,
         },
         "spec_augment": None,
-        "tune": {"age": [1.0], "emotion": [40.0, 80.0], "max_epochs": 1},
+        "loss_weight_grid": {"age": [1.0], "emotion": [40.0, 80.0], "max_epochs": 1},
     }
     system = {"encoder": "conformer", "tasks": ["emotion", "age"], "training": training}
     corpus = Corpus(tmp_path, labels.clip_id, labels)

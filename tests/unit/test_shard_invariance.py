@@ -10,7 +10,7 @@ from exvo.audio.stage_denoised import DenoiseConfig, denoised_shard
 from exvo.audio.stage_vad import VadConfig, vad_shard
 from exvo.audio.store import read_shard
 from exvo.features.logmel import LogmelConfig, logmel_shard
-from exvo.features.opensmile import CompareConfig, compare_shard
+from exvo.features.opensmile import OpensmileConfig, opensmile_shard
 from exvo.features.store import read_sequences, read_utterances
 
 IDS = [f"{n:02d}" for n in range(11)]
@@ -36,13 +36,13 @@ def outputs(tmp_path_factory):
     def run(name, ids):
         paths = {
             stage: root / f"{name}-{stage}.parquet"
-            for stage in ("raw", "dc", "denoised", "vad", "compare", "index")
+            for stage in ("raw", "dc", "denoised", "vad", "opensmile", "index")
         }
         convert_shard(root / "raw", {i: f"{i}.wav" for i in ids}, paths["raw"], ConvertConfig(), bits=24)
         dc_shard(paths["raw"], paths["dc"], HighpassConfig())
         denoised_shard(paths["dc"], paths["denoised"], DenoiseConfig())
         vad_shard(paths["denoised"], paths["vad"], VadConfig())
-        compare_shard(paths["vad"], paths["compare"], CompareConfig())
+        opensmile_shard(paths["vad"], paths["opensmile"], OpensmileConfig())
         logmel_shard(paths["vad"], root / f"{name}.npy", paths["index"], LogmelConfig())
         return paths | {"frames": root / f"{name}.npy"}
 
@@ -62,8 +62,8 @@ def test_audio_is_the_same_to_the_bit(outputs, stage):
 
 def test_features_are_the_same_to_the_bit(outputs):
     whole, parts = outputs
-    (expected,) = read_utterances([whole["compare"]], [IDS])
-    (found,) = read_utterances([part["compare"] for part in parts], [IDS])
+    (expected,) = read_utterances([whole["opensmile"]], [IDS])
+    (found,) = read_utterances([part["opensmile"] for part in parts], [IDS])
     np.testing.assert_array_equal(found.values, expected.values)
     frames, index = read_sequences(whole["frames"], whole["index"])
     rows = {

@@ -133,7 +133,7 @@ def test_five_systems_of_nineteen_thousand_clips_take_a_few_seconds():
 
 
 @pytest.mark.parametrize("rule", ["weighted", "stacked"])
-def test_a_speakers_own_labels_do_not_enter_its_cross_fitted_predictions(rule):
+def test_a_speakers_own_labels_do_not_enter_its_out_of_fold_predictions(rule):
     random = np.random.default_rng(4)
     labels = make_labels(random)
     runs = make_runs(random, labels, (0.8, 1.2, None))
@@ -148,15 +148,15 @@ def test_a_speakers_own_labels_do_not_enter_its_cross_fitted_predictions(rule):
     after = fused(rule, runs, changed)
     for task in ("age", "emotion", "country"):
         np.testing.assert_array_equal(
-            getattr(before.cross_fitted, task)[held_out], getattr(after.cross_fitted, task)[held_out]
+            getattr(before.out_of_fold, task)[held_out], getattr(after.out_of_fold, task)[held_out]
         )
-    assert np.abs(before.cross_fitted.age - after.cross_fitted.age)[~held_out].max() > 0
+    assert np.abs(before.out_of_fold.age - after.out_of_fold.age)[~held_out].max() > 0
     if rule == "stacked":
         assert np.abs(before.test.age - after.test.age).max() > 0
 
 
 @pytest.mark.parametrize("rule", ["weighted", "stacked"])
-def test_cross_fitted_scores_of_noise_are_not_optimistic(rule):
+def test_out_of_fold_scores_of_noise_are_not_optimistic(rule):
     random = np.random.default_rng(5)
     inside, outside = [], []
     for _ in range(7):
@@ -164,7 +164,7 @@ def test_cross_fitted_scores_of_noise_are_not_optimistic(rule):
         labels = replace(labels, country=np.full(len(labels), -1))
         fusion = fused(rule, make_runs(random, labels, (None,) * 5), labels)
         inside.append(fusion.description["val"]["ccc"])
-        outside.append(fusion.description["cross_fitted_val"]["ccc"])
+        outside.append(fusion.description["out_of_fold_val"]["ccc"])
     assert np.mean(inside) > 0.04
     assert np.mean(outside) < 0.02
 
@@ -176,7 +176,7 @@ def test_stacking_undoes_what_an_average_cannot():
     narrow = replace(narrow, emotion=0.4 + 0.2 * (narrow.emotion - 0.4), age=30 + 0.3 * (narrow.age - 45))
     runs = {"a": [Run(narrow, predict(random, TEST_IDS))], **make_runs(random, labels, (1.5,))}
     stacked, average = (
-        fused(rule, runs, labels).description["cross_fitted_val"] for rule in ("stacked", "average")
+        fused(rule, runs, labels).description["out_of_fold_val"] for rule in ("stacked", "average")
     )
     assert stacked["ccc"] > average["ccc"] + 0.1
     assert stacked["mae"] < average["mae"] - 1
@@ -260,8 +260,8 @@ def test_a_country_of_one_speaker_costs_a_stacked_fusion_nothing():
     runs = make_runs(random, alone, (0.3, 0.3))
     stacked, average = (fused(rule, runs, alone) for rule in ("stacked", "average"))
     # The systems know this country; a fit that has never seen it would miss all of its clips: UAR 2/3 at best.
-    assert average.description["cross_fitted_val"]["uar"] > 0.9
-    assert stacked.description["cross_fitted_val"]["uar"] == average.description["cross_fitted_val"]["uar"]
+    assert average.description["out_of_fold_val"]["uar"] > 0.9
+    assert stacked.description["out_of_fold_val"]["uar"] == average.description["out_of_fold_val"]["uar"]
     record = stacked.description["tasks"]["country"]
     assert record["chosen_by"] == "too few speakers" and set(record["weights"].values()) == {0.5}
     (note,) = [note for note in stacked.description["notes"] if note.startswith("country")]
@@ -283,8 +283,8 @@ def test_an_age_that_cannot_be_learned_costs_nothing(rule, n_systems):
     constant = mae(age, np.full(len(age), 21.0))
     without, with_prior = (fused(rule, runs, labels, prior=prior) for prior in (None, 21.0))
     found = with_prior.description
-    assert without.description["cross_fitted_val"]["mae"] > constant + 2
-    assert found["cross_fitted_val"]["mae"] == pytest.approx(constant, abs=1e-6)
+    assert without.description["out_of_fold_val"]["mae"] > constant + 2
+    assert found["out_of_fold_val"]["mae"] == pytest.approx(constant, abs=1e-6)
     record = found["tasks"]["age"]
     assert record["train_prior"] == {"weight": 1.0, "years": 21.0}
     assert sum((record.get("weights") or record["shares"]).values()) == pytest.approx(0)
@@ -308,11 +308,11 @@ def test_the_prior_has_the_weight_that_val_gives_it(rule):
     record = fusion.description["tasks"]["age"]
     assert record["train_prior"] == {"weight": 0.5, "years": 30.0} and record["weights"] == {"a": 0.5}
     np.testing.assert_allclose(fusion.test.age, [25.0, 30.0, 40.0])
-    assert fusion.description["cross_fitted_val"]["mae"] == pytest.approx(0, abs=1e-9)
+    assert fusion.description["out_of_fold_val"]["mae"] == pytest.approx(0, abs=1e-9)
     # What the rule learns of a speaker's clips comes from others, the weight of the prior too.
     other = replace(labels, age=np.where(labels.speaker == "s7", 90.0, labels.age))
     held_out = labels.speaker == "s7"
-    before, after = (fused(rule, far, one, prior=30.0).cross_fitted.age[held_out] for one in (labels, other))
+    before, after = (fused(rule, far, one, prior=30.0).out_of_fold.age[held_out] for one in (labels, other))
     np.testing.assert_array_equal(before, after)
 
 
@@ -336,7 +336,7 @@ def test_per_task_takes_each_task_from_the_rule_that_does_best_on_other_speakers
     chosen = fused("per_task", runs, labels)
     for task, sign in (("emotion", 1), ("age", -1), ("country", 1)):
         record = chosen.description["tasks"][task]
-        scores = {r: sign * p.description["tasks"][task]["cross_fitted_val_score"] for r, p in parts.items()}
+        scores = {r: sign * p.description["tasks"][task]["out_of_fold_val_score"] for r, p in parts.items()}
         assert scores[record["rule"]] == max(scores.values())
         np.testing.assert_array_equal(getattr(chosen.test, task), getattr(parts[record["rule"]].test, task))
     assert chosen.description["tasks"]["emotion"]["rule"] == "stacked"
@@ -349,9 +349,9 @@ def test_per_task_chooses_for_a_fold_by_the_other_folds():
         labels = make_labels(random, 10, 4)
         runs = make_runs(random, labels, (1.5, 1.6))
         parts = {
-            rule: fused(rule, runs, labels).cross_fitted.age for rule in ("average", "weighted", "stacked")
+            rule: fused(rule, runs, labels).out_of_fold.age for rule in ("average", "weighted", "stacked")
         }
-        found = fused("per_task", runs, labels).cross_fitted.age
+        found = fused("per_task", runs, labels).out_of_fold.age
         folds = task_folds("age", labels, CrossFit())
         chosen = []
         for fold in range(5):
@@ -369,5 +369,5 @@ def test_the_same_call_learns_the_same():
     runs = make_runs(random, labels, (0.8, 1.2))
     one, two, other = (fused("stacked", runs, labels, CrossFit(5, seed)) for seed in (0, 0, 1))
     assert one.description == two.description
-    np.testing.assert_array_equal(one.cross_fitted.emotion, two.cross_fitted.emotion)
-    assert (one.cross_fitted.age != other.cross_fitted.age).any()
+    np.testing.assert_array_equal(one.out_of_fold.emotion, two.out_of_fold.emotion)
+    assert (one.out_of_fold.age != other.out_of_fold.age).any()

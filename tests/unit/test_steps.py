@@ -62,12 +62,12 @@ def test_strfs_at_other_speeds_cost_statistics_figures_and_more_audio(corpus):
 
 
 def test_a_joint_fusion_costs_what_it_reads_of_its_systems(corpus):
-    systems = {"mlp": {"stage": "raw", "feature": "compare", "encoder": "mlp"}, "tuned": FINE_TUNED}
-    joint = {"systems": list(systems), "rule": "joint"}
-    fusions = {"pooled": joint, "features": joint | {"representation": "features"}}
+    systems = {"mlp": {"stage": "raw", "feature": "opensmile", "encoder": "mlp"}, "tuned": FINE_TUNED}
+    joint = {"systems": list(systems), "rule": "feature_fusion"}
+    fusions = {"pooled": joint, "features": joint | {"inputs": "features"}}
     found = steps(corpus, systems, fusions=fusions)
-    pooled = [f"representations/pooled/{name}/{seed}" for seed in (0, 1) for name in systems]
-    by_feature = [f"representations/features/{name}/raw" for name in ("compare", "hubert_frontend")]
+    pooled = [f"utterance_embeddings/systems/{name}/{seed}" for seed in (0, 1) for name in systems]
+    by_feature = [f"utterance_embeddings/features/{name}/raw" for name in ("opensmile", "hubert_frontend")]
     assert found["representations"] == pooled + by_feature
     assert found["training, pooled"] == ["fusion/pooled/0", "fusion/pooled/1"]
 

@@ -56,14 +56,14 @@ def test_mean_and_deviation_over_seeds_by_hand():
     scores = {"raw": [make_scores(0.4, 0.5, 4), make_scores(0.5, 0.5, 5), make_scores(0.6, 0.5, 3)]}
     (row,) = table_rows(TABLE_1, scores, no_draws(scores))
     assert row.mean["ccc"] == pytest.approx(0.5)
-    assert row.deviation["ccc"] == pytest.approx(0.1)
+    assert row.sd["ccc"] == pytest.approx(0.1)
     assert row.mean["mae"] == pytest.approx(4)
-    assert row.deviation["mae"] == pytest.approx(1)
-    assert row.deviation["uar"] == 0
+    assert row.sd["mae"] == pytest.approx(1)
+    assert row.sd["uar"] == 0
     # 3 / (2.5 + 2 + 4), 3 / (2 + 2 + 5), 3 / (5/3 + 2 + 3)
     seeds = [3 / 8.5, 3 / 9, 0.45]
     assert row.mean["s_mtl"] == pytest.approx(np.mean(seeds))
-    assert row.deviation["s_mtl"] == pytest.approx(np.std(seeds, ddof=1))
+    assert row.sd["s_mtl"] == pytest.approx(np.std(seeds, ddof=1))
     assert row.n == {"n_country": 20, "n_age": 10, "n_emotion": 30}
 
 
@@ -209,7 +209,7 @@ def test_rows_are_compared_with_the_row_of_reference(tmp_path):
 
 
 def test_the_reference_is_fixed_by_the_table():
-    assert reference_row(TABLES["table2"], {"age only": 0, "joint": 0}) == "joint"
+    assert reference_row(TABLES["table2"], {"age only": 0, "multitask": 0}) == "multitask"
     assert reference_row(TABLES["table2"], {"age only": 0}) is None
     assert reference_row(TABLES["table3"], {"mine": 0, "Conformer (log-mel)": 0}) == "Conformer (log-mel)"
     assert reference_row(TABLES["table3"], {}) is None

@@ -29,12 +29,16 @@ def read(training, *, system="conformer-strf", fusion=None):
         ("conformer-strf", {"learning_rate": "fast"}, r"learning_rate: 'fast' is not of type 'number'"),
         ("conformer-strf", {"frontend": "srtf"}, r"frontend: 'srtf' is not one of \['logmel', 'strf'\]"),
         ("burst-hubert-tiny", {"combination": "uncertanty"}, r"combination: 'uncertanty' is not one of"),
-        ("organisers-raw", {"patience": 0}, "patience: 0 is less than the minimum of 1"),
-        ("organisers-raw", {"precision": "32-true"}, "precision: '32-true' is not one of"),
+        ("mlp-raw", {"patience": 0}, "patience: 0 is less than the minimum of 1"),
+        ("mlp-raw", {"precision": "fp32"}, "precision: 'fp32' is not one of"),
         ("conformer-logmel", {"strf": {"n_kernels": 2.5}}, r"strf\.n_kernels: 2\.5 is not of type 'integer'"),
         ("conformer-logmel", {"spec_augment": {"masks": 2}}, "spec_augment: Additional properties .*'masks'"),
-        ("conformer-logmel", {"conformer": None}, "conformer: None is not of type 'object'"),
-        ("burst-hubert-tiny", {"tune": {"age": ["x"]}}, r"tune\.age\.0: 'x' is not of type 'number'"),
+        ("conformer-logmel", {"blocks": None}, "blocks: None is not of type 'object'"),
+        (
+            "burst-hubert-tiny",
+            {"loss_weight_grid": {"age": ["x"]}},
+            r"loss_weight_grid\.age\.0: 'x' is not of type 'number'",
+        ),
     ],
 )
 def test_a_value_that_the_encoder_cannot_have_names_system_and_key(system, training, message):
@@ -46,7 +50,7 @@ def test_a_value_that_the_encoder_cannot_have_names_system_and_key(system, train
     ("system", "message"),
     [
         ("conformer-strf", r"conformer-strf\.training has no key fine_tune"),
-        ("organisers-raw", r"organisers-raw\.training has no key fine_tune"),
+        ("mlp-raw", r"mlp-raw\.training has no key fine_tune"),
     ],
 )
 def test_a_key_of_another_encoder_is_refused(system, message):
@@ -55,9 +59,13 @@ def test_a_key_of_another_encoder_is_refused(system, message):
 
 
 def test_a_joint_fusion_is_checked_too():
-    with pytest.raises(CorpusError, match=r"^config: fusions\.joint\.training\.dropout: 2 is greater than"):
-        read({"dropout": 2}, fusion="joint")
-    assert read({"dropout": "0.5"}, fusion="joint")["fusions"]["joint"]["training"] == {"dropout": 0.5}
+    with pytest.raises(
+        CorpusError, match=r"^config: fusions\.feature-fusion\.training\.dropout: 2 is greater than"
+    ):
+        read({"dropout": 2}, fusion="feature_fusion")
+    assert read({"dropout": "0.5"}, fusion="feature_fusion")["fusions"]["feature_fusion"]["training"] == {
+        "dropout": 0.5
+    }
 
 
 def test_texts_of_the_command_line_become_numbers_and_nothing_is_added():
@@ -65,7 +73,7 @@ def test_texts_of_the_command_line_become_numbers_and_nothing_is_added():
         "max_epochs": "3",
         "learning_rate": "1e-3",
         "speed_perturbation": "true",
-        "tune": "null",
+        "loss_weight_grid": "null",
         "strf": {"n_kernels": "4"},
         "spec_augment": {},
         "emotion_loss": "ccc",
@@ -75,7 +83,7 @@ def test_texts_of_the_command_line_become_numbers_and_nothing_is_added():
         "max_epochs": 3,
         "learning_rate": 0.001,
         "speed_perturbation": True,
-        "tune": None,
+        "loss_weight_grid": None,
         "strf": {"n_kernels": 4},
         "spec_augment": {},
         "emotion_loss": "ccc",
@@ -87,7 +95,7 @@ def test_texts_of_the_command_line_become_numbers_and_nothing_is_added():
 
 def test_a_config_without_changes_is_as_it_was():
     config = complete(copy.deepcopy(DEFAULT), SCHEMA)
-    config["systems"]["organisers-vad"] = config["fusions"]["paper"] = None
+    config["systems"]["mlp-vad"] = config["fusions"]["paper"] = None
     assert checked_training(config, SCHEMA) == config
 
 

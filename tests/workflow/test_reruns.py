@@ -25,8 +25,8 @@ def audio(*stages, shards=SHARDS):
     }
 
 
-def compare(*stages, shards=SHARDS):
-    return {f"Extracting compare functionals of shard {s} ({stage})" for stage in stages for s in shards}
+def opensmile(*stages, shards=SHARDS):
+    return {f"Extracting opensmile functionals of shard {s} ({stage})" for stage in stages for s in shards}
 
 
 def logmel(shards=SHARDS):
@@ -35,11 +35,11 @@ def logmel(shards=SHARDS):
 
 
 def joint(seeds=(0,)):
-    return {f"Training the joint model joint, seed {seed}" for seed in seeds}
+    return {f"Training the feature fusion feature-fusion, seed {seed}" for seed in seeds}
 
 
 def pooled(*systems, seeds=(0,)):
-    """What follows in the joint fusion when some of its systems are trained."""
+    """What follows in the feature fusion when some of its systems are trained."""
     pooling = {f"Representing clips by {name}, seed {seed}" for name in systems for seed in seeds}
     return pooling | joint(seeds) if pooling else set()
 
@@ -67,9 +67,9 @@ def decoders(*names, seeds=(0,)):
     return jobs | pooled(*(f"burst-hubert-tiny{name}" for name in names if name == "-denoised"), seeds=seeds)
 
 
-POOLED = ("organisers-denoised", "conformer-strf", "burst-hubert-tiny-denoised")
+POOLED = ("mlp-denoised", "conformer-strf", "burst-hubert-tiny-denoised")
 BY_FEATURE = {
-    f"Representing clips by {what}" for what in ("compare (denoised)", "logmel (raw)", "hubert (denoised)")
+    f"Representing clips by {what}" for what in ("opensmile (denoised)", "logmel (raw)", "hubert (denoised)")
 }
 ON_RAW, ON_DENOISED = ("", "-emotion", "-age", "-country"), ("-denoised", "-speed")
 DENOISED = ("denoised", "denoised@0.9", "denoised@1.1")
@@ -84,7 +84,7 @@ def after_audio(*stages, shards=SHARDS):
 
     The Conformers read raw, the decoders of HuBERT embeddings raw and denoised.
     """
-    jobs = audio(*stages, shards=shards) | check(*stages) | compare(*stages, shards=shards) | train(*stages)
+    jobs = audio(*stages, shards=shards) | check(*stages) | opensmile(*stages, shards=shards) | train(*stages)
     jobs |= QUALITY | FUSE
     if "raw" in stages:
         jobs |= logmel(shards) | conformers() | embeddings("raw", shards=shards) | decoders(*ON_RAW)
@@ -144,7 +144,7 @@ def test_nothing_changed_nothing_runs(workflow):
         ),
         ({"statistics": {"resamples": 500}}, FUSE | REPORT),
         # Not in any table or fusion, but the report shows the whole config.
-        ({"systems": {"spare": {"stage": "vad", "feature": "compare", "encoder": "mlp"}}}, REPORT),
+        ({"systems": {"spare": {"stage": "vad", "feature": "opensmile", "encoder": "mlp"}}}, REPORT),
     ],
 )
 def test_the_report_is_written_anew_when_what_it_shows_changes(workflow, change, expected):
@@ -180,7 +180,7 @@ def test_a_label_reaches_the_report(workflow):
         ("audio.denoise", "alpha", 0.97, after_audio("denoised", "vad")),
         ("audio.vad", "threshold", 0.2, after_audio("vad")),
         ("audio.vad", "above_noise_db", None, after_audio("vad")),
-        ("features.compare", "feature_set", "eGeMAPSv02", compare(*STAGES) | train(*STAGES) | FUSE),
+        ("features.opensmile", "feature_set", "eGeMAPSv02", opensmile(*STAGES) | train(*STAGES) | FUSE),
         ("features.logmel", "n_mels", 64, logmel() | conformers() | FUSE),
         (
             "features.hubert",
@@ -191,20 +191,20 @@ def test_a_label_reaches_the_report(workflow):
         ("encoders.hubert", "head", 16, ALL_DECODERS | FUSE),
         ("encoders.mlp", "learning_rate", 2e-3, train(*STAGES) | FUSE),
         ("encoders.conformer", "patience", 3, conformers() | FUSE),
-        ("systems.organisers-dc", "training", {"patience": 4}, train("dc") | FUSE),
+        ("systems.mlp-dc", "training", {"patience": 4}, train("dc") | FUSE),
         ("fusions.weighted", "step", 0.2, FUSE),
         ("fusions", "paper", None, FUSE),
-        ("fusions", "joint", None, FUSE),
-        ("joint", "dropout", 0.1, joint() | FUSE),
-        ("fusions.joint", "training", {"head": 16}, joint() | FUSE),
-        ("fusions.joint", "systems", ["conformer-strf", "organisers-denoised"], joint() | FUSE),
+        ("fusions", "feature-fusion", None, FUSE),
+        ("feature_fusion", "dropout", 0.1, joint() | FUSE),
+        ("fusions.feature-fusion", "training", {"head": 16}, joint() | FUSE),
+        ("fusions.feature-fusion", "systems", ["conformer-strf", "mlp-denoised"], joint() | FUSE),
         (
-            "fusions.joint",
+            "fusions.feature-fusion",
             "systems",
-            ["conformer-strf", "organisers-vad"],
-            pooled("organisers-vad") | FUSE,
+            ["conformer-strf", "mlp-vad"],
+            pooled("mlp-vad") | FUSE,
         ),
-        ("fusions.joint", "representation", "features", BY_FEATURE | joint() | FUSE),
+        ("fusions.feature-fusion", "inputs", "features", BY_FEATURE | joint() | FUSE),
         ("statistics", "resamples", 500, FUSE),
         ("statistics", "folds", 4, FUSE),
         ("", "submission", "weighted", FUSE),
@@ -216,8 +216,8 @@ def test_a_config_section_reruns_what_rests_on_it(workflow, section, key, value,
     for name in section.split(".") if section else ():
         place = place.setdefault(name, {})
     place[key] = value
-    if section == "systems.organisers-dc":  # a system is given whole
-        place.update(stage="dc", feature="compare", encoder="mlp")
+    if section == "systems.mlp-dc":  # a system is given whole
+        place.update(stage="dc", feature="opensmile", encoder="mlp")
     assert workflow.planned() == expected
 
 
@@ -318,7 +318,7 @@ def test_a_file_of_no_clip_changes_nothing(workflow):
             "features/opensmile.py",
             "MIN_SAMPLES = 960",
             "MIN_SAMPLES = 961",
-            compare(*STAGES) | train(*STAGES) | FUSE,
+            opensmile(*STAGES) | train(*STAGES) | FUSE,
         ),
         (  # the front end of burst-hubert-tiny is log-mel too
             "features/logmel.py",
@@ -341,8 +341,8 @@ def test_a_file_of_no_clip_changes_nothing(workflow):
         ),
         (
             "networks/fusion_network.py",
-            'kind: ClassVar[str] = "joint"',
-            'kind: ClassVar[str] = str("joint")',
+            'kind: ClassVar[str] = "feature_fusion"',
+            'kind: ClassVar[str] = str("feature_fusion")',
             joint() | FUSE,
         ),
         ("systems/mlp_embeddings.py", "trunk(block)", "trunk.forward(block)", pooled(*POOLED[:1]) | FUSE),
@@ -398,7 +398,7 @@ def test_fine_tuning_adds_the_front_end_of_its_stage(workflow):
     assert workflow.planned("results/models/fine-tuned/0/val.parquet") == expected
     # It is in no fusion and no table.
     assert workflow.planned() == set()
-    workflow.config["fusions"] = {"both": {"systems": ["organisers-vad", "fine-tuned"]}}
+    workflow.config["fusions"] = {"both": {"systems": ["mlp-vad", "fine-tuned"]}}
     assert workflow.planned() == expected | FUSE
 
 
@@ -424,5 +424,5 @@ def test_a_broken_config_is_refused_with_the_key(workflow):
 def test_stages_that_the_corpus_cannot_have_are_left_out_with_a_notice(workflow):
     shutil.rmtree(workflow.corpus / "wav")
     printed = workflow.run(flags=("--dry-run",))
-    assert "system organisers-baseline is left out" in printed
+    assert "system mlp-baseline is left out" in printed
     assert "(baseline)" not in printed

@@ -60,12 +60,12 @@ def test_every_clip_has_a_row_at_every_step(finished, results):
         found = [clip.clip_id for shard in shards for clip in read_shard(shard)]
         assert sorted(found) == everyone, stage
         features = [
-            pq.read_table(p, columns=["clip_id"]) for p in (results / "features/compare" / stage).glob("*")
+            pq.read_table(p, columns=["clip_id"]) for p in (results / "features/opensmile" / stage).glob("*")
         ]
         assert sorted(name for table in features for name in table["clip_id"].to_pylist()) == everyone
     assert pq.read_table(results / "quality/clips.parquet")["clip_id"].to_pylist() == everyone
     for split in ("Val", "Test"):
-        predictions = read_predictions(results / f"models/organisers-vad/0/{split.lower()}.parquet")
+        predictions = read_predictions(results / f"models/mlp-vad/0/{split.lower()}.parquet")
         assert list(predictions.clip_id) == list(labels.clip_id[labels.split == split])
         np.testing.assert_allclose(predictions.country.sum(axis=1), 1, rtol=1e-6)
         assert predictions.emotion.min() >= 0 and predictions.emotion.max() <= 1
@@ -97,14 +97,14 @@ def test_the_table_and_the_record_agree_with_the_predictions(finished, results):
         rows = {row["stage"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["baseline", "raw", "dc", "denoised", "vad"]
     for stage, row in rows.items():
-        scores = score(val, read_predictions(results / f"models/organisers-{stage}/0/val.parquet"))
+        scores = score(val, read_predictions(results / f"models/mlp-{stage}/0/val.parquet"))
         assert float(row["mae_mean"]) == pytest.approx(scores.mae, abs=1e-4)
         assert float(row["uar_mean"]) == pytest.approx(scores.uar, abs=1e-4)
         assert float(row["ccc_mean"]) == pytest.approx(scores.ccc, abs=1e-4)
     assert rows["raw"]["paper_s_mtl"] == "0.352"
 
 
-@pytest.mark.parametrize("model", ["models/organisers-vad", "models/conformer-strf", "fusion/joint"])
+@pytest.mark.parametrize("model", ["models/mlp-vad", "models/conformer-strf", "fusion/feature-fusion"])
 def test_one_recording_is_predicted_as_in_the_workflow(finished, results, tmp_path, model):
     labels = read_corpus(finished.corpus).labels
     clip_id = labels.clip_id[labels.split == "Test"][0]
@@ -125,7 +125,7 @@ def test_one_recording_is_predicted_as_in_the_workflow(finished, results, tmp_pa
 
 def test_the_same_command_gives_the_same_bytes(finished, results, tmp_path):
     again = finished.copy(tmp_path / "again")
-    targets = ["results/models/organisers-denoised/0/test.parquet", "results/audio/denoised/0000.parquet"]
+    targets = ["results/models/mlp-denoised/0/test.parquet", "results/audio/denoised/0000.parquet"]
     before = {target: (again.root / target).read_bytes() for target in targets}
     again.run(*targets, flags=("--forcerun", "denoise_clips"))
     for target in targets:
@@ -169,10 +169,10 @@ def test_snakemakes_own_report_holds_the_tables_and_the_page(finished, tmp_path)
 
 def test_a_joint_model_reads_one_vector_a_clip_of_each_of_its_systems(finished, results):
     everyone = sorted(read_corpus(finished.corpus).labels.clip_id)
-    record = json.loads((results / "fusion/joint/0/config.json").read_text())
+    record = json.loads((results / "fusion/feature-fusion/0/config.json").read_text())
     widths = []
     for name in record["system"]["systems"]:
-        stem = results / f"representations/pooled/{name}/0"
+        stem = results / f"utterance_embeddings/systems/{name}/0"
         index = pq.read_table(stem.with_suffix(".parquet"))
         assert sorted(index["clip_id"].to_pylist()) == everyone
         frames = np.load(stem.with_suffix(".npy"))
@@ -180,10 +180,10 @@ def test_a_joint_model_reads_one_vector_a_clip_of_each_of_its_systems(finished, 
         widths.append(frames.shape[1])
     # The shared layer of the organisers' network, and a vector for each of three tasks.
     assert widths == record["network"]["widths"] == [64, 3 * 64, 3 * 64]
-    fusion = json.loads((results / "fusion/fusion.json").read_text())["fusions"]["joint"]
-    assert list(fusion["systems"]) == record["system"]["systems"] and fusion["joint"]["n_seeds"] == 1
-    val = json.loads((results / "fusion/joint/0/metrics.json").read_text())["val"]
-    assert fusion["cross_fitted_val"]["ccc"] == pytest.approx(val["ccc"])
+    fusion = json.loads((results / "fusion/fusion.json").read_text())["fusions"]["feature_fusion"]
+    assert list(fusion["systems"]) == record["system"]["systems"] and fusion["feature_fusion"]["n_seeds"] == 1
+    val = json.loads((results / "fusion/feature-fusion/0/metrics.json").read_text())["val"]
+    assert fusion["out_of_fold_val"]["ccc"] == pytest.approx(val["ccc"])
     with (results / "tables/table4.csv").open() as file:
         rows = [row["system"] for row in csv.DictReader(file)]
     # What a constant scores, the reference, single systems, then their fusions.
@@ -195,7 +195,7 @@ def test_a_joint_model_reads_one_vector_a_clip_of_each_of_its_systems(finished, 
         "Conformer (STRF)",
         "Conformer (log-mel)",
     ]
-    fusions = ["weighted", "stacked", "per-task", "paper", "joint"]
+    fusions = ["weighted", "stacked", "per-task", "paper", "feature_fusion"]
     assert [row for row in rows[7:] if row in fusions] == fusions
 
 

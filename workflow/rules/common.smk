@@ -48,7 +48,7 @@ wildcard_constraints:
     shard=r"\d{4}",
     # A stage, or Train of a stage at another speed.
     stage=r"(baseline|raw|dc|denoised|vad)(@\d\.\d+)?",
-    feature=r"(compare|logmel|hubert)(-[A-Za-z0-9]+)*(_frontend)?",
+    feature=r"(opensmile|logmel|hubert)(-[A-Za-z0-9]+)*(_frontend)?",
     seed=r"\d+",
 
 
@@ -64,11 +64,11 @@ def system_predictions(names, split):
     )
 
 
-def joint_predictions(split):
-    """Return the files of predictions of the joint fusions, every seed of each."""
+def feature_fusion_predictions(split):
+    """Return the files of predictions of the feature fusions, every seed of each."""
     return expand(
         "results/fusion/{fusion}/{seed}/{split}.parquet",
-        fusion=PLAN.joint_fusions(),
+        fusion=PLAN.feature_fusions(),
         seed=PLAN.seeds(),
         split=split,
     )

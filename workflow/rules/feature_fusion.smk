@@ -1,23 +1,23 @@
-from exvo.workflow.feature_fusion_plan import JointPlan
+from exvo.workflow.feature_fusion_plan import FeatureFusionPlan
 
-JOINT = JointPlan(PLAN)
+FEATURE_FUSION = FeatureFusionPlan(PLAN)
 
 
 rule pool_clips:
-    """What the heads of a trained system read of every clip: its part of a joint fusion."""
+    """What the heads of a trained system read of every clip: its part of a feature fusion."""
     input:
         model="results/models/{system}/{seed}/model.safetensors",
         config="results/models/{system}/{seed}/config.json",
-        features=lambda wildcards: JOINT.feature_files(wildcards.system),
+        features=lambda wildcards: FEATURE_FUSION.feature_files(wildcards.system),
     output:
-        frames=ensure("results/representations/pooled/{system}/{seed}.npy", non_empty=True),
-        index=ensure("results/representations/pooled/{system}/{seed}.parquet", non_empty=True),
+        frames=ensure("results/utterance_embeddings/systems/{system}/{seed}.npy", non_empty=True),
+        index=ensure("results/utterance_embeddings/systems/{system}/{seed}.parquet", non_empty=True),
     log:
-        "results/logs/representations/pooled/{system}/{seed}.log",
+        "results/logs/utterance_embeddings/systems/{system}/{seed}.log",
     benchmark:
-        "results/benchmarks/representations/pooled/{system}/{seed}.tsv"
+        "results/benchmarks/utterance_embeddings/systems/{system}/{seed}.tsv"
     wildcard_constraints:
-        system=names_pattern(JOINT.pooled_systems()),
+        system=names_pattern(FEATURE_FUSION.embedded_systems()),
     conda:
         "../envs/exvo.yaml"
     # As in training: an encoder that was trained further is large.
@@ -28,7 +28,7 @@ rule pool_clips:
         runtime=growing(240),
         gpu_jobs=1,
     params:
-        spec=lambda wildcards: JOINT.pooling_spec(wildcards.system),
+        spec=lambda wildcards: FEATURE_FUSION.pooling_spec(wildcards.system),
     message:
         "Representing clips by {wildcards.system}, seed {wildcards.seed}"
     script:
@@ -38,14 +38,14 @@ rule pool_clips:
 rule summarise_clips:
     """What a feature says of every clip as a whole: functionals, or mean and deviation of its frames."""
     input:
-        features=lambda wildcards: JOINT.shards(wildcards.feature, wildcards.stage),
+        features=lambda wildcards: FEATURE_FUSION.shards(wildcards.feature, wildcards.stage),
     output:
-        frames=ensure("results/representations/features/{feature}/{stage}.npy", non_empty=True),
-        index=ensure("results/representations/features/{feature}/{stage}.parquet", non_empty=True),
+        frames=ensure("results/utterance_embeddings/features/{feature}/{stage}.npy", non_empty=True),
+        index=ensure("results/utterance_embeddings/features/{feature}/{stage}.parquet", non_empty=True),
     log:
-        "results/logs/representations/features/{feature}/{stage}.log",
+        "results/logs/utterance_embeddings/features/{feature}/{stage}.log",
     benchmark:
-        "results/benchmarks/representations/features/{feature}/{stage}.tsv"
+        "results/benchmarks/utterance_embeddings/features/{feature}/{stage}.tsv"
     conda:
         "../envs/exvo.yaml"
     threads: 1
@@ -60,13 +60,13 @@ rule summarise_clips:
         "../scripts/summarise_clips.py"
 
 
-rule train_joint:
-    """One seed of the model of a joint fusion, on the representations of its systems."""
+rule train_feature_fusion:
+    """One seed of the model of a feature fusion, on the representations of its systems."""
     input:
         table=ancient(PLAN.table),
-        check=lambda wildcards: JOINT.checks(wildcards.fusion),
-        frames=lambda wildcards: JOINT.vectors(wildcards.fusion, wildcards.seed, "npy"),
-        index=lambda wildcards: JOINT.vectors(wildcards.fusion, wildcards.seed, "parquet"),
+        check=lambda wildcards: FEATURE_FUSION.checks(wildcards.fusion),
+        frames=lambda wildcards: FEATURE_FUSION.vectors(wildcards.fusion, wildcards.seed, "npy"),
+        index=lambda wildcards: FEATURE_FUSION.vectors(wildcards.fusion, wildcards.seed, "parquet"),
     output:
         model="results/fusion/{fusion}/{seed}/model.safetensors",
         config="results/fusion/{fusion}/{seed}/config.json",
@@ -79,7 +79,7 @@ rule train_joint:
     benchmark:
         "results/benchmarks/fusion/{fusion}/{seed}.tsv"
     wildcard_constraints:
-        fusion=names_pattern(list(JOINT.fusions)),
+        fusion=names_pattern(list(FEATURE_FUSION.fusions)),
     conda:
         "../envs/exvo.yaml"
     threads: 1
@@ -89,9 +89,9 @@ rule train_joint:
         runtime=growing(240),
         gpu_jobs=1,
     params:
-        spec=lambda wildcards: JOINT.spec(wildcards.fusion, "exvo.systems.feature_fusion"),
+        spec=lambda wildcards: FEATURE_FUSION.spec(wildcards.fusion, "exvo.systems.feature_fusion"),
         labels=PLAN.labels,
     message:
-        "Training the joint model {wildcards.fusion}, seed {wildcards.seed}"
+        "Training the feature fusion {wildcards.fusion}, seed {wildcards.seed}"
     script:
-        "../scripts/train_joint.py"
+        "../scripts/train_feature_fusion.py"

@@ -1,4 +1,4 @@
-rule extract_compare:
+rule extract_opensmile:
     """ComParE 2016 functionals of a shard."""
     input:
         audio="results/audio/{stage}/{shard}.parquet",
@@ -9,7 +9,7 @@ rule extract_compare:
     benchmark:
         "results/benchmarks/features/{feature}/{stage}/{shard}.tsv"
     wildcard_constraints:
-        feature=names_pattern(PLAN.feature_names("compare")),
+        feature=names_pattern(PLAN.feature_names("opensmile")),
     conda:
         "../envs/exvo.yaml"
     threads: 2
@@ -21,7 +21,7 @@ rule extract_compare:
     message:
         "Extracting {wildcards.feature} functionals of shard {wildcards.shard} ({wildcards.stage})"
     script:
-        "../scripts/extract_compare.py"
+        "../scripts/extract_opensmile.py"
 
 
 rule extract_logmel:

@@ -4,12 +4,12 @@ rule fuse_systems:
         table=ancient(PLAN.table),
         test_labels=ancient(PLAN.test_table),
         quality="results/quality/clips.parquet",
-        val=system_predictions(PLAN.compared_systems(), "val") + joint_predictions("val"),
-        test=system_predictions(PLAN.compared_systems(), "test") + joint_predictions("test"),
+        val=system_predictions(PLAN.compared_systems(), "val") + feature_fusion_predictions("val"),
+        test=system_predictions(PLAN.compared_systems(), "test") + feature_fusion_predictions("test"),
     output:
         submission=ensure("results/fusion/test_preds.csv", non_empty=True),
         fusion="results/fusion/fusion.json",
-        val=ensure("results/fusion/val_cross_fitted.parquet", non_empty=True),
+        val=ensure("results/fusion/val_out_of_fold.parquet", non_empty=True),
         tables=report(
             expand(
                 "results/tables/{table}.{ending}",

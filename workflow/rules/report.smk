@@ -111,7 +111,7 @@ rule write_report:
         )
         + expand(
             "results/fusion/{fusion}/{seed}/{file}",
-            fusion=PLAN.joint_fusions(),
+            fusion=PLAN.feature_fusions(),
             seed=PLAN.seeds(),
             file=["history.csv", "metrics.json"],
         ),

@@ -14,9 +14,9 @@ def main(snakemake: Any) -> None:
     from exvo.networks.torch_setup import torch_threads
 
     if json.loads(snakemake.params.spec)["encoder"] == "mlp":
-        from exvo.systems.mlp_embeddings import trunk_vectors_by as vectors_by
+        from exvo.systems.mlp_embeddings import mlp_embeddings_by as vectors_by
     else:
-        from exvo.systems.utterance_embeddings import pooled_vectors_by as vectors_by
+        from exvo.systems.utterance_embeddings import utterance_embeddings_by as vectors_by
 
     with torch_threads(snakemake.threads):
         write_vectors(

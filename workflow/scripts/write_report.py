@@ -15,7 +15,7 @@ def main(snakemake: Any) -> None:
 
     spec, files = json.loads(snakemake.params.spec), snakemake.input
     config = spec["config"]
-    # Systems in the order of the config, then joint fusions.
+    # Systems in the order of the config, then feature fusions.
     audio, models = {}, {name: {} for name in config["systems"] if name in spec["systems"]}
     for path in files.audio:
         audio.setdefault(Path(path).parent.name, []).append(path)

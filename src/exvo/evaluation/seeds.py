@@ -15,7 +15,7 @@ def values(scores: Scores) -> dict[str, float]:
     return whole | dict(zip(EMOTIONS, scores.ccc_per_emotion, strict=True))
 
 
-def deviation(seeds: Sequence[Scores]) -> dict[str, float]:
+def sd_over_seeds(seeds: Sequence[Scores]) -> dict[str, float]:
     """Return the standard deviation over seeds (n - 1) of every metric of `values`.
 
     NaN for one seed or none, and where a seed lacks the metric.

@@ -21,7 +21,7 @@ MIN_SAMPLES = 960
 
 
 @dataclass(frozen=True)
-class CompareConfig:
+class OpensmileConfig:
     """Which openSMILE functionals are computed.
 
     Attributes
@@ -33,20 +33,20 @@ class CompareConfig:
     feature_set: str = "ComParE_2016"
 
 
-def compare_shard(
-    source: str | Path, target: str | Path, config: CompareConfig, *, n_threads: int = 1
+def opensmile_shard(
+    source: str | Path, target: str | Path, config: OpensmileConfig, *, n_threads: int = 1
 ) -> None:
     """Compute the functionals of every clip of an audio shard and store them."""
     clips = read_shard(source)
     signals = [clip.audio for clip in clips if clip.audio is not None]
-    values, names = compare_functionals(signals, config, n_threads=n_threads)
+    values, names = opensmile_functionals(signals, config, n_threads=n_threads)
     remaining = iter(values)
     rows = [_row(clip, next(remaining) if clip.audio is not None else None) for clip in clips]
     write_utterances(target, rows, names)
 
 
-def compare_functionals(
-    signals: Sequence[np.ndarray], config: CompareConfig, *, n_threads: int = 1
+def opensmile_functionals(
+    signals: Sequence[np.ndarray], config: OpensmileConfig, *, n_threads: int = 1
 ) -> tuple[np.ndarray, list[str]]:
     """Compute openSMILE functionals of clips.
 
@@ -54,7 +54,7 @@ def compare_functionals(
     ----------
     signals : sequence of np.ndarray [shape=(n_samples,), float32]
         16 kHz mono. A clip of less than 60 ms is lengthened to that with zeros at its end.
-    config : CompareConfig
+    config : OpensmileConfig
     n_threads : int
         openSMILE runs outside Python's lock, so threads use as many cores.
 

@@ -1,4 +1,4 @@
-"""One vector for each clip of the corpus: what joint fusions are made from.
+"""One vector for each clip of the corpus: what feature fusions are made from.
 
 A file of vectors is a sequence shard (`exvo.features.store`) in which a clip with audio has one frame, float32, and a
 clip without has none. One file holds the whole corpus; it is written shard by shard, so that memory is that of one

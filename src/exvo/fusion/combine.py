@@ -1,7 +1,7 @@
 """One task of a fusion: combine the systems by a rule, and say how well on speakers that the rule did not see.
 
 What a rule learns on Val (weights, or a trained combiner), it learns twice: on all of Val, for Test; and with each
-fold of speakers left out in turn, to predict that fold. The predictions of the folds together are *cross-fitted*: their
+fold of speakers left out in turn, to predict that fold. The predictions of the folds together are *out-of-fold*: their
 score is not raised by what the rule remembers of its own clips, so all rules can be compared on equal terms. A rule
 that learns nothing needs no folds.
 
@@ -59,8 +59,8 @@ class FusedTask:
 
     Attributes
     ----------
-    val, cross_fitted, test : np.ndarray [shape=(n,) or (n, n_columns)]
-        ``val`` by what was learned on all of Val; ``cross_fitted`` on the other speakers' folds.
+    val, out_of_fold, test : np.ndarray [shape=(n,) or (n, n_columns)]
+        ``val`` by what was learned on all of Val; ``out_of_fold`` on the other speakers' folds.
     record : dict
         ``chosen_by``, ``weights`` or ``shares`` per system that does the task, ``train_prior`` (its ``weight`` and
         ``years``) where the rule might lean on it, and more by rule; JSON types. Weights and that of the prior sum to
@@ -69,7 +69,7 @@ class FusedTask:
     """
 
     val: np.ndarray
-    cross_fitted: np.ndarray
+    out_of_fold: np.ndarray
     test: np.ndarray
     record: dict[str, Any]
     notes: list[str] = field(default_factory=list)
@@ -110,10 +110,10 @@ def combine_task(
     everything = range(cross.folds)
     whole = fit(everything)
     fused = whole(val)
-    cross_fitted = fused.copy()  # clips without a label were seen by no fit
+    out_of_fold = fused.copy()  # clips without a label were seen by no fit
     for fold in everything:
         held_out = rows[folds == fold]
-        cross_fitted[held_out] = fit([other for other in everything if other != fold])(val[:, held_out])
+        out_of_fold[held_out] = fit([other for other in everything if other != fold])(val[:, held_out])
     record = _record(whole, names) | {"folds": cross.folds}
     if record["chosen_by"] == "undefined":
         notes.append(f"{task}: the labels on Val do not vary, so its metric is undefined: equal weights")
@@ -122,7 +122,7 @@ def combine_task(
             f"{task}: the grid of weights has more than {config.max_candidates} points; found by steps "
             f"of {config.step} from equal weights, which may end short of the best"
         )
-    return FusedTask(fused, cross_fitted, whole(test), record, notes)
+    return FusedTask(fused, out_of_fold, whole(test), record, notes)
 
 
 def _record(learned: Combiner, names: Sequence[str]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Rivals:
         if self.best_single is not submitted and (
             reference is None or self.best_single.name != reference.system
         ):
-            self._seeds[self.name_of(self.best_single)] = [Run(single.cross_fitted, single.test)]
+            self._seeds[self.name_of(self.best_single)] = [Run(single.out_of_fold, single.test)]
 
     def name_of(self, candidate: Candidate) -> str:
         """Return what readers see of a candidate: of a single system, whether its seeds were averaged."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-Rule = Literal["weighted", "stacked", "per_task", "average", "paper", "joint"]
-Representation = Literal["pooled", "features"]
+Rule = Literal["weighted", "stacked", "per_task", "average", "paper", "feature_fusion"]
+Representation = Literal["embeddings", "features"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class FusionConfig:
     name : str
     systems : tuple of str
         At least one; their order decides nothing but ties and the order of the report.
-    rule : {"weighted", "stacked", "per_task", "average", "paper", "joint"}
+    rule : {"weighted", "stacked", "per_task", "average", "paper", "feature_fusion"}
         See `exvo.fusion.fuse`.
     step : float
         ``weighted``: the grid of weights, a whole part of 1 (0.1 gives weights 0, 0.1, ..., 1).
@@ -26,10 +26,10 @@ class FusionConfig:
     max_candidates : int
         ``weighted``: a grid with more points than this is not searched in full; the weights are then found by
         steps that move weight from one system to another as long as that helps.
-    representation : {"pooled", "features"}
-        ``joint``: what the model read of each system.
+    inputs : {"embeddings", "features"}
+        ``feature_fusion``: what the model read of each system.
     training : mapping
-        ``joint``: how it was trained. For the record, like ``representation``.
+        ``feature_fusion``: how it was trained. For the record, like ``inputs``.
 
     Raises
     ------
@@ -43,7 +43,7 @@ class FusionConfig:
     step: float = 0.1
     emotion_from: str | None = None
     max_candidates: int = 1001
-    representation: Representation = "pooled"
+    representation: Representation = "embeddings"
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

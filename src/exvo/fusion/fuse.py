@@ -14,15 +14,15 @@ stacked
     A trained combiner per task: ridge regression for emotion and age, logistic regression for country. Age is drawn
     towards the Train prior as far as that helps on Val (`exvo.fusion.stacking`).
 per_task
-    Of ``average``, ``weighted`` and ``stacked``, for each task the one with the best cross-fitted score. For the
-    cross-fitted predictions of a fold that choice is made by the scores on the other folds, of predictions whose fits
+    Of ``average``, ``weighted`` and ``stacked``, for each task the one with the best out-of-fold score. For the
+    out-of-fold predictions of a fold that choice is made by the scores on the other folds, of predictions whose fits
     saw the fold: not wholly nested, so a little optimistic still.
 average
     Equal weights in every task.
 paper
     Equal weights for country and age, emotion from one system alone: the rule of the paper's Table 4. Like
     ``average``, it knows no prior.
-joint
+feature_fusion
     A model trained on Train on what the systems make of a clip before they answer (`exvo.networks.fusion_network`). Its
     predictions come in like a system's, and nothing is learned from Val here.
 """
@@ -60,18 +60,18 @@ class Fusion:
 
     Attributes
     ----------
-    val, cross_fitted, test : Predictions
+    val, out_of_fold, test : Predictions
         In the order of the Val labels and of the Test clips. ``val`` by what was learned on all of Val,
-        ``cross_fitted`` each clip by what was learned on other speakers.
+        ``out_of_fold`` each clip by what was learned on other speakers.
     description : dict
-        JSON types only: ``name``, ``rule``, ``step``, ``joint`` (representation, training and number of seeds of a
-        joint model), ``tasks`` (per task: metric, weights or shares per system, of age ``train_prior`` beside them,
-        how they were chosen, Val score and cross-fitted Val score, clips and speakers with labels), ``systems`` (per
-        system: seeds, Val scores), ``val`` and ``cross_fitted_val`` (scores of the fusion), ``notes``.
+        JSON types only: ``name``, ``rule``, ``step``, ``feature_fusion`` (representation, training and number of seeds of a
+        feature fusion), ``tasks`` (per task: metric, weights or shares per system, of age ``train_prior`` beside them,
+        how they were chosen, Val score and out-of-fold Val score, clips and speakers with labels), ``systems`` (per
+        system: seeds, Val scores), ``val`` and ``out_of_fold_val`` (scores of the fusion), ``notes``.
     """
 
     val: Predictions
-    cross_fitted: Predictions
+    out_of_fold: Predictions
     test: Predictions
     description: dict[str, Any]
 
@@ -90,7 +90,7 @@ def fuse(
     ----------
     config : FusionConfig
     runs : mapping of str to sequence of Run
-        The seeds of every system that the config names, and of the fusion itself where its rule is ``joint``.
+        The seeds of every system that the config names, and of the fusion itself where its rule is ``feature_fusion``.
     val_labels : Labels
         Of the Val clips.
     test_clip_ids : sequence of str
@@ -113,9 +113,9 @@ def fuse(
         systems[name] = mean_of_seeds(name, runs[name], val_labels, test_clip_ids)
     tasks: dict[str, dict[str, Any]] = {}
     notes: list[str] = []
-    if config.rule == "joint":
+    if config.rule == "feature_fusion":
         if not runs.get(config.name):
-            raise ValueError(f"fusion {config.name!r}: no runs of its joint model")
+            raise ValueError(f"fusion {config.name!r}: no runs of its feature fusion")
         model = mean_of_seeds(config.name, runs[config.name], val_labels, test_clip_ids)
         parts = {task: _answered_task(task, model) for task in TASKS}
     else:
@@ -130,18 +130,16 @@ def fuse(
             country_codes=next(iter(systems.values())).val.country_codes,
             **{task: getattr(part, split) for task, part in parts.items()},
         )
-        for split in ("val", "cross_fitted", "test")
+        for split in ("val", "out_of_fold", "test")
     }
-    val_scores, cross_fitted = (
-        score(val_labels, fused[split]).to_json() for split in ("val", "cross_fitted")
-    )
+    val_scores, out_of_fold = (score(val_labels, fused[split]).to_json() for split in ("val", "out_of_fold"))
     for task, part in parts.items():
         known = labelled(val_labels, task)
         tasks[task] = {
             "metric": METRICS[task],
             **part.record,
             "val_score": val_scores[METRICS[task]],
-            "cross_fitted_val_score": cross_fitted[METRICS[task]],
+            "out_of_fold_val_score": out_of_fold[METRICS[task]],
             "n_clips": int(known.sum()),
             "n_speakers": len(set(val_labels.speaker[known].tolist()) - {""}),
         }
@@ -149,16 +147,16 @@ def fuse(
         "name": config.name,
         "rule": config.rule,
         "step": config.step if config.rule == "weighted" else None,
-        "joint": {
-            "representation": config.representation,
+        "feature_fusion": {
+            "inputs": config.inputs,
             "training": dict(config.training),
             "n_seeds": len(runs[config.name]),
         }
-        if config.rule == "joint"
+        if config.rule == "feature_fusion"
         else None,
         "tasks": tasks,
         "val": val_scores,
-        "cross_fitted_val": cross_fitted,
+        "out_of_fold_val": out_of_fold,
         "systems": {
             name: {"n_seeds": len(runs[name]), "val": score(val_labels, systems[name].val).to_json()}
             for name in config.systems
@@ -167,7 +165,7 @@ def fuse(
         "n_test_clips": len(test_clip_ids),
         "notes": notes,
     }
-    return Fusion(fused["val"], fused["cross_fitted"], fused["test"], description)
+    return Fusion(fused["val"], fused["out_of_fold"], fused["test"], description)
 
 
 def mean_of_seeds(
@@ -210,11 +208,11 @@ def _mean(name: str, seeds: list[Predictions], codes: tuple[int, ...]) -> Predic
 
 
 def _answered_task(task: str, model: Run) -> FusedTask:
-    """Return what a joint model says of a task; it has not learned from Val, so it needs no folds."""
+    """Return what a feature fusion says of a task; it has not learned from Val, so it needs no folds."""
     val, test = getattr(model.val, task), getattr(model.test, task)
     if _does(model.val if len(model.val) else model.test, task):
         return FusedTask(val, val, test, {"chosen_by": "training on Train"})
-    note = f"{task}: the joint model does not predict it, for lack of systems or labels of Train that do"
+    note = f"{task}: the feature fusion does not predict it, for lack of systems or labels of Train that do"
     return FusedTask(val, val, test, {"chosen_by": "none"}, [note])
 
 
@@ -280,19 +278,19 @@ def _best_rule(
 
     def best(use: np.ndarray) -> str:
         values = {
-            rule: task_value(task, seen.take(use), part.cross_fitted[rows[use]])
+            rule: task_value(task, seen.take(use), part.out_of_fold[rows[use]])
             for rule, part in parts.items()
         }
         return max(values, key=lambda rule: round(values[rule], 9))  # the first, simplest, of equals
 
     chosen = CHOICE[0] if folds is None else best(np.ones(len(rows), dtype=bool))
-    cross_fitted = parts[chosen].cross_fitted.copy()
+    out_of_fold = parts[chosen].out_of_fold.copy()
     for fold in range(cross.folds if folds is not None else 0):
         held_out = rows[folds == fold]
-        cross_fitted[held_out] = parts[best(folds != fold)].cross_fitted[held_out]
+        out_of_fold[held_out] = parts[best(folds != fold)].out_of_fold[held_out]
     part = parts[chosen]
     record = {"rule": chosen, **part.record}
-    return FusedTask(part.val, cross_fitted, part.test, record, parts["stacked"].notes)
+    return FusedTask(part.val, out_of_fold, part.test, record, parts["stacked"].notes)
 
 
 def _does(predictions: Predictions, task: str) -> bool:

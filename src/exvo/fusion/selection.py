@@ -1,13 +1,13 @@
 """Which fusion is submitted: candidates compared on Val by what they say of speakers they did not learn from.
 
 Candidates are the fusions of the config and each single system (its seeds averaged). They are compared by their
-cross-fitted predictions (see `exvo.fusion.combine`), on the same resamples of speakers.
+out-of-fold predictions (see `exvo.fusion.combine`), on the same resamples of speakers.
 
 The best has the highest S_MTL. Where S_MTL is not defined for all (a task without labels, a system of one task, a CCC
 below zero), the rule is: first, the most tasks whose term is positive; then the highest harmonic mean of these terms.
 With all three that is S_MTL. Ties go to the first: fusions as in the config, then systems.
 
-The best of many is best by luck too: its score, cross-fitted or not, is a little too high, and p-values against it are
+The best of many is best by luck too: its score, out-of-fold or not, is a little too high, and p-values against it are
 a little too low. The more candidates, the more so.
 """
 
@@ -22,7 +22,7 @@ from exvo.evaluation.bootstrap import METRICS, Draws, SpeakerBootstrap, differen
 from exvo.evaluation.intervals import Difference, Interval
 from exvo.evaluation.metrics import Scores, score
 from exvo.evaluation.predictions import align
-from exvo.evaluation.seeds import deviation
+from exvo.evaluation.seeds import sd_over_seeds
 from exvo.fusion.fuse import CrossFit, Fusion, FusionConfig, Run, fuse
 
 
@@ -36,7 +36,7 @@ class Candidate:
     kind : {"fusion", "system"}
     fusion : Fusion
     scores : Scores
-        Of the cross-fitted predictions.
+        Of the out-of-fold predictions.
     draws : Draws
         Of the same.
     seeds : sequence of Fusion
@@ -51,18 +51,20 @@ class Candidate:
     draws: Draws
     seeds: Sequence[Fusion] = ()
 
-    def deviation(
-        self, labels: Labels, split: Literal["cross_fitted", "test"] = "cross_fitted"
+    def sd_over_seeds(
+        self, labels: Labels, split: Literal["out_of_fold", "test"] = "out_of_fold"
     ) -> dict[str, float]:
-        """Return the deviation over seeds of every metric, as `exvo.evaluation.seeds.deviation`.
+        """Return the deviation over seeds of every metric, as `exvo.evaluation.seeds.sd`.
 
         Parameters
         ----------
         labels : Labels
             Of the clips of the split; of Test, any that have labels.
-        split : {"cross_fitted", "test"}
+        split : {"out_of_fold", "test"}
         """
-        return deviation([score(labels, align(getattr(seed, split), labels.clip_id)) for seed in self.seeds])
+        return sd_over_seeds(
+            [score(labels, align(getattr(seed, split), labels.clip_id)) for seed in self.seeds]
+        )
 
 
 def find_candidates(
@@ -81,7 +83,7 @@ def find_candidates(
     fusions : sequence of FusionConfig
         At least one.
     runs : mapping of str to sequence of Run
-        The seeds of every system that a fusion names, and of every joint fusion.
+        The seeds of every system that a fusion names, and of every feature fusion.
     labels : Labels
         Of the Val clips.
     test_clip_ids : sequence of str
@@ -97,7 +99,7 @@ def find_candidates(
     for kind, configs in (("fusion", fusions), ("system", single)):
         for config in configs:
             fusion = fuse(config, runs, labels, test_clip_ids, cross, age_prior)
-            scores, draws = score(labels, fusion.cross_fitted), source.draws([fusion.cross_fitted])
+            scores, draws = score(labels, fusion.out_of_fold), source.draws([fusion.out_of_fold])
             seeds = [
                 fuse(config, one, labels, test_clip_ids, cross, age_prior) for one in _by_seed(config, runs)
             ]
@@ -107,7 +109,7 @@ def find_candidates(
 
 def _by_seed(config: FusionConfig, runs: Mapping[str, Sequence[Run]]) -> list[dict[str, Sequence[Run]]]:
     """Return the runs of each seed alone: the first of every system, then the second; none where there is one."""
-    names = [*config.systems, *([config.name] if config.rule == "joint" else [])]
+    names = [*config.systems, *([config.name] if config.rule == "feature_fusion" else [])]
     n_seeds = min(len(runs.get(name, ())) for name in names)
     return [{name: runs[name][i : i + 1] for name in names} for i in range(n_seeds if n_seeds > 1 else 0)]
 
@@ -144,7 +146,7 @@ def describe(
     -------
     dict
         ``asked_for``, ``submitted``, ``runner_up`` (the best of the others), ``candidates`` (best first: name, kind,
-        rule, systems, cross-fitted Val scores, intervals, deviation over seeds), ``differences`` (submitted minus each
+        rule, systems, out-of-fold Val scores, intervals, deviation over seeds), ``differences`` (submitted minus each
         other candidate: value, low, high and p per metric).
     """
     order = ranked(candidates)
@@ -159,9 +161,9 @@ def describe(
                 "kind": candidate.kind,
                 "rule": candidate.fusion.description["rule"] if candidate.kind == "fusion" else None,
                 "systems": list(candidate.fusion.description["systems"]),
-                "cross_fitted_val": candidate.scores.to_json(),
+                "out_of_fold_val": candidate.scores.to_json(),
                 "intervals": {metric: interval_json(candidate.draws.interval(metric)) for metric in METRICS},
-                "deviation": deviation_json(candidate.deviation(labels)),
+                "sd": sd_json(candidate.sd_over_seeds(labels)),
             }
             for candidate in order
         ],
@@ -190,9 +192,9 @@ def difference_json(found: Difference) -> dict[str, float | None]:
     return {name: _finite(getattr(found, name)) for name in ("value", "low", "high", "p")}
 
 
-def deviation_json(deviation: Mapping[str, float]) -> dict[str, float | None]:
+def sd_json(sd: Mapping[str, float]) -> dict[str, float | None]:
     """Return the deviation of each metric as JSON types; None where there is none."""
-    return {metric: _finite(deviation.get(metric, np.nan)) for metric in METRICS}
+    return {metric: _finite(sd.get(metric, np.nan)) for metric in METRICS}
 
 
 def _finite(value: float) -> float | None:

@@ -45,7 +45,7 @@ class EmbeddingConfig:
         As stored.
     device : str
         ``auto`` (CUDA if there is one, else CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
-    precision : {"float32", "bfloat16"}
+    precision : {"fp32", "bf16"}
         Of matrix products and convolutions.
     max_batch_frames : int
         Frames that go through the transformer at once, of clips put end to end.
@@ -58,7 +58,7 @@ class EmbeddingConfig:
     layers: tuple[int, ...] | Literal["frontend"] | None = None
     dtype: Literal["float16", "float32"] = "float16"
     device: str = "auto"
-    precision: Precision = "float32"
+    precision: Precision = "fp32"
     max_batch_frames: int = 2000
 
     @classmethod

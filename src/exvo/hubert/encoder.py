@@ -26,7 +26,7 @@ from exvo.hubert.packed import packed_layer_outputs, packs
 from exvo.networks.pooling import valid_frames
 from exvo.networks.torch_setup import seeded_weights
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["fp32", "bf16"]
 # Samples of the shortest clip that the convolutions turn into a frame, and the hop from frame to frame.
 RECEPTIVE_FIELD = 400
 HOP = 320
@@ -225,7 +225,7 @@ def build_hubert(config: HubertConfig, seed: int = 0) -> Hubert:
 
 
 def frontend_frames(
-    model: Hubert, clips: Iterable[np.ndarray], *, precision: Precision = "float32", dtype: str = "float32"
+    model: Hubert, clips: Iterable[np.ndarray], *, precision: Precision = "fp32", dtype: str = "float32"
 ) -> Iterator[np.ndarray]:
     """Yield what the front end makes of clips.
 
@@ -250,7 +250,7 @@ def hidden_states(
     layers: Sequence[int] | None = None,
     *,
     max_frames: int = 2000,
-    precision: Precision = "float32",
+    precision: Precision = "fp32",
     dtype: str = "float32",
 ) -> list[np.ndarray]:
     """Return in a list what `iter_hidden_states` yields."""
@@ -264,7 +264,7 @@ def iter_hidden_states(
     layers: Sequence[int] | None = None,
     *,
     max_frames: int = 2000,
-    precision: Precision = "float32",
+    precision: Precision = "fp32",
     dtype: str = "float32",
 ) -> Iterator[np.ndarray]:
     """Yield hidden states of clips, each the same, to rounding, as for the clip alone.
@@ -282,8 +282,8 @@ def iter_hidden_states(
         Which hidden states: 0 is what enters the first layer, ``i`` the output of layer ``i``; None for all.
     max_frames : int
         Frames that go through the transformer at once; a longer clip goes by itself.
-    precision : {"float32", "bfloat16"}
-        Of matrix products and convolutions. ``bfloat16`` has 8 bits of mantissa: rounding is then of some percent.
+    precision : {"fp32", "bf16"}
+        Of matrix products and convolutions. ``bf16`` has 8 bits of mantissa: rounding is then of some percent.
     dtype : str
         Of the result.
 
@@ -322,7 +322,7 @@ def _inference(model: Hubert, precision: Precision) -> Iterator[None]:
     device = next(model.parameters()).device
     training = model.training
     model.eval()
-    mixed = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    mixed = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
     try:
         # The weight norm of the positional convolution is computed once.
         with torch.inference_mode(), parametrize.cached(), mixed:

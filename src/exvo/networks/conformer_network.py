@@ -21,11 +21,11 @@ from exvo.networks.torch_setup import seeded_weights
 
 # In nats. A channel that hardly varies on Train would otherwise blow up on other clips; float16 log-mel is
 # rounded by up to 0.004.
-LEAST_DEVIATION = 0.1
+LEAST_SD = 0.1
 
 
 @dataclass(frozen=True)
-class SequenceConfig:
+class ConformerNetworkConfig:
     """Choices of a sequence network; each is a key of the config file.
 
     Attributes
@@ -36,7 +36,8 @@ class SequenceConfig:
         What the encoder reads: the standardised log-mel, or its modulations.
     strf : StrfConfig
         Of the ``strf`` front end.
-    conformer : ConformerConfig
+    blocks : ConformerConfig
+        Size of the Conformer.
     d_attention : int
         Width of each task's attention in pooling.
     head : int
@@ -50,7 +51,7 @@ class SequenceConfig:
     tasks: tuple[str, ...] = TASKS
     frontend: Literal["logmel", "strf"] = "logmel"
     strf: StrfConfig = field(default_factory=StrfConfig)
-    conformer: ConformerConfig = field(default_factory=ConformerConfig)
+    blocks: ConformerConfig = field(default_factory=ConformerConfig)
     d_attention: int = 128
     head: int = 128
     head_dropout: float = 0.1
@@ -60,10 +61,10 @@ class SequenceConfig:
             raise ValueError(f"frontend: {self.frontend!r} is neither logmel nor strf")
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "SequenceConfig":
+    def from_dict(cls, values: Mapping[str, Any]) -> "ConformerNetworkConfig":
         """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
         values = dict(values)
-        for name, kind in (("strf", StrfConfig), ("conformer", ConformerConfig)):
+        for name, kind in (("strf", StrfConfig), ("blocks", ConformerConfig)):
             options = values.get(name, {})
             # JSON and YAML know no tuples, and a frozen config should compare equal to what it was.
             values[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
@@ -77,26 +78,26 @@ class SequenceConfig:
         age_mean: float,
         age_std: float,
         seed: int,
-    ) -> "SequenceNetwork":
+    ) -> "ConformerNetwork":
         """Return a network before its first step.
 
         Raises
         ------
         ValueError
-            Without statistics, and as `SequenceNetwork`.
+            Without statistics, and as `ConformerNetwork`.
         """
         if statistics is None:
             raise ValueError("statistics: a network on log-mel needs mean and std of each channel over Train")
         mean, std = (np.asarray(statistics[name], np.float32) for name in ("mean", "std"))
-        return SequenceNetwork(self, n_channels, n_countries, mean, std, age_mean, age_std, seed)
+        return ConformerNetwork(self, n_channels, n_countries, mean, std, age_mean, age_std, seed)
 
 
-class SequenceNetwork(nn.Module):
+class ConformerNetwork(nn.Module):
     """From raw log-mel to the outputs of the tasks.
 
     Parameters
     ----------
-    config : SequenceConfig
+    config : ConformerNetworkConfig
     n_mels : int
     n_countries : int
     mean, std : np.ndarray or Tensor [shape=(n_mels,)]
@@ -115,7 +116,7 @@ class SequenceNetwork(nn.Module):
 
     def __init__(
         self,
-        config: SequenceConfig,
+        config: ConformerNetworkConfig,
         n_mels: int,
         n_countries: int,
         mean: np.ndarray | Tensor,
@@ -130,11 +131,11 @@ class SequenceNetwork(nn.Module):
             values = torch.as_tensor(values, dtype=torch.float32).clone()
             if values.shape != (n_mels,) or not values.isfinite().all():
                 raise ValueError(f"{name}: not {n_mels} finite numbers, one per mel channel")
-            self.register_buffer(name, values.clamp(min=LEAST_DEVIATION) if name == "std" else values)
+            self.register_buffer(name, values.clamp(min=LEAST_SD) if name == "std" else values)
         with seeded_weights(seed):
             self.frontend = Strf(config.strf) if config.frontend == "strf" else None
             in_channels = 2 * config.strf.n_kernels if config.frontend == "strf" else 1
-            self.encoder = ConformerEncoder(config.conformer, in_channels, n_mels)
+            self.encoder = ConformerEncoder(config.blocks, in_channels, n_mels)
             self.decoder = MultitaskDecoder(
                 self.encoder.d_out,
                 config.tasks,

@@ -33,7 +33,7 @@ class EmbeddingNetworkConfig:
     dropout : float
         Probability, on the frames that the decoder reads.
     d_attention, head, head_dropout : int, int, float
-        As in `exvo.networks.conformer_network.SequenceConfig`.
+        As in `exvo.networks.conformer_network.ConformerNetworkConfig`.
     """
 
     kind: ClassVar[str] = "embedding"

@@ -1,7 +1,7 @@
-"""The network of a joint fusion: a vector from each of several systems in, the outputs of all tasks out.
+"""The network of a feature fusion: a vector from each of several systems in, the outputs of all tasks out.
 
 The vectors of networks that were trained on Train are surer on Train than on other clips, most of all those of the
-networks that fit Train best, and a joint network would learn to trust these too much. Against that stand dropout on
+networks that fit Train best, and a feature-fusion network would learn to trust these too much. Against that stand dropout on
 the vectors, a narrow projection of each, weight decay, and the dropout of whole systems (after Neverova et al.,
 "ModDrop", TPAMI 2016), which keeps any one of them from deciding alone.
 """
@@ -20,8 +20,8 @@ from exvo.networks.torch_setup import seeded_weights
 
 
 @dataclass(frozen=True)
-class JointConfig:
-    """Choices of a joint network; each is a key of the config file, but for ``widths``.
+class FeatureFusionConfig:
+    """Choices of a feature-fusion network; each is a key of the config file, but for ``widths``.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class JointConfig:
         Of the systems' vectors, which stand side by side.
     tasks : tuple of str
         Of ``emotion``, ``age``, ``country``.
-    max_deviation : float
+    max_sd : float
         Standardised vectors are limited to +- this many of Train's standard deviations.
     dropout : float
         Probability, on the standardised vectors.
@@ -38,14 +38,14 @@ class JointConfig:
     system_dropout : float
         Probability that a clip is learned from without a system; one at least is always left.
     head, head_dropout : int, float
-        As in `exvo.networks.conformer_network.SequenceConfig`.
+        As in `exvo.networks.conformer_network.ConformerNetworkConfig`.
     """
 
-    kind: ClassVar[str] = "joint"
+    kind: ClassVar[str] = "feature_fusion"
 
     widths: tuple[int, ...]
     tasks: tuple[str, ...] = TASKS
-    max_deviation: float = 10.0
+    max_sd: float = 10.0
     dropout: float = 0.3
     projection: int = 64
     system_dropout: float = 0.2
@@ -53,7 +53,7 @@ class JointConfig:
     head_dropout: float = 0.2
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "JointConfig":
+    def from_dict(cls, values: Mapping[str, Any]) -> "FeatureFusionConfig":
         """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
         return cls(
             **{**values, "widths": tuple(values["widths"]), "tasks": tuple(values.get("tasks", TASKS))}
@@ -67,28 +67,30 @@ class JointConfig:
         age_mean: float,
         age_std: float,
         seed: int,
-    ) -> "JointNetwork":
+    ) -> "FeatureFusionNetwork":
         """Return a network before its first step.
 
         Raises
         ------
         ValueError
-            Without statistics, and as `JointNetwork`.
+            Without statistics, and as `FeatureFusionNetwork`.
         """
         if statistics is None:
-            raise ValueError("statistics: a joint network needs mean and std of each channel over Train")
+            raise ValueError(
+                "statistics: a feature-fusion network needs mean and std of each channel over Train"
+            )
         if n_channels != sum(self.widths):
             raise ValueError(f"vectors of {n_channels} channels, but the systems have {sum(self.widths)}")
         mean, std = (torch.tensor(statistics[name], dtype=torch.float32) for name in ("mean", "std"))
-        return JointNetwork(self, n_countries, mean, std, age_mean, age_std, seed)
+        return FeatureFusionNetwork(self, n_countries, mean, std, age_mean, age_std, seed)
 
 
-class JointNetwork(nn.Module):
+class FeatureFusionNetwork(nn.Module):
     """From the vectors of several systems to the outputs of the tasks.
 
     Parameters
     ----------
-    config : JointConfig
+    config : FeatureFusionConfig
     n_countries : int
     mean, std : Tensor [shape=(n_channels,)]
         Of Train; a channel with a deviation of 0, constant there, is not read. Kept with the weights.
@@ -100,7 +102,7 @@ class JointNetwork(nn.Module):
 
     def __init__(
         self,
-        config: JointConfig,
+        config: FeatureFusionConfig,
         n_countries: int,
         mean: Tensor,
         std: Tensor,
@@ -143,7 +145,7 @@ class JointNetwork(nn.Module):
             As `exvo.networks.heads.MultitaskDecoder.forward`.
         """
         values = (vectors.float().squeeze(1) - self.mean) * self.gain
-        limit = self.config.max_deviation
+        limit = self.config.max_sd
         # Before anything is multiplied by 0, which would not remove a NaN.
         values = values.masked_fill(values.isnan(), 0.0).clamp(-limit, limit)
         parts = self.dropout(values).split(self.config.widths, dim=1)

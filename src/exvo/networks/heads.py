@@ -24,7 +24,7 @@ class MultitaskDecoder(nn.Module):
         Of ``TASKS``, at least one.
     n_countries : int
     d_attention, head, dropout : int, int, float
-        As in `SequenceConfig`.
+        As in `ConformerNetworkConfig`.
     age_mean, age_std : float
         In years; a deviation of 0 counts as 1. Not read without the task ``age``.
 

@@ -22,7 +22,7 @@ from exvo.corpus.labels import EMOTIONS, TASKS, Labels
 NEGATIVE_SLOPE = 0.01
 
 
-class OrganisersNetwork(nn.Module):
+class MultitaskMlp(nn.Module):
     """Trunk of Linear-LayerNorm-LeakyReLU layers; per task Linear-LeakyReLU-Linear.
 
     Parameters

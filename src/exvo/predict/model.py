@@ -15,7 +15,7 @@ from exvo.audio.stages import stage_path
 from exvo.audio.store import OK, Clip, decode, encode
 from exvo.evaluation.predictions import Predictions
 from exvo.features.logmel import LogmelConfig, logmel
-from exvo.features.opensmile import CompareConfig, compare_functionals
+from exvo.features.opensmile import OpensmileConfig, opensmile_functionals
 from exvo.features.spec import feature_kind, fine_tuned
 from exvo.features.store import FeatureRow, Utterances, write_sequences, write_utterances
 from exvo.systems.mlp import predict_utterances
@@ -49,7 +49,7 @@ def check_settings(model: ModelFolder) -> None:
 
 
 def convert_config(system: ModelFolder) -> ConvertConfig:
-    """Return how a system, not a joint model, wants recordings decoded."""
+    """Return how a system, not a feature fusion, wants recordings decoded."""
     return ConvertConfig(**system.system["audio"]["convert"])
 
 
@@ -73,7 +73,7 @@ def predict_decoded(model: ModelFolder, decoded: Decoded, n_threads: int) -> tup
     if model.parts:
         return _by_joint(model, decoded, n_threads)
     clips = _staged(decoded, model, n_threads)
-    predict = _by_functionals if model.kind == "organisers" else _by_sequences
+    predict = _by_functionals if model.kind == "mlp" else _by_sequences
     return _flags(clips), predict(model, clips, n_threads)
 
 
@@ -113,8 +113,8 @@ def _by_functionals(model: ModelFolder, clips: Sequence[Clip], n_threads: int) -
 
 
 def _functionals(clips: Sequence[Clip], model: ModelFolder, n_threads: int) -> tuple[np.ndarray, list[str]]:
-    config = CompareConfig(**model.system["feature_config"])
-    return compare_functionals([clip.audio for clip in clips], config, n_threads=n_threads)
+    config = OpensmileConfig(**model.system["feature_config"])
+    return opensmile_functionals([clip.audio for clip in clips], config, n_threads=n_threads)
 
 
 def _by_sequences(model: ModelFolder, clips: Sequence[Clip], n_threads: int) -> Predictions:
@@ -128,13 +128,13 @@ def _by_sequences(model: ModelFolder, clips: Sequence[Clip], n_threads: int) -> 
 
 
 def _by_joint(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[list[Flag], Predictions]:
-    """Predict by a joint model: as `_by_sequences`, of vectors by the systems that it was trained on."""
+    """Predict by a feature fusion: as `_by_sequences`, of vectors by the systems that it was trained on."""
     from exvo.features.vectors import feature_vectors, write_vectors
     from exvo.systems.load import load_system
-    from exvo.training.clip_vectors import JointStore
+    from exvo.training.clip_vectors import UtteranceStore
     from exvo.training.predict import predict_clips
 
-    of_features = model.system["representation"] == "features"
+    of_features = model.system["inputs"] == "features"
     flags, files = [], {}
     with tempfile.TemporaryDirectory() as scratch:
         for part in model.parts:
@@ -147,7 +147,7 @@ def _by_joint(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[lis
                 shard = _write_features(stem, clips, part, n_threads)
                 files[read] = Path(scratch, f"{stem.name}_v.npy"), Path(scratch, f"{stem.name}_v.parquet")
                 write_vectors([shard], feature_vectors if of_features else _vectors_by(part), *files[read])
-        store = JointStore(list(files.values()))
+        store = UtteranceStore(list(files.values()))
         predictions = predict_clips(load_system(model.path), store, _ids(clips), n_threads)
     return first_flagged(flags), predictions
 
@@ -173,10 +173,10 @@ def _write_sequences(
 
 
 def _vectors_by(model: ModelFolder) -> Callable[[tuple[Path, ...], Sequence[str]], np.ndarray]:
-    from exvo.systems.mlp_embeddings import trunk_vectors_by
-    from exvo.systems.utterance_embeddings import pooled_vectors_by
+    from exvo.systems.mlp_embeddings import mlp_embeddings_by
+    from exvo.systems.utterance_embeddings import utterance_embeddings_by
 
-    return (trunk_vectors_by if model.kind == "organisers" else pooled_vectors_by)(model.path)
+    return (mlp_embeddings_by if model.kind == "mlp" else utterance_embeddings_by)(model.path)
 
 
 def _logmel_rows(clips: Sequence[Clip], system: Mapping[str, object], n_threads: int) -> list[FeatureRow]:

@@ -69,7 +69,7 @@ def predict_files(
     paths : sequence of Path
         Recordings in anything that ffmpeg reads.
     models : sequence of Path
-        Folders of trained systems (``results/models/<system>/<seed>``) or joint models
+        Folders of trained systems (``results/models/<system>/<seed>``) or feature fusions
         (``results/fusion/<fusion>/<seed>``, with the systems that they read where the workflow puts them). Those that
         predict the country are of the same countries.
     n_threads : int
@@ -89,7 +89,7 @@ def predict_files(
     ------
     ValueError
         Where a model folder is incomplete, is not that of a model, is of another version or does not say what its
-        features came from, a model's ffmpeg or checkpoint has to be named, a joint model's systems are not there, or
+        features came from, a model's ffmpeg or checkpoint has to be named, a feature fusion's systems are not there, or
         models differ in their countries.
     """
     found = [read_model(folder, local) for folder in models]

@@ -99,7 +99,7 @@ class MaskedClips:
     seed : int
     max_batch_frames : int
         Frames of 20 ms in a batch, padding included; a clip that is longer makes a batch by itself.
-    max_frames : int or None
+    crop_frames : int or None
         Of a clip that is longer, a random stretch of so many frames is taken in each epoch.
 
     Raises
@@ -118,7 +118,7 @@ class MaskedClips:
         mask: MaskConfig,
         seed: int,
         max_batch_frames: int,
-        max_frames: int | None = None,
+        crop_frames: int | None = None,
     ) -> None:
         self.inputs = inputs
         self.targets = tuple(targets)
@@ -130,7 +130,7 @@ class MaskedClips:
         self._label_rows = [store.rows(clip_ids) for store in self.targets]
         self._hashes = [stable_hash(clip_id) for clip_id in clip_ids]
         self.n_frames = encoder_frames(inputs, clip_ids, frontend)
-        self.lengths = self.n_frames if max_frames is None else np.minimum(self.n_frames, max_frames)
+        self.lengths = self.n_frames if crop_frames is None else np.minimum(self.n_frames, crop_frames)
         for clip_id, n in zip(clip_ids, self.n_frames.tolist(), strict=True):
             if n < 2:
                 raise ValueError(f"clip {clip_id}: {n} frame(s) of 20 ms cannot be masked in part")

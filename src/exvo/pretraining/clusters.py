@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _BATCH = 10_000
 _BEGINNINGS = 5
 # Deviations below this are not divided by: the dimension is constant.
-_LEAST_DEVIATION = 1e-6
+_LEAST_SD = 1e-6
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def fit_clusters(
     scale = np.ones_like(mean)
     if config.standardise:
         deviation = np.sqrt(np.square(values).mean(axis=0, dtype=np.float64)).astype(np.float32)
-        scale = np.where(deviation > _LEAST_DEVIATION, deviation, scale)
+        scale = np.where(deviation > _LEAST_SD, deviation, scale)
         values /= scale
     kmeans = MiniBatchKMeans(
         config.k,

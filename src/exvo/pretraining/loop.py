@@ -38,7 +38,7 @@ class PretrainConfig:
         Steps; the learning rate is 0 after the last one.
     max_batch_frames : int
         Frames of 20 ms in a step, padding included.
-    max_frames : int or None
+    crop_frames : int or None
         Of a longer clip, a random stretch of so many frames is taken in each epoch.
     mask : MaskConfig
     unmasked_weight : float
@@ -57,13 +57,13 @@ class PretrainConfig:
         Steps between rows of the curves, each with a checkpoint.
     device : str
         ``auto`` (CUDA if there is one, else CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
-    precision : {"32-true", "bf16-mixed"}
+    precision : {"fp32", "bf16"}
         Mixed precision needs CUDA: on CPUs without matrix units bfloat16 is ten times slower.
     """
 
     max_steps: int = 20_000
     max_batch_frames: int = 1600
-    max_frames: int | None = 300
+    crop_frames: int | None = 300
     mask: MaskConfig = field(default_factory=MaskConfig)
     unmasked_weight: float = 0.0
     learning_rate: float = 1e-3
@@ -73,7 +73,7 @@ class PretrainConfig:
     heldout_share: float = 0.02
     report_every: int = 500
     device: str = "auto"
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["fp32", "bf16"] = "fp32"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "PretrainConfig":
@@ -89,12 +89,10 @@ class PretrainConfig:
             If the precision is unknown, or mixed without CUDA.
         """
         name = device_name(self.device)
-        if self.precision not in ("32-true", "bf16-mixed"):
-            raise ValueError(f"precision: {self.precision!r} is neither 32-true nor bf16-mixed")
-        if self.precision != "32-true" and not name.startswith("cuda"):
-            raise ValueError(
-                f"precision: {self.precision} needs a CUDA device, not {name}: set it to 32-true"
-            )
+        if self.precision not in ("fp32", "bf16"):
+            raise ValueError(f"precision: {self.precision!r} is neither fp32 nor bf16")
+        if self.precision != "fp32" and not name.startswith("cuda"):
+            raise ValueError(f"precision: {self.precision} needs a CUDA device, not {name}: set it to fp32")
         return torch.device(name)
 
 
@@ -178,7 +176,7 @@ class Training:
         _seed_torch(self.seed, self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.config.precision == "bf16-mixed"):
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.config.precision == "bf16"):
             loss, sums = self.network(batch, self.config.unmasked_weight)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()

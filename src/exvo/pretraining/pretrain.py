@@ -32,7 +32,7 @@ from exvo.training.frames import FrameStore
 logger = logging.getLogger(__name__)
 
 # In nats: a channel that hardly varies would blow up on other clips.
-_LEAST_DEVIATION = 0.1
+_LEAST_SD = 0.1
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def pretrain(
     ids, speakers = [clip_ids[i] for i in usable], [speakers[i] for i in usable]
     held = held_out(speakers, config.heldout_share, seed)
 
-    def clips(chosen: np.ndarray, max_frames: int | None) -> MaskedClips:
+    def clips(chosen: np.ndarray, crop_frames: int | None) -> MaskedClips:
         return MaskedClips(
             inputs,
             [part.labels for part in targets.values()],
@@ -130,10 +130,10 @@ def pretrain(
             mask=config.mask,
             seed=seed,
             max_batch_frames=config.max_batch_frames,
-            max_frames=max_frames,
+            crop_frames=crop_frames,
         )
 
-    train, heldout = clips(~held, config.max_frames), clips(held, config.max_frames)
+    train, heldout = clips(~held, config.crop_frames), clips(held, config.crop_frames)
     network = _initial_network(encoder_config, targets, statistics, start, seed)
     checkpoint = Path(folder) / CHECKPOINT
     identity = pretraining_identity(
@@ -191,7 +191,7 @@ def _initial_network(
     if encoder_config.frontend == "logmel":
         if statistics is None:
             raise ValueError("pretrain: an encoder that reads log-mel needs its mean and deviation")
-        std = np.maximum(statistics["std"], _LEAST_DEVIATION)
+        std = np.maximum(statistics["std"], _LEAST_SD)
         network.encoder.feature_extractor.set_moments(statistics["mean"], std)
     use_fourier_positions(network.encoder)
     return network

@@ -110,7 +110,7 @@ def write_outcome(
     ----------
     corpus : Corpus
     runs : mapping of str to sequence of (str or Path, str or Path)
-        Files of predictions of Val and Test, a pair a seed, by system and joint fusion.
+        Files of predictions of Val and Test, a pair a seed, by system and feature fusion.
     plan : OutcomePlan
     quality : str or Path
         The quality table, which says which clips have no audio, and how noisy they are.
@@ -129,7 +129,7 @@ def write_outcome(
     candidates = find_candidates(plan.fusions, read, val_labels, test_ids, plan.cross, source, age_prior)
     submitted = _submitted(candidates, plan.submission)
     write_submission(paths.submission, submitted.fusion.test, corpus)
-    write_predictions(paths.val, submitted.fusion.cross_fitted)
+    write_predictions(paths.val, submitted.fusion.out_of_fold)
     val = Scored(
         val_labels,
         source,
@@ -205,7 +205,7 @@ def _write_parts_of_val(
     plan: OutcomePlan,
     folder: Path,
 ) -> None:
-    """Write the tables of emotions and of groups, from cross-fitted predictions."""
+    """Write the tables of emotions and of groups, from out-of-fold predictions."""
     singles = [c for c in ranked(candidates) if c.kind == "system"]
     shown = [submitted, *(c for c in (*candidates, singles[0]) if c.kind == "fusion" or c is singles[0])]
     shown = list({c.name: c for c in shown}.values())
@@ -218,18 +218,18 @@ def _write_parts_of_val(
         "clip are by what was learned from other speakers.",
         confidence,
     ]
-    predictions = {c.name: c.fusion.cross_fitted for c in shown}
+    predictions = {c.name: c.fusion.out_of_fold for c in shown}
     draws = {c.name: c.draws for c in shown}
-    deviations = {c.name: c.deviation(labels) for c in shown}
-    sheet = emotion_sheet(labels, predictions, draws, deviations, submitted.name, about)
+    sds = {c.name: c.sd_over_seeds(labels) for c in shown}
+    sheet = emotion_sheet(labels, predictions, draws, sds, submitted.name, about)
     write_sheet(folder, "emotions", sheet)
     snr = _snr(quality)
     about = [
         f"Of {submitted.name}, which is submitted; each clip by what was learned from other speakers.",
         confidence,
     ]
-    seeds = [seed.cross_fitted for seed in submitted.seeds]
-    sheet = group_sheet(labels, submitted.fusion.cross_fitted, seeds, snr, plan.bootstrap, about)
+    seeds = [seed.out_of_fold for seed in submitted.seeds]
+    sheet = group_sheet(labels, submitted.fusion.out_of_fold, seeds, snr, plan.bootstrap, about)
     write_sheet(folder, "groups", sheet)
 
 

@@ -1,4 +1,4 @@
-"""Train one seed of a joint fusion: from the vectors of several systems to the folder of a trained model.
+"""Train one seed of a feature fusion: from the vectors of several systems to the folder of a trained model.
 
 It is trained on Train and its epoch chosen on Val, as any system's is, so it is judged as a system is. Of a clip
 without audio in a system's stage that system's part is left out; a clip without any gets the Train prior.
@@ -9,17 +9,17 @@ from pathlib import Path
 
 from exvo.corpus.table import Corpus
 from exvo.evaluation.predictions import concatenate
-from exvo.networks.fusion_network import JointConfig
+from exvo.networks.fusion_network import FeatureFusionConfig
 from exvo.systems.sequence import sequence_configs
 from exvo.training.checkpoint import remove_checkpoints
-from exvo.training.clip_vectors import JointStore
+from exvo.training.clip_vectors import UtteranceStore
 from exvo.training.predict import predict_clips
 from exvo.training.results import write_results
 from exvo.training.storage import save_sequence
 from exvo.training.train import train_sequence
 
 
-def train_joint_system(
+def train_feature_fusion(
     files: Sequence[tuple[str | Path, str | Path]],
     corpus: Corpus,
     joint: Mapping[str, object],
@@ -38,7 +38,7 @@ def train_joint_system(
         Vectors by system, as `exvo.features.vectors.write_vectors` wrote them.
     corpus : Corpus
     joint : mapping
-        ``tasks`` and ``training`` of the fusion, as `exvo.workflow.feature_fusion_plan.JointPlan.spec` gives them; all of it is kept.
+        ``tasks`` and ``training`` of the fusion, as `exvo.workflow.feature_fusion_plan.FeatureFusionPlan.spec` gives them; all of it is kept.
     seed : int
     folder : str or Path
         Receives model.safetensors, config.json, history.csv, val.parquet, test.parquet and metrics.json,
@@ -51,9 +51,9 @@ def train_joint_system(
         Where Train has no clip with audio and a label of the tasks.
     """
     folder = Path(folder)
-    store = JointStore(files)
-    joint = {**joint, "encoder": JointConfig.kind}
-    network_config, config = sequence_configs(joint, JointConfig, {"widths": store.widths})
+    store = UtteranceStore(files)
+    joint = {**joint, "encoder": FeatureFusionConfig.kind}
+    network_config, config = sequence_configs(joint, FeatureFusionConfig, {"widths": store.widths})
     by_split = {split: corpus.labels.take(corpus.labels.split == split) for split in ("Train", "Val", "Test")}
     train, val = (by_split[s].take(store.has_audio(by_split[s].clip_id)) for s in ("Train", "Val"))
     moments = store.moments(train.clip_id)

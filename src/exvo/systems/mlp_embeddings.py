@@ -9,13 +9,13 @@ import torch
 
 from exvo.features.store import read_utterances
 from exvo.features.vectors import Shard
-from exvo.networks.mlp import OrganisersNetwork
+from exvo.networks.mlp import MultitaskMlp
 from exvo.training.mlp_storage import load_trained
 from exvo.training.standardise import names_digest
 from exvo.training.trained_mlp import TrainedMlp, make_network, standardised_blocks
 
 
-def trunk_vectors_by(model: str | Path) -> Callable[[Shard, Sequence[str]], np.ndarray]:
+def mlp_embeddings_by(model: str | Path) -> Callable[[Shard, Sequence[str]], np.ndarray]:
     """Return what gives a trained network's vectors of clips: for `exvo.features.vectors.write_vectors`.
 
     Parameters
@@ -37,9 +37,7 @@ def trunk_vectors_by(model: str | Path) -> Callable[[Shard, Sequence[str]], np.n
 
 
 @torch.no_grad()
-def _vectors(
-    trained: TrainedMlp, network: OrganisersNetwork, shard: Shard, clip_ids: Sequence[str]
-) -> np.ndarray:
+def _vectors(trained: TrainedMlp, network: MultitaskMlp, shard: Shard, clip_ids: Sequence[str]) -> np.ndarray:
     (features,) = read_utterances(shard, [clip_ids])
     if trained.features_digest not in (None, names_digest(features.names)):
         raise ValueError(f"{shard[0]}: not the features that the model was trained on")

@@ -1,4 +1,4 @@
-"""The folder of a trained system or of a joint model, read and checked before a recording is predicted with it."""
+"""The folder of a trained system or of a feature fusion, read and checked before a recording is predicted with it."""
 
 import json
 import os
@@ -11,13 +11,14 @@ from safetensors import SafetensorError, safe_open
 
 from exvo.corpus.labels import Country
 from exvo.systems.local_files import LocalFiles, with_files
+from exvo.training.old_names import with_present_names
 
 # What training leaves in the folder of a model and prediction reads.
 FILES = ("config.json", "model.safetensors", "history.csv")
-KINDS = ("organisers", "sequence")
+KINDS = ("mlp", "sequence")
 _KEYS = ("model", "countries", "untrained", "priors")
 _WANTED = (
-    "name the folder of a trained system, results/models/<system>/<seed>, or of a joint model, "
+    "name the folder of a trained system, results/models/<system>/<seed>, or of a feature fusion, "
     "results/fusion/<fusion>/<seed>"
 )
 
@@ -33,7 +34,7 @@ class ModelFolder:
         One of ``KINDS``.
     system : mapping
         The stage, the feature and the settings of both, as `exvo.workflow.systems.System.spec` gives them, with the files of
-        this machine. Of a joint model its ``systems``, ``representation``, ``training`` and ``tasks``.
+        this machine. Of a feature fusion its ``systems``, ``inputs``, ``training`` and ``tasks``.
     tasks : tuple of str
         Those that the model was trained for.
     countries : tuple of Country
@@ -42,7 +43,7 @@ class ModelFolder:
         Prior of the training set by task of ``tasks``: ``emotion`` [shape=(10,)], ``age`` [shape=()],
         ``country`` [shape=(n_countries,)].
     parts : tuple of ModelFolder
-        The systems that a joint model reads; empty for a system.
+        The systems that a feature fusion reads; empty for a system.
     """
 
     path: Path
@@ -67,7 +68,7 @@ def read_model(folder: Path, local: LocalFiles) -> ModelFolder:
     ------
     ValueError
         Where the folder is not that of a model or lacks a file, a file cannot be read, an ffmpeg or a checkpoint has
-        to be named, or a system of a joint model is missing.
+        to be named, or a system of a feature fusion is missing.
     """
     record = _record(folder)
     system, parts = record["system"], ()
@@ -88,12 +89,12 @@ def read_model(folder: Path, local: LocalFiles) -> ModelFolder:
 
 
 def _part(folder: Path, name: str, local: LocalFiles) -> ModelFolder:
-    """Read a system of a joint model, of the same seed, from where the workflow puts it."""
+    """Read a system of a feature fusion, of the same seed, from where the workflow puts it."""
     place = folder.resolve()
     part = Path(os.path.normpath(place / "../../../models" / name / place.name))
     if not (part / "config.json").is_file():
         raise ValueError(
-            f"{folder}: a joint model, which is predicted with the systems it reads, but {part} is not there"
+            f"{folder}: a feature fusion, which is predicted with the systems it reads, but {part} is not there"
         )
     return read_model(part, local)
 
@@ -116,6 +117,7 @@ def _record(folder: Path) -> dict:
         raise ValueError(
             f"{folder}: config.json does not say what the features came from; train the system again"
         )
+    record = with_present_names(record)
     if record["model"] not in KINDS:
         raise ValueError(f"{folder}: a model of the kind {record['model']}, not {' or '.join(KINDS)}")
     missing = [name for name in FILES if not (folder / name).is_file()]

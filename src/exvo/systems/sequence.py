@@ -14,10 +14,10 @@ from torch import nn
 
 from exvo.corpus.table import Corpus
 from exvo.evaluation.predictions import concatenate
-from exvo.networks.conformer_network import SequenceConfig
+from exvo.networks.conformer_network import ConformerNetworkConfig
 from exvo.training.checkpoint import remove_checkpoints
 from exvo.training.frames import FrameStore
-from exvo.training.loss_weights import tune_loss_weights
+from exvo.training.loss_weights import choose_loss_weights
 from exvo.training.predict import predict_clips
 from exvo.training.results import write_results
 from exvo.training.storage import save_sequence
@@ -38,7 +38,7 @@ def shards_by_speed(paths: Iterable[str | Path]) -> dict[float, ShardPaths]:
 
 def sequence_configs(
     system: Mapping[str, object],
-    kind: type[NetworkConfig] = SequenceConfig,
+    kind: type[NetworkConfig] = ConformerNetworkConfig,
     given: Mapping[str, object] | None = None,
 ) -> tuple[NetworkConfig, TrainingConfig]:
     """Return the network and the training choices of a system of the config, whose ``training`` holds both.
@@ -126,8 +126,8 @@ def train_sequence_system(
         "prepare": prepare,
         "n_threads": n_threads,
     }
-    if config.tune is not None:
-        config = tune_loss_weights(*data, config, *rest, **options)
+    if config.loss_weight_grid is not None:
+        config = choose_loss_weights(*data, config, *rest, **options)
     trained = train_sequence(*data, config, *rest, **options)
     save_sequence(folder, trained, system)
     answers = concatenate(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from exvo.features.vectors import Shard
 from exvo.hubert.fine_tuned_network import FineTunedConfig
-from exvo.networks.conformer_network import SequenceConfig
+from exvo.networks.conformer_network import ConformerNetworkConfig
 from exvo.networks.embedding_network import EmbeddingNetworkConfig
 from exvo.networks.heads import MultitaskDecoder
 from exvo.training.batches import Batches, whole_batches
@@ -23,7 +23,7 @@ from exvo.training.storage import load_sequence
 from exvo.training.trained import in_order
 
 
-def pooled_vectors_by(model: str | Path) -> Callable[[Shard, Sequence[str]], np.ndarray]:
+def utterance_embeddings_by(model: str | Path) -> Callable[[Shard, Sequence[str]], np.ndarray]:
     """Return what gives a trained network's vectors of clips: for `exvo.features.vectors.write_vectors`.
 
     Parameters
@@ -36,13 +36,13 @@ def pooled_vectors_by(model: str | Path) -> Callable[[Shard, Sequence[str]], np.
     callable
         Vectors [shape=(n_clips, n_tasks * d)], d being the width of an encoded frame.
     """
-    trained = load_sequence(model, (SequenceConfig, EmbeddingNetworkConfig, FineTunedConfig))
+    trained = load_sequence(model, (ConformerNetworkConfig, EmbeddingNetworkConfig, FineTunedConfig))
     return partial(_vectors, trained.network().to(trained.training_config.placement()))
 
 
 def _vectors(network: nn.Module, shard: Shard, clip_ids: Sequence[str]) -> np.ndarray:
     # Each clip by itself: beside others its last bits would change with them, and so with the shards and with every
-    # new clip, and with them the weights of a joint model.
+    # new clip, and with them the weights of a feature fusion.
     return pooled(
         network, whole_batches(FrameStore([shard]), clip_ids, batch_size=1, max_batch_frames=1)
     ).numpy()

@@ -129,7 +129,7 @@ class TrainBatches:
     seed : int
     max_batch_frames : int or None
         As in `like_length_batches`.
-    max_frames : int or None
+    crop_frames : int or None
         Of a clip that is longer, a random stretch of so many frames is taken.
     spec_augment : SpecAugment or None
     fill : np.ndarray [shape=(n_channels,)] or None
@@ -147,7 +147,7 @@ class TrainBatches:
         batch_size: int,
         seed: int,
         max_batch_frames: int | None = None,
-        max_frames: int | None = None,
+        crop_frames: int | None = None,
         spec_augment: SpecAugment | None = None,
         fill: np.ndarray | None = None,
         perturbed: Mapping[float, FrameStore] | None = None,
@@ -158,7 +158,7 @@ class TrainBatches:
         self.batch_size = batch_size
         self.seed = seed
         self.max_batch_frames = max_batch_frames
-        self.max_frames = max_frames
+        self.crop_frames = crop_frames
         self.spec_augment = spec_augment
         self.fill = fill
         self._targets = as_targets(labels)
@@ -173,7 +173,7 @@ class TrainBatches:
         rng = np.random.default_rng([self.seed, number])
         version = np.where(self._n_frames > 0, rng.random(self._n_frames.shape), -1).argmax(axis=0)
         n_frames = np.take_along_axis(self._n_frames, version[None], axis=0)[0]
-        lengths = n_frames if self.max_frames is None else np.minimum(n_frames, self.max_frames)
+        lengths = n_frames if self.crop_frames is None else np.minimum(n_frames, self.crop_frames)
         groups = like_length_batches(
             lengths, self.batch_size, max_batch_frames=self.max_batch_frames, rng=rng
         )

@@ -9,7 +9,7 @@ from exvo.training.frames import FrameStore
 from exvo.training.standardise import Standardisation
 
 
-class JointStore(FrameStore):
+class UtteranceStore(FrameStore):
     """Files of vectors of the same clips, as one store of frames.
 
     A clip has a frame where at least one of the systems has a vector of it; the part of a system that has none (its

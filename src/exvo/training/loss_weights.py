@@ -20,7 +20,7 @@ from exvo.util.atomic import atomic_path
 logger = logging.getLogger(__name__)
 
 
-def tune_loss_weights(
+def choose_loss_weights(
     store: FrameStore,
     labels_train: Labels,
     labels_val: Labels,
@@ -39,7 +39,7 @@ def tune_loss_weights(
     Parameters
     ----------
     training_config : TrainingConfig
-        With ``tune``.
+        With ``loss_weight_grid``.
     store, labels_train, labels_val, network_config, statistics, seed, folder, **options
         As in `train_sequence`.
 
@@ -48,9 +48,9 @@ def tune_loss_weights(
     ValueError
         If the weights are learned, so that there are none to choose.
     """
-    grid = training_config.tune
+    grid = training_config.loss_weight_grid
     if training_config.combination != "weighted":
-        raise ValueError("tune: loss weights are chosen only with combination: weighted")
+        raise ValueError("loss_weight_grid: loss weights are chosen only with combination: weighted")
     untrained = without_labels(labels_train, network_config.tasks)
     counted = [task for task in TASKS if task in network_config.tasks and task not in untrained]
     rows = []
@@ -61,7 +61,7 @@ def tune_loss_weights(
             loss_weights=weights,
             max_epochs=grid.max_epochs,
             patience=grid.max_epochs,
-            tune=None,
+            loss_weight_grid=None,
         )
         data = (store, labels_train, labels_val, network_config)
         trained = train_sequence(

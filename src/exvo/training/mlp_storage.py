@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from exvo.corpus.labels import Country
+from exvo.training.old_names import with_present_names
 from exvo.training.outputs import map_numbers
 from exvo.training.portable_paths import without_folders
 from exvo.training.standardise import Standardisation
@@ -50,7 +51,7 @@ def save_trained(folder: str | Path, trained: TrainedMlp, system: Mapping[str, o
         writer.writeheader()
         writer.writerows(trained.history)
     record = {
-        "model": "organisers",
+        "model": "mlp",
         "system": None if system is None else without_folders(system, folder),
         "config": asdict(trained.config),
         "seed": trained.seed,
@@ -75,7 +76,7 @@ def load_trained(folder: str | Path) -> TrainedMlp:
     folder : str or Path
     """
     folder = Path(folder)
-    record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    record = with_present_names(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     config = {name: tuple(v) if isinstance(v, list) else v for name, v in record["config"].items()}
     with safe_open(folder / "model.safetensors", framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
@@ -90,7 +91,7 @@ def load_trained(folder: str | Path) -> TrainedMlp:
         seed=record["seed"],
         countries=tuple(Country(**country) for country in record["countries"]),
         state={name.removeprefix("network."): value for name, value in tensors.items()},
-        standardisation=Standardisation(**moments, max_deviation=config["max_deviation"]),
+        standardisation=Standardisation(**moments, max_sd=config["max_sd"]),
         history=history,
         best_epoch=record["best_epoch"],
         priors=map_numbers(record["priors"], lambda v: math.nan if v is None else v),

@@ -18,7 +18,7 @@ from torch import Tensor
 from exvo.corpus.labels import Labels
 from exvo.evaluation.metrics import labelled, score, selection_score
 from exvo.networks.mlp import (
-    OrganisersNetwork,
+    MultitaskMlp,
     Target,
     batch_weights,
     combined_loss,
@@ -101,7 +101,7 @@ def train_mlp(
     targets = {task: task_target(labels, task) for task in tasks}
     val_rows = np.flatnonzero(any_labelled(val_labels, tasks))
     val_labels = val_labels.take(val_rows)
-    standardisation = Standardisation.fit(features, config.max_deviation)
+    standardisation = Standardisation.fit(features, config.max_sd)
     with torch_threads(n_threads):
         inputs = standardisation.apply(features, overwrite=overwrite)
         inputs = torch.from_numpy(inputs).to(device, product_type)
@@ -164,7 +164,7 @@ def _check(features: np.ndarray, labels: Labels, split: str) -> None:
 
 def initial_network(
     standardisation: Standardisation, labels: Labels, tasks: Sequence[str], config: MlpConfig, seed: int
-) -> OrganisersNetwork:
+) -> MultitaskMlp:
     """Return the network before its first step.
 
     The age output starts at Train's mean age (ours): with steps of 0.001 it would otherwise spend whole
@@ -223,7 +223,7 @@ def _batches(inputs: Tensor, order: np.ndarray, batch_size: int) -> Iterator[Ten
 
 
 def _validate(
-    network: OrganisersNetwork, inputs: Tensor, labels: Labels, untrained: Sequence[str]
+    network: MultitaskMlp, inputs: Tensor, labels: Labels, untrained: Sequence[str]
 ) -> dict[str, float]:
     """Return loss and metrics on the labelled clips of Val; NaN where there are none."""
     outputs = network_outputs(network, inputs)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-from exvo.networks.mlp import NEGATIVE_SLOPE, OrganisersNetwork
+from exvo.networks.mlp import NEGATIVE_SLOPE, MultitaskMlp
 
 _leaky_relu_backward = torch.ops.aten.leaky_relu_backward.default
 _layer_norm_backward = torch.ops.aten.native_layer_norm_backward.default
@@ -31,7 +31,7 @@ class OrganisersStep:
 
     Parameters
     ----------
-    network : OrganisersNetwork
+    network : MultitaskMlp
         Its parameters become views of this object's arrays; evaluate it between steps as usual.
     learning_rate, weight_decay : float
         Of Adam; the decay is the L2 penalty of Adam, not of AdamW, and applies to every parameter.
@@ -48,7 +48,7 @@ class OrganisersStep:
 
     def __init__(
         self,
-        network: OrganisersNetwork,
+        network: MultitaskMlp,
         *,
         learning_rate: float,
         weight_decay: float,
@@ -65,7 +65,7 @@ class OrganisersStep:
         # d(error^2) is 2 error and d(cross-entropy) is error; the 2 meets the 1/2 before exp(-s).
         self._slope = torch.tensor(task_weights, device=self._device)
 
-    def _place_trunk(self, network: OrganisersNetwork) -> None:
+    def _place_trunk(self, network: MultitaskMlp) -> None:
         """Lay the trunk out flat, matrices as (n_in, n_out).
 
         That way the gradient of the first layer, the largest product, takes a third less time.
@@ -85,7 +85,7 @@ class OrganisersStep:
             for i in range(0, len(parameters), 4)
         ]
 
-    def _place_heads(self, network: OrganisersNetwork) -> None:
+    def _place_heads(self, network: MultitaskMlp) -> None:
         """Lay each head out as one row, ``s`` last; narrow outputs are padded by weights that stay 0."""
         head_width, n_in = next(iter(network.heads.values()))[0].weight.shape
         self._n_outputs = {task: head[2].out_features for task, head in network.heads.items()}

@@ -19,7 +19,7 @@ class Standardisation:
         The scale is the standard deviation (all-n), 1 where a feature does not vary.
     constant : np.ndarray [shape=(n_features,), bool]
         Features that take one value on all of Train.
-    max_deviation : float
+    max_sd : float
         Standardised values are limited to +-this. A feature that hardly varies on Train can lie a million
         deviations off on another clip, and one such value would decide the whole output.
     """
@@ -27,16 +27,16 @@ class Standardisation:
     mean: np.ndarray
     scale: np.ndarray
     constant: np.ndarray
-    max_deviation: float
+    max_sd: float
 
     @classmethod
-    def fit(cls, features: np.ndarray, max_deviation: float) -> "Standardisation":
+    def fit(cls, features: np.ndarray, max_sd: float) -> "Standardisation":
         """Return the moments of some features: two passes, in float64.
 
         Parameters
         ----------
         features : np.ndarray [shape=(n_clips, n_features)]
-        max_deviation : float
+        max_sd : float
 
         Raises
         ------
@@ -56,7 +56,7 @@ class Standardisation:
         # Equal float32 values add up exactly in float64, so a constant deviates by exactly 0; deviations
         # below the normal numbers of float32 are too small to divide by.
         constant = scale < np.finfo(np.float32).tiny
-        return cls(mean.astype(np.float32), np.where(constant, np.float32(1), scale), constant, max_deviation)
+        return cls(mean.astype(np.float32), np.where(constant, np.float32(1), scale), constant, max_sd)
 
     def apply(self, features: np.ndarray, *, overwrite: bool = False) -> np.ndarray:
         """Return standardised features.
@@ -87,7 +87,7 @@ class Standardisation:
             for rows, chunk in _chunks(features):
                 values = np.subtract(chunk, self.mean, out=out[rows])
                 values /= self.scale
-                np.clip(values, -self.max_deviation, self.max_deviation, out=values)
+                np.clip(values, -self.max_sd, self.max_sd, out=values)
         return out
 
 

@@ -21,7 +21,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from exvo.corpus.labels import Country
-from exvo.networks.conformer_network import SequenceConfig
+from exvo.networks.conformer_network import ConformerNetworkConfig
+from exvo.training.old_names import with_present_names
 from exvo.training.outputs import map_numbers
 from exvo.training.portable_paths import without_folders
 from exvo.training.trained import NetworkConfig, TrainedSequence, TrainingConfig
@@ -75,7 +76,7 @@ def save_sequence(
 
 
 def load_sequence(
-    folder: str | Path, kinds: Sequence[type[NetworkConfig]] = (SequenceConfig,)
+    folder: str | Path, kinds: Sequence[type[NetworkConfig]] = (ConformerNetworkConfig,)
 ) -> TrainedSequence:
     """Read what `save_sequence` wrote.
 
@@ -91,7 +92,7 @@ def load_sequence(
         Where it holds another.
     """
     folder = Path(folder)
-    record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    record = with_present_names(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     types = {config.kind: config for config in kinds}
     if record["kind"] not in types:
         raise ValueError(f"{folder}: a network of the kind {record['kind']}, not {' or '.join(types)}")

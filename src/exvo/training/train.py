@@ -46,6 +46,8 @@ from exvo.training.trained import (
 
 logger = logging.getLogger(__name__)
 
+_LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
 
 def train_sequence(
     store: FrameStore,
@@ -75,7 +77,7 @@ def train_sequence(
         Of clips that have audio.
     network_config : NetworkConfig
     training_config : TrainingConfig
-        Its ``tune`` is for `exvo.training.loss_weights`, and not looked at here.
+        Its ``loss_weight_grid`` is for `exvo.training.loss_weights`, and not looked at here.
     statistics : mapping or None
         ``mean`` and ``std`` of every channel over the frames of Train; None for a network that reads none, whose
         masked frames are then 0.
@@ -138,7 +140,7 @@ def train_sequence(
             batch_size=config.batch_size,
             seed=seed,
             max_batch_frames=config.max_batch_frames,
-            max_frames=config.max_frames,
+            crop_frames=config.crop_frames,
             spec_augment=config.spec_augment,
             fill=np.asarray(
                 [0.0] * store.n_channels if statistics is None else statistics["mean"], np.float32
@@ -237,7 +239,7 @@ def _trainer(
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=[device.index or 0] if device.type == "cuda" else 1,
-        precision=config.precision,
+        precision=_LIGHTNING_PRECISION[config.precision],
         max_epochs=config.max_epochs,
         gradient_clip_val=config.gradient_clip or None,
         callbacks=[end],

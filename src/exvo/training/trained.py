@@ -93,7 +93,7 @@ class TrainingConfig:
         Clips a step, at most.
     max_batch_frames : int or None
         Frames a step, padding included, at most; None sets no such bound.
-    max_frames : int or None
+    crop_frames : int or None
         Of a longer clip, training takes a random stretch of so many frames each epoch; validation and prediction
         take all of it.
     max_epochs : int
@@ -115,17 +115,17 @@ class TrainingConfig:
         Masks over the frames of Train.
     speed_perturbation : bool
         Take each Train clip at a speed drawn anew each epoch.
-    tune : LossGrid or None
+    loss_weight_grid : LossGrid or None
         Choose the loss weights on Val before training.
     device : str
         ``auto`` (CUDA if there is one, else CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
-    precision : {"32-true", "16-mixed", "bf16-mixed"}
+    precision : {"fp32", "fp16", "bf16"}
         As lightning names them; mixed precision needs CUDA.
     """
 
     batch_size: int = 32
     max_batch_frames: int | None = None
-    max_frames: int | None = 1500
+    crop_frames: int | None = 1500
     max_epochs: int = 40
     patience: int = 10
     learning_rate: float = 4e-4
@@ -137,15 +137,19 @@ class TrainingConfig:
     emotion_loss: EmotionLoss = "mae"
     spec_augment: SpecAugment | None = None
     speed_perturbation: bool = False
-    tune: LossGrid | None = None
+    loss_weight_grid: LossGrid | None = None
     device: str = "auto"
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingConfig":
         """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
         values = dict(values)
-        for name, kind in (("loss_weights", LossWeights), ("spec_augment", SpecAugment), ("tune", LossGrid)):
+        for name, kind in (
+            ("loss_weights", LossWeights),
+            ("spec_augment", SpecAugment),
+            ("loss_weight_grid", LossGrid),
+        ):
             if values.get(name) is not None:
                 options = values[name].items()
                 values[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in options})
@@ -160,12 +164,10 @@ class TrainingConfig:
             If the precision is unknown, or mixed without CUDA.
         """
         name = device_name(self.device)
-        if self.precision not in ("32-true", "16-mixed", "bf16-mixed"):
-            raise ValueError(f"precision: {self.precision!r} is none of 32-true, 16-mixed, bf16-mixed")
-        if self.precision != "32-true" and not name.startswith("cuda"):
-            raise ValueError(
-                f"precision: {self.precision} needs a CUDA device, not {name}: set it to 32-true"
-            )
+        if self.precision not in ("fp32", "fp16", "bf16"):
+            raise ValueError(f"precision: {self.precision!r} is none of fp32, fp16, bf16")
+        if self.precision != "fp32" and not name.startswith("cuda"):
+            raise ValueError(f"precision: {self.precision} needs a CUDA device, not {name}: set it to fp32")
         return torch.device(name)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from exvo.corpus.labels import TASKS, Country
-from exvo.networks.mlp import OrganisersNetwork
+from exvo.networks.mlp import MultitaskMlp
 from exvo.networks.torch_setup import device_name, torch_threads
 from exvo.training.outputs import answers
 from exvo.training.standardise import Standardisation, names_digest
@@ -18,7 +18,7 @@ _PREDICT_ROWS = 1024
 # Clips are predicted in blocks of this size, the last filled up with zeros: products of another size may be added in
 # another order, and a clip's answer would depend, in its last bits, on which clips are in its shard.
 _BLOCK_ROWS = 128
-_PRODUCT_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_PRODUCT_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class MlpConfig:
         Epochs without a better validation before training stops.
     initial_log_variance : float
         Where each task's learned log variance s starts.
-    max_deviation : float
+    max_sd : float
         Standardised features are limited to +- this many of Train's standard deviations (ours).
     device : str
         ``auto`` (CUDA if there is one, else CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
-    precision : {"float32", "bfloat16", "float16"}
+    precision : {"fp32", "bf16", "fp16"}
         Type of the features and of the two products with them; weights and all else are float32. Anything but
         float32 needs CUDA.
     """
@@ -62,9 +62,9 @@ class MlpConfig:
     max_epochs: int = 20
     patience: int = 5
     initial_log_variance: float = -0.33
-    max_deviation: float = 10.0
+    max_sd: float = 10.0
     device: str = "auto"
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
 
 
 @dataclass(frozen=True)
@@ -194,21 +194,21 @@ def placement(config: MlpConfig) -> tuple[torch.device, torch.dtype]:
     Raises
     ------
     ValueError
-        If the precision is unknown, or lower than float32 without CUDA.
+        If the precision is unknown, or lower than fp32 without CUDA.
     """
     name = device_name(config.device)
     if config.precision not in _PRODUCT_TYPES:
         raise ValueError(f"precision: {config.precision!r} is none of {', '.join(_PRODUCT_TYPES)}")
-    if config.precision != "float32" and not name.startswith("cuda"):
-        raise ValueError(f"precision: {config.precision} needs a CUDA device, not {name}: set it to float32")
+    if config.precision != "fp32" and not name.startswith("cuda"):
+        raise ValueError(f"precision: {config.precision} needs a CUDA device, not {name}: set it to fp32")
     return torch.device(name), _PRODUCT_TYPES[config.precision]
 
 
 def make_network(
     config: MlpConfig, tasks: Sequence[str], n_features: int, n_countries: int, generator: torch.Generator
-) -> OrganisersNetwork:
+) -> MultitaskMlp:
     """Return a network with initial weights from ``generator``."""
-    return OrganisersNetwork(
+    return MultitaskMlp(
         n_features,
         n_countries,
         hidden=config.hidden,
@@ -220,12 +220,12 @@ def make_network(
 
 
 @torch.no_grad()
-def network_outputs(network: OrganisersNetwork, inputs: Tensor) -> dict[str, Tensor]:
+def network_outputs(network: MultitaskMlp, inputs: Tensor) -> dict[str, Tensor]:
     """Return the outputs of a network for any number of clips, in parts and in float32.
 
     Parameters
     ----------
-    network : OrganisersNetwork
+    network : MultitaskMlp
     inputs : Tensor [shape=(n_clips, n_features)]
         Standardised, on the network's device.
     """

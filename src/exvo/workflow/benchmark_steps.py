@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from exvo.workflow.feature_fusion_plan import JointPlan
+from exvo.workflow.feature_fusion_plan import FeatureFusionPlan
 from exvo.workflow.plan import Plan
 from exvo.workflow.pretrain_plan import PretrainPlan
 from exvo.workflow.systems import System
@@ -20,7 +20,7 @@ def benchmark_steps(plan: Plan) -> dict[str, list[str]]:
         Paths below ``results/benchmarks``, without their ending: those of this config, whatever older ones are there.
     """
     shards, systems = plan.shard_names(), [plan.systems[name] for name in plan.compared_systems()]
-    joint = JointPlan(plan)
+    joint = FeatureFusionPlan(plan)
     steps = {
         f"audio, {stage}": [f"audio/{stage}/{shard}" for shard in shards] for stage in plan.used_stages()
     }

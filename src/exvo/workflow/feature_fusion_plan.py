@@ -1,4 +1,4 @@
-"""What the rules of joint fusions must know before any job runs: whose vectors they read, and what changes them."""
+"""What the rules of feature fusions must know before any job runs: whose vectors they read, and what changes them."""
 
 from pathlib import PurePosixPath
 
@@ -7,8 +7,8 @@ from exvo.util.code_digest import canonical_json, code_digest
 from exvo.workflow.plan import Plan
 
 
-class JointPlan:
-    """The joint fusions that a corpus allows.
+class FeatureFusionPlan:
+    """The feature fusions that a corpus allows.
 
     Parameters
     ----------
@@ -22,10 +22,10 @@ class JointPlan:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.fusions = {name: plan.fusions[name] for name in plan.joint_fusions()}
+        self.fusions = {name: plan.fusions[name] for name in plan.feature_fusions()}
 
     def vectors(self, fusion: str, seed: int | str, ending: str) -> list[str]:
-        """Return the files of vectors that a joint fusion reads, each once, in the order of its systems.
+        """Return the files of vectors that a feature fusion reads, each once, in the order of its systems.
 
         Parameters
         ----------
@@ -34,19 +34,19 @@ class JointPlan:
         ending : {"npy", "parquet"}
         """
         entry = self.fusions[fusion]
-        if entry["representation"] == "pooled":
+        if entry["inputs"] == "embeddings":
             folders = [f"pooled/{name}/{seed}" for name in entry["systems"]]
         else:
             folders = [f"features/{self._folder(name)}" for name in entry["systems"]]
-        return [f"results/representations/{folder}.{ending}" for folder in dict.fromkeys(folders)]
+        return [f"results/utterance_embeddings/{folder}.{ending}" for folder in dict.fromkeys(folders)]
 
     def checks(self, fusion: str) -> list[str]:
         """Return the files that say that enough of the recordings of its systems can be read."""
         return list(dict.fromkeys(self.plan.check(name) for name in self.fusions[fusion]["systems"]))
 
-    def pooled_systems(self) -> list[str]:
+    def embedded_systems(self) -> list[str]:
         """Return the systems whose pooled vectors are wanted."""
-        entries = [entry for entry in self.fusions.values() if entry["representation"] == "pooled"]
+        entries = [entry for entry in self.fusions.values() if entry["inputs"] == "embeddings"]
         return list(dict.fromkeys(name for entry in entries for name in entry["systems"]))
 
     def pooling_spec(self, system: str) -> str:
@@ -70,12 +70,12 @@ class JointPlan:
         return next(self.feature_files(name) for name in self.plan.systems if self._folder(name) == wanted)
 
     def spec(self, fusion: str, *modules: str) -> str:
-        """Return the canonical JSON text of a joint fusion and of the code that trains it."""
+        """Return the canonical JSON text of a feature fusion and of the code that trains it."""
         entry = self.fusions[fusion]
         done = {task for name in entry["systems"] for task in self.plan.systems[name].tasks}
-        joint = {key: entry[key] for key in ("systems", "representation", "training")}
+        joint = {key: entry[key] for key in ("systems", "inputs", "training")}
         joint["tasks"] = [task for task in TASKS if task in done]
-        return canonical_json({"joint": joint, "code": code_digest(*modules)})
+        return canonical_json({"feature_fusion": joint, "code": code_digest(*modules)})
 
     def _folder(self, system: str) -> str:
         """Return the folder of a system's feature, such as ``logmel/raw``."""

@@ -23,7 +23,7 @@ def possible_fusions(
     Returns
     -------
     fusions : dict of str to dict
-        Entries of the config by name, their systems as far as the corpus allows them; of a joint fusion, ``training``
+        Entries of the config by name, their systems as far as the corpus allows them; of a feature fusion, ``training``
         is whole.
     notices : list of str
 
@@ -101,9 +101,9 @@ def _check_entry(config: Mapping, name: str, entry: Mapping) -> None:
     source = entry.get("emotion_from")
     if source is not None and source not in entry["systems"]:
         raise CorpusError(f"{where}.emotion_from names {source}, which is not in its systems")
-    if entry.get("training") and entry.get("rule") != "joint":
+    if entry.get("training") and entry.get("rule") != "feature_fusion":
         raise CorpusError(
-            f"{where}.training: only a joint fusion is trained; take it out, or set rule to joint"
+            f"{where}.training: only a feature fusion is trained; take it out, or set rule to feature_fusion"
         )
 
 
@@ -111,12 +111,12 @@ def _missing(entry: Mapping, left: Sequence[str], systems: Mapping[str, System])
     """Return what the corpus allows of a fusion where that is too little; None where it is enough."""
     if not left:
         return "none of its systems"
-    if entry.get("rule") == "joint":
+    if entry.get("rule") == "feature_fusion":
         if len(left) < 2:
-            return f"only {left[0]} of its systems, and a joint model needs two"
+            return f"only {left[0]} of its systems, and a feature fusion needs two"
         read = {(systems[name].feature, systems[name].stage) for name in left}
-        if entry["representation"] == "features" and len(read) < 2:
-            return "only one feature among its systems, and a joint model needs two"
+        if entry["inputs"] == "features" and len(read) < 2:
+            return "only one feature among its systems, and a feature fusion needs two"
     source = entry.get("emotion_from")
     return None if source in (None, *left) else f"not {source}, which gives its emotion"
 
@@ -125,8 +125,8 @@ def _whole(
     config: Mapping, name: str, entry: dict[str, object], systems: Mapping[str, System]
 ) -> dict[str, object]:
     where = f"fusions.{name}"
-    if entry.get("rule") == "joint":
-        return entry | {"training": merged(config["joint"], entry["training"], f"{where}.training")}
+    if entry.get("rule") == "feature_fusion":
+        return entry | {"training": merged(config["feature_fusion"], entry["training"], f"{where}.training")}
     giving = entry.get("emotion_from") or entry["systems"][0]
     if entry.get("rule") == "paper" and "emotion" not in systems[giving].tasks:
         raise CorpusError(

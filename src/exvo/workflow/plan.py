@@ -281,9 +281,9 @@ class Plan:
         """Return, by table, the system of each row, as `exvo.workflow.fusion_plan.possible_tables`."""
         return possible_tables(self.config, self.systems)
 
-    def joint_fusions(self) -> list[str]:
+    def feature_fusions(self) -> list[str]:
         """Return the names of the fusions that are trained models of their own."""
-        return [name for name, entry in self.fusions.items() if entry.get("rule") == "joint"]
+        return [name for name, entry in self.fusions.items() if entry.get("rule") == "feature_fusion"]
 
     def outcome_tables(self) -> list[str]:
         """Return the names of all tables that the last rule writes."""

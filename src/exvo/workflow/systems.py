@@ -8,7 +8,7 @@ from exvo.corpus.errors import CorpusError
 from exvo.features.spec import feature_key, feature_kind
 
 # What each encoder reads: a feature of this kind.
-READS = {"mlp": "compare", "conformer": "logmel", "hubert": "hubert"}
+READS = {"mlp": "opensmile", "conformer": "logmel", "hubert": "hubert"}
 # What says where the weights of a feature come from, where it has any.
 _WEIGHTS = ("source", "checkpoint", "bundle")
 

@@ -1,4 +1,4 @@
-"""What systems and joint fusions change of the settings of their encoders, read and checked by the schema.
+"""What systems and feature fusions change of the settings of their encoders, read and checked by the schema.
 
 The schema of an entry of ``systems`` cannot say of what its ``training`` is: that depends on the entry's encoder. A
 value that does not fit would be found by the training alone, hours later.
@@ -18,7 +18,7 @@ def checked_training(config: Mapping, schema: Mapping) -> dict:
     config : mapping
         Completed, and valid but for these.
     schema : mapping
-        Of the whole config; ``$defs`` has the encoders, and ``joint`` for the fusions.
+        Of the whole config; ``$defs`` has the encoders, and ``feature_fusion`` for the fusions.
 
     Returns
     -------
@@ -31,7 +31,7 @@ def checked_training(config: Mapping, schema: Mapping) -> dict:
         Where a key is unknown or a value does not fit.
     """
     definitions = schema["$defs"]
-    settings = {**config["encoders"], "joint": config["joint"]}
+    settings = {**config["encoders"], "feature_fusion": config["feature_fusion"]}
 
     def checked(section: str, name: str, entry: Mapping | None, kind: str) -> Mapping | None:
         if not entry or not entry["training"]:
@@ -49,7 +49,9 @@ def checked_training(config: Mapping, schema: Mapping) -> dict:
     }
     # Of the fusions only joint ones are trained; `exvo.workflow.fusion_plan` refuses `training` in the others.
     fusions = {
-        name: checked("fusions", name, entry, "joint") if entry and entry["rule"] == "joint" else entry
+        name: checked("fusions", name, entry, "feature_fusion")
+        if entry and entry["rule"] == "feature_fusion"
+        else entry
         for name, entry in config["fusions"].items()
     }
     return {**config, "systems": systems, "fusions": fusions}

@@ -18,7 +18,7 @@ LEARNED = ("weighted", "stacked", "per_task")
 def fusion_section(record: Mapping[str, Any]) -> Section:
     """Show what the submission is made of: each system's part in each task.
 
-    Of a submission without weights, a single system or a joint model, the weights of the best fusion that has learned
+    Of a submission without weights, a single system or a feature fusion, the weights of the best fusion that has learned
     some are drawn in its place.
     """
     lead = "What each system contributes to the submission, task by task."
@@ -30,8 +30,8 @@ def fusion_section(record: Mapping[str, Any]) -> Section:
     ]
     if record["kind"] == "system":
         parts.append(Words(f"{name} is a single system: there are no weights to show."))
-    elif record["joint"]:
-        parts.append(Words(_joint(name, record["joint"], list(record["systems"]))))
+    elif record["feature_fusion"]:
+        parts.append(Words(_joint(name, record["feature_fusion"], list(record["systems"]))))
     drawn = _drawn(record)
     if drawn is not None:
         parts.append(_weights(drawn["name"], list(drawn["systems"]), drawn["tasks"], drawn["name"] == name))
@@ -42,7 +42,7 @@ def fusion_section(record: Mapping[str, Any]) -> Section:
 
 def _drawn(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the fusion whose weights are drawn, None where there is none of several systems."""
-    if record["kind"] == "fusion" and not record["joint"]:
+    if record["kind"] == "fusion" and not record["feature_fusion"]:
         found = record
     else:
         order = [c["name"] for c in record["selection"]["candidates"] if c["rule"] in LEARNED]
@@ -71,7 +71,7 @@ def _table(record: Mapping[str, Any]) -> Table:
                 entry["chosen_by"],
                 metric.upper(),
                 cell(metric, record["val"], record["val_intervals"]),
-                cell(metric, submitted["cross_fitted_val"], submitted["intervals"], submitted["deviation"]),
+                cell(metric, submitted["out_of_fold_val"], submitted["intervals"], submitted["sd"]),
                 plain(record["train_prior"][metric], PLACES[metric]),
                 f"{entry['n_clips']:,}",
                 f"{entry['n_speakers']:,}",
@@ -84,7 +84,7 @@ def _table(record: Mapping[str, Any]) -> Table:
         "chosen by",
         "metric",
         "on what it learned from",
-        "cross-fitted",
+        "out-of-fold",
         "Train prior alone",
         "clips",
         "speakers",
@@ -100,7 +100,7 @@ def _joint(name: str, joint: Mapping[str, Any], systems: Sequence[str]) -> str:
     read = {
         "pooled": "what their heads read of a clip",
         "features": "their features, each clip as a whole",
-    }[joint["representation"]]
+    }[joint["inputs"]]
     return (
         f"{name} is a model of its own, trained on Train with {joint['n_seeds']} seeds on representations by "
         f"{', '.join(systems)}: {read}. It has no weights of systems to show; its answers are its seeds' mean."

@@ -32,7 +32,7 @@ def outcome_section(record: Mapping[str, Any]) -> Section:
         f"Submitted: {submitted['name']}, {_what(record)} The submission, results/fusion/test_preds.csv, answers "
         f"for {n_test:,} Test clips."
     )
-    val = submitted["cross_fitted_val"]
+    val = submitted["out_of_fold_val"]
     statistics = record["statistics"]
     parts: list = [
         Tiles(
@@ -96,9 +96,9 @@ def _margin_tile(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 def _score_table(record: Mapping[str, Any], submitted: Mapping[str, Any]) -> Table:
     test, cells = record["test"], []
     if "fusion" in test:
-        cells.append(["Test", test["fusion"], test["intervals"], test["deviation"]])
-    val = submitted["cross_fitted_val"]
-    cells.append(["validation, cross-fitted", val, submitted["intervals"], submitted["deviation"]])
+        cells.append(["Test", test["fusion"], test["intervals"], test["sd"]])
+    val = submitted["out_of_fold_val"]
+    cells.append(["validation, out-of-fold", val, submitted["intervals"], submitted["sd"]])
     rows = [
         [name, *(cell(m, scores, intervals, spread) for m in METRICS), *counts(scores, intervals)]
         for name, scores, intervals, spread in cells
@@ -106,7 +106,7 @@ def _score_table(record: Mapping[str, Any], submitted: Mapping[str, Any]) -> Tab
     statistics = record["statistics"]
     notes = [
         f"Brackets: {statistics['confidence']:.0%} confidence interval from {statistics['resamples']:,} resamples of "
-        "speakers. ±: deviation over seeds, of the same made of one seed of each system at a time. Cross-fitted: each "
+        "speakers. ±: deviation over seeds, of the same made of one seed of each system at a time. Out-of-fold: each "
         "speaker's clips are predicted by what was learned from other speakers. Clips and speakers: with a label of "
         "country / age / emotion."
     ]
@@ -168,14 +168,14 @@ def _comparisons(selection: Mapping[str, Any]) -> list[str]:
 
 def _candidates(selection: Mapping[str, Any], confidence: float) -> list[Picture | Table | Words]:
     candidates = selection["candidates"]
-    drawn = [c for c in candidates if c["cross_fitted_val"]["s_mtl"] is not None]
+    drawn = [c for c in candidates if c["out_of_fold_val"]["s_mtl"] is not None]
     parts: list = []
     if drawn:
         parts.append(
             picture(
                 "Candidates on validation",
                 f"S_MTL of {len(drawn)} candidates with intervals; the best is {drawn[0]['name']}.",
-                f"S_MTL of every fusion and single system, cross-fitted, with {confidence:.0%} intervals over "
+                f"S_MTL of every fusion and single system, out-of-fold, with {confidence:.0%} intervals over "
                 "speakers. Intervals that overlap may still differ for certain, since all are of the same speakers: "
                 "the differences in the table are the better judge.",
                 (9, 0.27 * len(drawn) + 0.9),
@@ -190,17 +190,17 @@ def _candidates(selection: Mapping[str, Any], confidence: float) -> list[Picture
             c["name"],
             (f"fusion, {c['rule'].replace('_', ' ')}" if c["kind"] == "fusion" else "system")
             + (", submitted" if c["name"] == selection["submitted"] else ""),
-            *(cell(m, c["cross_fitted_val"], c["intervals"], c["deviation"]) for m in METRICS),
+            *(cell(m, c["out_of_fold_val"], c["intervals"], c["sd"]) for m in METRICS),
             DASH
             if c["name"] == selection["submitted"]
             else signed(difference(selection["differences"][c["name"]]["s_mtl"]), 3),
-            *counts(c["cross_fitted_val"], c["intervals"]),
+            *counts(c["out_of_fold_val"], c["intervals"]),
         ]
         for c in candidates
     ]
     header = ["candidate", "kind", "UAR", "MAE", "CCC", "S_MTL", "submission minus it, S_MTL", *COUNTED]
     note = (
-        "Cross-fitted validation, seeds averaged; brackets, ±, clips and speakers as above. The best of many is best "
+        "Out-of-fold validation, seeds averaged; brackets, ±, clips and speakers as above. The best of many is best "
         "by luck too: its validation score is a little too high, and p-values too low."
     )
     return [*parts, Table("Candidates", [Grid(header, rows)], [note])]
@@ -210,7 +210,7 @@ def _forest(figure: Figure, candidates: Sequence[Mapping[str, Any]], submitted: 
     axes = figure.subplots()
     for row, candidate in enumerate(candidates):
         colour = VERMILION if candidate["name"] == submitted else BLUE
-        value, ends = candidate["cross_fitted_val"]["s_mtl"], interval(candidate["intervals"]["s_mtl"])
+        value, ends = candidate["out_of_fold_val"]["s_mtl"], interval(candidate["intervals"]["s_mtl"])
         if ends is not None and np.isfinite(ends.high):
             axes.plot([max(ends.low, 0), ends.high], [row, row], color=colour, linewidth=2)
         axes.plot([value], [row], "o" if candidate["kind"] == "fusion" else "s", color=colour, markersize=6)

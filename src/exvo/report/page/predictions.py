@@ -28,7 +28,7 @@ def answers_section(
     labels : Labels
         Of the Val clips.
     predictions : Predictions
-        Of the same clips, cross-fitted.
+        Of the same clips, out-of-fold.
     submitted : str
         Whose these are.
     emotions : str or Path

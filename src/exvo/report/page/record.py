@@ -39,10 +39,10 @@ def cell(
     metric: str,
     scores: Mapping[str, Any],
     intervals: Mapping[str, Any],
-    deviation: Mapping[str, float | None] | None = None,
+    sd: Mapping[str, float | None] | None = None,
 ) -> str:
     """Return a score with its interval and its deviation over seeds, as far as they are there."""
-    value, spread = scores[metric], (deviation or {}).get(metric)
+    value, spread = scores[metric], (sd or {}).get(metric)
     return estimate(
         np.nan if value is None else value,
         PLACES[metric],

@@ -48,9 +48,7 @@ def training_section(folders: Mapping[str, Mapping[int, str | Path]]) -> Section
     trained = {
         name: seeds for name, seeds in courses.items() if any(course.history for course in seeds.values())
     }
-    lead = (
-        "Systems and joint models are trained with each seed, and the epoch with the best validation is kept."
-    )
+    lead = "Systems and feature fusions are trained with each seed, and the epoch with the best validation is kept."
     parts: list = []
     if not trained:
         parts.append(Words("No system has a history of its training: there is nothing to draw."))

@@ -33,7 +33,7 @@ class ReportFiles:
     Attributes
     ----------
     fusion, val, quality : str or Path
-        ``fusion.json``, the submission's cross-fitted predictions of Val, and the quality table.
+        ``fusion.json``, the submission's out-of-fold predictions of Val, and the quality table.
     tables : sequence of str or Path
         HTML, in the order wanted; ``emotions.csv`` stands beside them.
     audio : mapping of str to sequence of str or Path

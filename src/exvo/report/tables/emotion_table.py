@@ -45,7 +45,7 @@ def emotion_sheet(
     labels: Labels,
     predictions: Mapping[str, Predictions],
     draws: Mapping[str, Draws],
-    deviations: Mapping[str, Mapping[str, float]],
+    sds: Mapping[str, Mapping[str, float]],
     confused_by: str,
     notes: Sequence[str] = (),
 ) -> Sheet:
@@ -57,7 +57,7 @@ def emotion_sheet(
         Of the Val clips.
     predictions, draws : mapping of str to Predictions, and to Draws
         By candidate, in the order of the columns; at least one.
-    deviations : mapping of str to mapping of str to float
+    sds : mapping of str to mapping of str to float
         By candidate, the deviation over seeds by emotion and of ``ccc``; empty where there is none.
     confused_by : str
         The candidate of the readers' table of confusions; the CSV has all.
@@ -70,7 +70,7 @@ def emotion_sheet(
     correlations = {name: emotion_correlations(labels, answers) for name, answers in predictions.items()}
 
     def spread(name: str, metric: str) -> float:
-        return deviations[name].get(metric, np.nan)
+        return sds[name].get(metric, np.nan)
 
     def cell(name: str, metric: str) -> str:
         return estimate(draws[name].value(metric), 3, draws[name].interval(metric), spread(name, metric))

@@ -11,7 +11,7 @@ from exvo.evaluation.bootstrap import METRICS, BootstrapConfig, Draws, SpeakerBo
 from exvo.evaluation.intervals import MIN_SPEAKERS
 from exvo.evaluation.metrics import Scores, score
 from exvo.evaluation.predictions import Predictions, align
-from exvo.evaluation.seeds import deviation
+from exvo.evaluation.seeds import sd_over_seeds
 from exvo.report.tables.sheet import Grid, Sheet, estimate, number
 from exvo.report.tables.systems_layout import PLACES, few_speakers_note
 from exvo.report.tables.systems_table import COUNTS
@@ -28,7 +28,7 @@ class _Group:
     scores: Scores
     draws: Draws
     n_clips: int
-    deviation: Mapping[str, float]
+    sd: Mapping[str, float]
 
 
 def group_sheet(
@@ -60,7 +60,7 @@ def group_sheet(
         part = labels.take(rows)
         answers = align(predictions, part.clip_id)
         draws = SpeakerBootstrap(part, config).draws([answers])
-        spread = deviation([score(part, align(seed, part.clip_id)) for seed in seeds])
+        spread = sd_over_seeds([score(part, align(seed, part.clip_id)) for seed in seeds])
         groups.append(_Group(kind, name, score(part, answers), draws, len(rows), spread))
     header = ["group", "of", "UAR", "MAE", "CCC", "S_MTL", "clips", "labelled clips", "speakers"]
     lines, records = [], []
@@ -69,7 +69,7 @@ def group_sheet(
         intervals = {metric: group.draws.interval(metric) for metric in METRICS}
         n = [getattr(group.scores, count) for count in COUNTS]
         speakers = [group.draws.source.n_speakers_of[count[2:]] for count in COUNTS]
-        spread = {metric: group.deviation.get(metric, np.nan) for metric in METRICS}
+        spread = {metric: group.sd.get(metric, np.nan) for metric in METRICS}
         texts = [estimate(values[m], PLACES[m], intervals[m], spread[m]) for m in METRICS]
         counts = [" / ".join(f"{count:,}" for count in part) for part in (n, speakers)]
         lines.append([group.name, group.kind, *texts, f"{group.n_clips:,}", *counts])

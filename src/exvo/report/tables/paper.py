@@ -48,7 +48,7 @@ TABLE2 = {
     "emotion only": Figures(uar=None, mae=None, ccc=0.626),
     "age only": Figures(uar=None, mae=4.02, ccc=None),
     "country only": Figures(uar=0.588, mae=None, ccc=None),
-    "joint": Figures(uar=0.626, mae=3.97, ccc=0.622),
+    "feature_fusion": Figures(uar=0.626, mae=3.97, ccc=0.622),
 }
 
 # Table 3: encoders and training choices, validation.

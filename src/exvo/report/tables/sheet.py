@@ -122,7 +122,7 @@ def number(value: float, places: int, missing: str) -> str:
     return f"{value:.{places}f}" if np.isfinite(value) else missing
 
 
-def estimate(value: float, places: int, interval: Interval | None, deviation: float = float("nan")) -> str:
+def estimate(value: float, places: int, interval: Interval | None, sd: float = float("nan")) -> str:
     """Return ``0.352 [0.330, 0.371] ± 0.012``, as far as the parts are there; a dash without a value.
 
     Parameters
@@ -131,7 +131,7 @@ def estimate(value: float, places: int, interval: Interval | None, deviation: fl
     places : int
         Decimals.
     interval : Interval or None
-    deviation : float
+    sd : float
         Over seeds; NaN for none.
     """
     if not np.isfinite(value):
@@ -139,7 +139,7 @@ def estimate(value: float, places: int, interval: Interval | None, deviation: fl
     text = number(value, places, DASH)
     if interval is not None and not np.isnan(interval.high):
         text += f" [{number(interval.low, places, DASH)}, {number(interval.high, places, DASH)}]"
-    return text + (f" ± {deviation:.{places}f}" if np.isfinite(deviation) else "")
+    return text + (f" ± {sd:.{places}f}" if np.isfinite(sd) else "")
 
 
 def signed(found: Difference | None, places: int) -> str:

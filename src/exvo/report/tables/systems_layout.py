@@ -128,7 +128,7 @@ def _csv_row(spec: TableSpec, row: TableRow) -> dict[str, str]:
     cells = {spec.row_header: row.name, "n_seeds": str(row.n_seeds)}
     for name in METRICS:
         cells[f"{name}_mean"] = BLIND if row.blind else number(row.mean[name], 4, "")
-        cells[f"{name}_sd"] = number(row.deviation[name], 4, "")
+        cells[f"{name}_sd"] = number(row.sd[name], 4, "")
         if name in row.intervals and np.isfinite(row.mean[name]):
             cells[f"{name}_low"] = number(row.intervals[name].low, 4, "")
             cells[f"{name}_high"] = number(row.intervals[name].high, 4, "")
@@ -153,7 +153,7 @@ def _grid(spec: TableSpec, rows: Sequence[TableRow]) -> Grid:
             cells = [row.name, *[BLIND] * len(METRICS), DASH, DASH, DASH]
         else:
             cells = [row.name] + [
-                estimate(row.mean[m], PLACES[m], row.intervals[m], row.deviation[m]) for m in METRICS
+                estimate(row.mean[m], PLACES[m], row.intervals[m], row.sd[m]) for m in METRICS
             ]
             cells += [str(row.n_seeds)]
             cells += [" / ".join(f"{count[name]:,}" for name in COUNTS) for count in (row.n, row.n_speakers)]

@@ -13,7 +13,7 @@ import numpy as np
 from exvo.evaluation.bootstrap import METRICS, TASK_OF, Draws, difference
 from exvo.evaluation.intervals import Difference, Interval
 from exvo.evaluation.metrics import Scores
-from exvo.evaluation.seeds import deviation, values
+from exvo.evaluation.seeds import sd_over_seeds, values
 from exvo.report.tables import paper
 from exvo.report.tables.paper import AsPrinted, Figures, paper_row
 
@@ -60,7 +60,7 @@ TABLES = {
         "tasks",
         paper.TABLE2,
         "Paper: HuBERT on H-VB, as printed; its joint CCC disagrees with its Table 3.",
-        reference="joint",
+        reference="multitask",
     ),
     "table3": TableSpec(
         "Table 3. Encoders and choices of training, on validation",
@@ -75,7 +75,7 @@ TABLES = {
         "Paper: its figures for H-VB, as printed; those of its fusion (HuBERT + STRF) stand beside fusions by its "
         "rule. Fusions, and rows that say so, average the seeds of their systems before they are scored, which helps "
         "by itself: compare a fusion with such a row, not with the mean of seeds scored one by one. Their deviation "
-        "is that of the same fusion made of one seed of each system at a time (of a joint fusion, of its own seeds).",
+        "is that of the same fusion made of one seed of each system at a time (of a feature fusion, of its own seeds).",
         split="Test",
     ),
 }
@@ -89,7 +89,7 @@ class TableRow:
     ----------
     name : str
     n_seeds : int
-    mean, deviation : dict of str to float
+    mean, sd : dict of str to float
         By metric, ``uar``, ``mae``, ``ccc`` and ``s_mtl``. A mean is NaN if a seed lacks the metric, a
         deviation also if there is one seed.
     n, n_speakers : dict of str to int
@@ -106,7 +106,7 @@ class TableRow:
     name: str
     n_seeds: int
     mean: Mapping[str, float]
-    deviation: Mapping[str, float]
+    sd: Mapping[str, float]
     n: Mapping[str, int]
     n_speakers: Mapping[str, int]
     intervals: Mapping[str, Interval]
@@ -151,7 +151,7 @@ def table_rows(
                 f"{spec.title}: the seeds of {spec.row_header} {name!r} were scored on different clips: {counts}"
             )
         n = dict(zip(COUNTS, counts.pop(), strict=True))
-        n_seeds, spread = (apart or {}).get(name, (len(seeds), deviation(seeds)))
+        n_seeds, spread = (apart or {}).get(name, (len(seeds), sd_over_seeds(seeds)))
         found = [values(seed) for seed in seeds]
         compared = reference is not None and name != reference
         rows.append(
@@ -159,7 +159,7 @@ def table_rows(
                 name=name,
                 n_seeds=n_seeds,
                 mean={metric: float(np.mean([one[metric] for one in found])) for metric in METRICS},
-                deviation={metric: spread.get(metric, np.nan) for metric in METRICS},
+                sd={metric: spread.get(metric, np.nan) for metric in METRICS},
                 n=n,
                 n_speakers={
                     f"n_{TASK_OF[m]}": draws[name].n_speakers[m] if n[f"n_{TASK_OF[m]}"] else 0

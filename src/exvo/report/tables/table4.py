@@ -12,7 +12,7 @@ from exvo.evaluation.metrics import score
 from exvo.evaluation.predictions import Predictions, align
 from exvo.fusion.comparisons import Rivals
 from exvo.fusion.margins import Margin, margins, margins_json
-from exvo.fusion.selection import Candidate, deviation_json, interval_json
+from exvo.fusion.selection import Candidate, interval_json, sd_json
 from exvo.report.tables import paper
 from exvo.report.tables.sheet import Grid, Sheet, signed
 from exvo.report.tables.systems_layout import PLACES, interval_notes, systems_sheet
@@ -78,7 +78,7 @@ def table4(
     entries |= {row: [of_test(c.fusion.test)] for row, c in combined.items()}
     draws = {row: source.draws(seeds) for row, seeds in entries.items()}
     scores = {row: [score(labels, seed) for seed in seeds] for row, seeds in entries.items()}
-    apart = {row: (max(len(c.seeds), 1), c.deviation(labels, "test")) for row, c in combined.items()}
+    apart = {row: (max(len(c.seeds), 1), c.sd_over_seeds(labels, "test")) for row, c in combined.items()}
     chosen = rivals.name_of(submitted)
     laid = table_rows(spec, scores, draws, chosen, {PRIOR: (0, {}), **apart})
     found = margins(draws[chosen], rivals.draws("test", labels, source))
@@ -87,7 +87,7 @@ def table4(
     return sheet, {
         "fusion": scores[chosen][0].to_json(),
         "intervals": {metric: interval_json(draws[chosen].interval(metric)) for metric in METRICS},
-        "deviation": deviation_json(apart[chosen][1]),
+        "sd": sd_json(apart[chosen][1]),
         "few_speakers": source.few_speakers(),
         "margins": margins_json(found),
         "fusions": {c.name: scores[row][0].to_json() for row, c in combined.items()},

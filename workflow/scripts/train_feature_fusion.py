@@ -1,4 +1,4 @@
-"""Train one seed of the model of a joint fusion."""
+"""Train one seed of the model of a feature fusion."""
 
 import json
 from typing import Any
@@ -7,17 +7,17 @@ from exvo.workflow.jobs import run_job
 
 
 def main(snakemake: Any) -> None:
-    """Map the job to `exvo.systems.feature_fusion.train_joint_system`."""
+    """Map the job to `exvo.systems.feature_fusion.train_feature_fusion`."""
     from pathlib import Path
 
     from exvo.corpus.table import read_corpus
-    from exvo.systems.feature_fusion import train_joint_system
+    from exvo.systems.feature_fusion import train_feature_fusion
 
     limit = json.loads(snakemake.params.labels)["limit"]
-    train_joint_system(
+    train_feature_fusion(
         list(zip(snakemake.input.frames, snakemake.input.index, strict=True)),
         read_corpus(Path(snakemake.input.table).parent, limit),
-        json.loads(snakemake.params.spec)["joint"],
+        json.loads(snakemake.params.spec)["feature_fusion"],
         int(snakemake.wildcards.seed),
         Path(snakemake.output.model).parent,
         n_threads=snakemake.threads,

@@ -2,7 +2,7 @@
 
 Both read the files, so that neither gets its samples for nothing.
 
-Run: ``python benchmarks/bench_compare.py [--corpus PATH] [--clips N]``; without a corpus, on demo clips.
+Run: ``python benchmarks/bench_opensmile.py [--corpus PATH] [--clips N]``; without a corpus, on demo clips.
 """
 
 import tempfile
@@ -13,7 +13,7 @@ import opensmile
 import soundfile
 from common import SAMPLE_RATE, parse_arguments, race, read_clips, write_records
 
-from exvo.features.opensmile import CompareConfig, compare_functionals
+from exvo.features.opensmile import OpensmileConfig, opensmile_functionals
 from exvo.util.cores import n_cores
 
 N_WORKERS = n_cores()
@@ -24,7 +24,7 @@ def main() -> None:
     """Compare the features, run the race and write its record."""
     arguments = parse_arguments(__doc__, n_clips=100)
     clips = read_clips(arguments.corpus, arguments.clips, min_seconds=MIN_SECONDS)
-    config = CompareConfig()
+    config = OpensmileConfig()
     smile = opensmile.Smile(
         opensmile.FeatureSet[config.feature_set],
         opensmile.FeatureLevel.Functionals,
@@ -37,7 +37,7 @@ def main() -> None:
 
         def ours() -> tuple[np.ndarray, list[str]]:
             signals = [soundfile.read(path, dtype="float32")[0] for path in files]
-            return compare_functionals(signals, config, n_threads=N_WORKERS)
+            return opensmile_functionals(signals, config, n_threads=N_WORKERS)
 
         values, names = ours()
         expected = smile.process_files(files)
@@ -45,7 +45,7 @@ def main() -> None:
         n_differing = int((values != expected.to_numpy()).any(axis=1).sum())
         match = (same_names and not n_differing) or f"{n_differing} of {len(clips)} clips differ"
         record = race(
-            "compare",
+            "opensmile",
             f"opensmile process_files, {N_WORKERS} workers",
             ours,
             lambda: smile.process_files(files),

@@ -1,0 +1,18 @@
+"""Extract openSMILE functionals of a shard."""
+
+import json
+from typing import Any
+
+from exvo.workflow.jobs import run_job
+
+
+def main(snakemake: Any) -> None:
+    """Map the job to `exvo.features.opensmile.opensmile_shard`."""
+    from exvo.features.opensmile import OpensmileConfig, opensmile_shard
+
+    config = OpensmileConfig(**json.loads(snakemake.params.spec)["config"])
+    opensmile_shard(snakemake.input.audio, snakemake.output.features, config, n_threads=snakemake.threads)
+
+
+if "snakemake" in globals():
+    run_job(main, globals()["snakemake"])
