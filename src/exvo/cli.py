@@ -4,7 +4,7 @@ Every command imports what it needs when it runs, so that ``--help`` and a finis
 """
 
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -101,24 +101,24 @@ def predict(
         typer.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
 
     local = LocalFiles(ffmpeg, tuple(checkpoint or ()))
-    printed = output is None or output == Path("-")
+    file = None if output is None or output == Path("-") else output
     try:
-        if not printed:
+        if file is not None:
             read = [*recordings, *local.checkpoints, *(folder / name for folder in model for name in FILES)]
-            check_output(output, read)
+            check_output(file, read)
         answers = predict_files(recordings, model, n_threads=n_cores(), local=local, prior=prior)
-        if not printed:
-            write_table(output, answers)
+        if file is not None:
+            write_table(file, answers)
     except (ValueError, OSError) as error:
         _fail(shown(str(error)))
     lost = [answer for answer in answers if not answer.predicted]
     if output is None:
         for answer in answers:
             say(answer_text(answer))
-    elif printed:
+    elif file is None:
         typer.echo(answer_table(answers), nl=False)
     else:
-        say(shown(f"{len(answers)} recordings, {len(answers) - len(lost)} of them predicted: {output}"))
+        say(shown(f"{len(answers)} recordings, {len(answers) - len(lost)} of them predicted: {file}"))
     if lost:
         for answer in lost:
             say(shown(f"error: {answer.path}: {answer.reason}"), err=True)
@@ -133,7 +133,8 @@ def score(
         Path, typer.Argument(help="Folder with data_info.csv, and test_labels.csv for scores.")
     ],
     form: Annotated[
-        str, typer.Option(help="CCC: 'standard', or 'organisers' as their script computes it.")
+        Literal["standard", "organisers"],
+        typer.Option(help="Form of the CCC: the standard one, or that of the organisers' script."),
     ] = "standard",
 ) -> None:
     """Check a submission against a corpus and, where the Test labels are known, score it."""
@@ -144,8 +145,6 @@ def score(
     from exvo.evaluation.metrics import score as score_predictions
     from exvo.evaluation.submission import read_submission
 
-    if form not in ("standard", "organisers"):
-        _fail(f"--form must be 'standard' or 'organisers', not {form!r}")
     try:
         found = read_corpus(corpus)
         labels = read_test_labels(found)

@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -45,7 +46,7 @@ def check_bad_fraction(shards: Sequence[str | Path], max_fraction: float, target
                 clips[row["status"], _general(row["status"], row["reason"])].append(row["clip_id"])
     n_bad = sum(map(len, clips.values()))
     order = sorted(clips, key=lambda key: (-len(clips[key]), key))
-    reasons = [
+    reasons: list[dict[str, Any]] = [
         {"status": key[0], "reason": key[1], "n": len(clips[key]), "clips": sorted(clips[key])[:MAX_NAMED]}
         for key in order
     ]
@@ -66,7 +67,7 @@ def check_bad_fraction(shards: Sequence[str | Path], max_fraction: float, target
     write_text(target, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
-def _what_to_do(reasons: Sequence[Mapping[str, object]], n_clips: int) -> str:
+def _what_to_do(reasons: Sequence[Mapping[str, Any]], n_clips: int) -> str:
     """Return advice; recordings that all fail alike are not at fault themselves."""
     if n_clips > 1 and reasons[0]["n"] == n_clips and reasons[0]["status"] != MISSING:
         return (

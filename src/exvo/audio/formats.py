@@ -6,6 +6,7 @@ whatever a file says of itself. None of these kinds opens another file.
 """
 
 import re
+from typing import Literal
 
 # ffmpeg's names of demuxers that know their files by content. Left out: lists of files (concat, dash, hls, imf,
 # image2, ...), network sessions (sdp, rtsp, sap), scripts (avisynth), discs, pictures, subtitles, text, music that is
@@ -19,6 +20,8 @@ DEMUXERS = (
 _OGG_OPUS = re.compile(rb"OggS.{24}OpusHead", re.DOTALL)
 # Element CodecID of Matroska, as written for Opus and for any audio codec.
 _MATROSKA_OPUS, _MATROSKA_AUDIO = b"\x86\x86A_OPUS", re.compile(rb"\x86[\x83-\x9f]A_[A-Z]")
+# Before the field of the input rate, and the byte order of that field.
+_RATE_FIELDS: tuple[tuple[bytes, Literal["little", "big"]], ...] = ((b"OpusHead", "little"), (b"dOps", "big"))
 _MP4_OPUS, _MP4_AUDIO = b"dOps", re.compile(rb"mp4a|fLaC|alac|samr|sowt|twos|ac-3")
 
 
@@ -45,7 +48,7 @@ def opus_input_rate(head: bytes) -> int:
     head : bytes
         Of a file whose first audio stream is Opus.
     """
-    for mark, order in ((b"OpusHead", "little"), (b"dOps", "big")):
+    for mark, order in _RATE_FIELDS:
         place = head.find(mark)
         if place >= 0:
             start = place + len(mark) + 4

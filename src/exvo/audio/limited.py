@@ -72,21 +72,20 @@ def run_limited(
     # fits into the limit would be chance.
     environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
     with ExitStack() as stack:
-        pipes = [os.pipe() for _ in output_bytes]
-        readers = [stack.enter_context(os.fdopen(reader, "rb", buffering=0)) for reader, _ in pipes]
-        writers = [writer for _, writer in pipes]
+        pipes = [os.pipe() for _ in range(len(output_bytes) + 1)]
+        *readers, log_reader = [stack.enter_context(os.fdopen(end, "rb", buffering=0)) for end, _ in pipes]
+        *writers, log_writer = [end for _, end in pipes]
         try:
             process = subprocess.Popen(
                 command(writers),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
+                stderr=log_writer,
                 pass_fds=[*writers, *handles],
                 env=environment,
-                bufsize=0,
             )
         finally:
-            for writer in writers:
+            for writer in (*writers, log_writer):
                 os.close(writer)
         stack.enter_context(process)
         # Only a process that is still running after an error of ours; a finished one is not touched.
@@ -101,7 +100,7 @@ def run_limited(
         with selectors.DefaultSelector() as selector:
             for reader, output, most in zip(readers, outputs, output_bytes, strict=True):
                 selector.register(reader, selectors.EVENT_READ, (output, most))
-            selector.register(process.stderr, selectors.EVENT_READ, (log, None))
+            selector.register(log_reader, selectors.EVENT_READ, (log, None))
             within = _read_all(selector, deadline)
         late = within is None
         if not within:

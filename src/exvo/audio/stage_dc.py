@@ -22,7 +22,7 @@ def dc_shard(source: str | Path, target: str | Path, config: HighpassConfig) -> 
 
 def dc_clips(clips: Sequence[Clip], config: HighpassConfig) -> list[Clip]:
     """Filter clips, all of which have audio."""
-    signals, measures = highpass_clips([clip.audio for clip in clips], SAMPLE_RATE, config)
+    signals, measures = highpass_clips([clip.samples for clip in clips], SAMPLE_RATE, config)
     return [_after(*parts) for parts in zip(clips, signals, measures, strict=True)]
 
 

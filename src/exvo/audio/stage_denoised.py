@@ -23,7 +23,7 @@ def denoised_shard(source: str | Path, target: str | Path, config: DenoiseConfig
 
 def denoised_clips(clips: Sequence[Clip], config: DenoiseConfig) -> list[Clip]:
     """Denoise clips, all of which have audio."""
-    signals, measures = denoise_clips([clip.audio for clip in clips], SAMPLE_RATE, config)
+    signals, measures = denoise_clips([clip.samples for clip in clips], SAMPLE_RATE, config)
     return [_after(*parts) for parts in zip(clips, signals, measures, strict=True)]
 
 

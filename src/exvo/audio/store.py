@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -68,7 +69,20 @@ class Clip:
     audio: np.ndarray | None
     status: str = OK
     reason: str = ""
-    measures: Mapping[str, object] = field(default_factory=dict)
+    measures: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> np.ndarray:
+        """The audio of a clip that has some.
+
+        Raises
+        ------
+        ValueError
+            Where the clip has no audio.
+        """
+        if self.audio is None:
+            raise ValueError(f"clip {self.clip_id}: no audio ({self.status}: {self.reason})")
+        return self.audio
 
     def flagged(self, status: str, reason: str) -> "Clip":
         """Return the clip with a status and a reason more; the status of an earlier stage stays."""
@@ -199,7 +213,9 @@ def _none_if_nan(value: object) -> object:
 def _hugging_face_metadata(measures: Mapping[str, pa.DataType]) -> dict[str, str]:
     values = {"clip_id": "string", "n_samples": "int64", "status": "string", "reason": "string"}
     values |= {name: {"double": "float64"}.get(str(kind), str(kind)) for name, kind in measures.items()}
-    features = {name: {"dtype": kind, "_type": "Value"} for name, kind in values.items()}
+    features: dict[str, dict[str, object]] = {
+        name: {"dtype": kind, "_type": "Value"} for name, kind in values.items()
+    }
     features["audio"] = {"sampling_rate": SAMPLE_RATE, "_type": "Audio"}
     order = [name for name, _ in _COLUMNS] + list(measures)
     return {"huggingface": json.dumps({"info": {"features": {name: features[name] for name in order}}})}

@@ -17,7 +17,7 @@ class CountryColumn(NamedTuple):
     """The countries of a table, in code order, and each row's index among them (-1 unknown) [shape=(n,), int64]."""
 
     countries: tuple[Country, ...]
-    index: np.ndarray
+    country: np.ndarray
     notices: list[str]
     problems: list[str]
 

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -118,7 +118,12 @@ def make_demo_corpus(
         raise ValueError(f"seed {seed}: must not be negative")
     table, clips = _draw_table(n_clips, n_speakers, seed)
     texts = _table_texts(table)
-    made_by = {"version": VERSION, "n_clips": n_clips, "n_speakers": n_speakers, "seed": seed}
+    made_by: dict[str, int | str] = {
+        "version": VERSION,
+        "n_clips": n_clips,
+        "n_speakers": n_speakers,
+        "seed": seed,
+    }
     made_by |= {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
     if _is_complete(root, made_by, clips):
@@ -223,7 +228,7 @@ def _names(folder: Path, ending: str) -> set[str]:
         return {found[1] for entry in entries if (found := pattern.fullmatch(entry.name))}
 
 
-def _is_complete(root: Path, made_by: dict, clips: list[_Clip]) -> bool:
+def _is_complete(root: Path, made_by: Mapping[str, int | str], clips: list[_Clip]) -> bool:
     try:
         if json.loads((root / "demo.json").read_text()) != made_by:
             return False

@@ -164,7 +164,7 @@ def limit_corpus(corpus: Corpus, limit: int) -> Corpus:
     keep = np.zeros(len(labels), dtype=bool)
     for split in SPLITS:
         groups: dict[str, list[int]] = {}
-        for row in np.flatnonzero(labels.split == split):
+        for row in np.flatnonzero(labels.split == split).tolist():
             name = labels.speaker[row] or f"clip {labels.clip_id[row]}"
             groups.setdefault(name, []).append(row)
         n_kept = 0

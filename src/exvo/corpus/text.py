@@ -112,9 +112,9 @@ def look_alikes(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
             by_key.setdefault(key, other)
     found = {}
     for name in names:
-        other = next((by_key[key] for key in _keys(name) if key in by_key), None)
-        if other is not None:
-            found[name] = other
+        similar = next((by_key[key] for key in _keys(name) if key in by_key), None)
+        if similar is not None:
+            found[name] = similar
     return found
 
 

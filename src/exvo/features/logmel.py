@@ -165,8 +165,9 @@ def logmel_statistics(
         raise ValueError("no Train clip has log-mel frames, so there is nothing to normalise with")
     ordered = [sums[clip_id] for clip_id in sorted(sums)]
     n_frames = sum(n for _, _, n in ordered)
-    mean = sum(total for total, _, _ in ordered) / n_frames
-    variance = sum(square for _, square, _ in ordered) / n_frames - mean**2
+    zeros = np.zeros_like(ordered[0][0])
+    mean = sum((total for total, _, _ in ordered), zeros) / n_frames
+    variance = sum((square for _, square, _ in ordered), zeros) / n_frames - mean**2
     result = {
         "mean": mean.tolist(),
         "std": np.sqrt(np.maximum(variance, 0.0)).tolist(),

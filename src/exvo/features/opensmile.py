@@ -113,6 +113,6 @@ class _Extractor:
 
 
 def _row(clip: Clip, values: np.ndarray | None) -> FeatureRow:
-    if values is not None and len(clip.audio) < MIN_SAMPLES:
-        clip = clip.flagged(PADDED, f"{len(clip.audio)} samples, lengthened to {MIN_SAMPLES} with zeros")
+    if values is not None and (n_samples := len(clip.samples)) < MIN_SAMPLES:
+        clip = clip.flagged(PADDED, f"{n_samples} samples, lengthened to {MIN_SAMPLES} with zeros")
     return FeatureRow(clip.clip_id, values, clip.status, "" if clip.status == OK else clip.reason)

@@ -1,6 +1,7 @@
 """Names of features and where the config has their settings."""
 
 from collections.abc import Mapping
+from typing import Any
 
 
 def feature_kind(feature: str) -> str:
@@ -13,6 +14,6 @@ def feature_key(feature: str) -> str:
     return f"features.{feature}" if feature == feature_kind(feature) else f"features.variants.{feature}"
 
 
-def fine_tuned(system: Mapping[str, object]) -> bool:
+def fine_tuned(system: Mapping[str, Any]) -> bool:
     """Whether a system, as `System.spec` gives it, trains a HuBERT further: it then reads the front end's frames."""
     return system["encoder"] == "hubert" and system["training"].get("fine_tune") is not None

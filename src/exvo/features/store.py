@@ -136,10 +136,10 @@ def read_utterances(paths: Iterable[str | Path], groups: Sequence[Collection[str
                 )
             sources: list[list[int]] = [[] for _ in groups]
             targets: list[list[int]] = [[] for _ in groups]
-            for source, (clip_id, status) in enumerate(_statuses(file)):
+            for place_in_shard, (clip_id, status) in enumerate(_statuses(file)):
                 if clip_id in place:
                     g, row = place[clip_id]
-                    sources[g].append(source)
+                    sources[g].append(place_in_shard)
                     targets[g].append(row)
                     statuses[g][row] = status
             if not any(sources):
@@ -150,13 +150,13 @@ def read_utterances(paths: Iterable[str | Path], groups: Sequence[Collection[str
                 block = np.stack([float_values(feature) for feature in columns], axis=1)
                 for matrix, source, target in zip(values, sources, targets, strict=True):
                     matrix[target, part] = block[source]
-    for group, status in zip(groups, statuses, strict=True):
-        absent = [clip_id for clip_id, word in zip(group, status, strict=True) if not word]
+    for group, found_statuses in zip(groups, statuses, strict=True):
+        absent = [clip_id for clip_id, word in zip(group, found_statuses, strict=True) if not word]
         if absent:
             raise ValueError(f"features: no shard has clip {absent[0]} ({len(absent)} such clips)")
     return [
-        Utterances(np.array(list(group), dtype=object), status, block, names or ())
-        for group, status, block in zip(groups, statuses, values, strict=True)
+        Utterances(np.array(list(group), dtype=object), found_statuses, block, names or ())
+        for group, found_statuses, block in zip(groups, statuses, values, strict=True)
     ]
 
 

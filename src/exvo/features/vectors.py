@@ -24,11 +24,11 @@ Shard = tuple[Path, ...]
 
 def as_shards(paths: Iterable[str | Path]) -> list[Shard]:
     """Return feature files as shards: of ``0000.npy`` and ``0000.parquet`` one, and one of a Parquet file alone."""
-    paths = [Path(path) for path in paths]
-    framed = {path.with_suffix("") for path in paths if path.suffix == ".npy"}
+    files = [Path(path) for path in paths]
+    framed = {path.with_suffix("") for path in files if path.suffix == ".npy"}
     return [
         (path.with_suffix(".npy"), path) if path.with_suffix("") in framed else (path,)
-        for path in paths
+        for path in files
         if path.suffix == ".parquet"
     ]
 

@@ -103,13 +103,17 @@ class Embedder:
         # One run of the clips is for their audio, the other for the rows; tee keeps what lies between.
         heard, clips = tee(clips)
         signals = (clip.audio for clip in heard if clip.audio is not None)
-        types = {"precision": config.precision, "dtype": config.dtype}
         if config.layers == "frontend":
-            values = frontend_frames(self.model, signals, **types)
+            values = frontend_frames(self.model, signals, precision=config.precision, dtype=config.dtype)
         else:
             layers = kept_layers(config.layers, self.model.config)
             states = iter_hidden_states(
-                self.model, signals, layers, max_frames=config.max_batch_frames, **types
+                self.model,
+                signals,
+                layers,
+                max_frames=config.max_batch_frames,
+                precision=config.precision,
+                dtype=config.dtype,
             )
             values = map(_side_by_side, states)
         for clip in clips:
@@ -161,6 +165,6 @@ def _side_by_side(states: np.ndarray) -> np.ndarray:
 
 
 def _row(clip: Clip, values: np.ndarray | None) -> FeatureRow:
-    if values is not None and len(clip.audio) < RECEPTIVE_FIELD:
-        clip = clip.flagged(PADDED, f"{len(clip.audio)} samples, lengthened to {RECEPTIVE_FIELD} with zeros")
+    if values is not None and (n_samples := len(clip.samples)) < RECEPTIVE_FIELD:
+        clip = clip.flagged(PADDED, f"{n_samples} samples, lengthened to {RECEPTIVE_FIELD} with zeros")
     return FeatureRow(clip.clip_id, values, clip.status, "" if clip.status == OK else clip.reason)

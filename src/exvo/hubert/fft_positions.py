@@ -29,8 +29,10 @@ class FourierPositions(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return what is added to the frames [shape=(batch, n_frames, d_model)]."""
         signal = x.transpose(1, 2)
-        y = grouped_correlation(signal, self.conv.weight, self.conv.groups, self.conv.padding[0])
-        return functional.gelu(y + self.conv.bias[:, None]).transpose(1, 2)
+        y = grouped_correlation(signal, self.conv.weight, self.conv.groups, int(self.conv.padding[0]))
+        if self.conv.bias is not None:
+            y = y + self.conv.bias[:, None]
+        return functional.gelu(y).transpose(1, 2)
 
 
 def grouped_correlation(x: Tensor, weight: Tensor, groups: int, padding: int) -> Tensor:

@@ -37,6 +37,11 @@ class LogmelFrontend(nn.Module):
         `set_moments`.
     """
 
+    mean: Tensor
+    std: Tensor
+    _filters: Tensor
+    _window: Tensor
+
     def __init__(self, n_mels: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_mels))

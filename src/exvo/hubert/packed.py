@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.models import Wav2Vec2Model
+from torchaudio.models.wav2vec2.components import SelfAttention
 
 # Seen: from 4 rows on, a row's product is the same to the bit whatever is beside it.
 _LEAST_FRAMES = 64
@@ -74,7 +75,7 @@ def packs(clips: Iterable[Tensor], max_frames: int) -> Iterator[list[Tensor]]:
 
 def _attention(attention: nn.Module, x: Tensor, lengths: list[int], biases: list[Tensor | None]) -> Tensor:
     """Attend within each clip. WavLM's first layer leaves its bias of relative positions for the layers after it."""
-    if not hasattr(attention, "q_proj"):
+    if not isinstance(attention, SelfAttention):
         results = [
             attention(clip[None], position_bias=bias)
             for clip, bias in zip(x.split(lengths), biases, strict=True)

@@ -7,6 +7,7 @@ Two layouts are known: torchaudio's state dicts, and those of Hugging Face's `tr
 import re
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,7 +70,7 @@ _CONFIG_NAMES = {
 }
 
 
-def config_from_json(record: Mapping[str, object]) -> HubertConfig:
+def config_from_json(record: Mapping[str, Any]) -> HubertConfig:
     """Return the encoder that a ``config.json`` describes: one of ours, or of `transformers`.
 
     Whether waveforms are normalised follows, for the latter, from how the models were trained: those with layer
@@ -95,13 +96,9 @@ def config_from_json(record: Mapping[str, object]) -> HubertConfig:
     if len(channels) != 1:
         raise ValueError("config.json: conv_dim: the convolutions have different numbers of channels")
     norm = record.get("feat_extract_norm", "group")
-    return HubertConfig(
-        conv_channels=channels.pop(),
-        conv_norm=f"{norm}_norm",
-        attention="wavlm" if kind == "wavlm" else "plain",
-        normalise=norm == "layer",
-        **{ours: record.get(theirs, getattr(BASE, ours)) for theirs, ours in _CONFIG_NAMES.items()},
-    )
+    options = {ours: record.get(theirs, getattr(BASE, ours)) for theirs, ours in _CONFIG_NAMES.items()}
+    options |= {"conv_channels": channels.pop(), "conv_norm": f"{norm}_norm", "normalise": norm == "layer"}
+    return HubertConfig(attention="wavlm" if kind == "wavlm" else "plain", **options)
 
 
 def config_from_shapes(state: Mapping[str, Tensor]) -> HubertConfig:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -141,9 +142,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _model(
-    state: dict[str, Tensor], record: Mapping[str, object] | None, known: HubertConfig | None
-) -> Hubert:
+def _model(state: dict[str, Tensor], record: Mapping[str, Any] | None, known: HubertConfig | None) -> Hubert:
     """Build an encoder for a state dict and load it."""
     if record is not None:
         config = config_from_json(record)

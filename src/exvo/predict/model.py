@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -102,7 +103,7 @@ def _staged(decoded: Decoded, model: ModelFolder, n_threads: int) -> list[Clip]:
 
 
 def _rounded(clip: Clip, bits: int) -> Clip:
-    return replace(clip, audio=decode(encode(clip.audio, clip.clip_id, bits)))
+    return replace(clip, audio=decode(encode(clip.samples, clip.clip_id, bits)))
 
 
 def _by_functionals(model: ModelFolder, clips: Sequence[Clip], n_threads: int) -> Predictions:
@@ -114,7 +115,7 @@ def _by_functionals(model: ModelFolder, clips: Sequence[Clip], n_threads: int) -
 
 def _functionals(clips: Sequence[Clip], model: ModelFolder, n_threads: int) -> tuple[np.ndarray, list[str]]:
     config = OpensmileConfig(**model.system["feature_config"])
-    return opensmile_functionals([clip.audio for clip in clips], config, n_threads=n_threads)
+    return opensmile_functionals([clip.samples for clip in clips], config, n_threads=n_threads)
 
 
 def _by_sequences(model: ModelFolder, clips: Sequence[Clip], n_threads: int) -> Predictions:
@@ -135,7 +136,8 @@ def _by_joint(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[lis
     from exvo.training.predict import predict_clips
 
     of_features = model.system["inputs"] == "features"
-    flags, files = [], {}
+    flags: list[list[Flag]] = []
+    files: dict[object, tuple[Path, Path]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for part in model.parts:
             system = part.system
@@ -168,7 +170,8 @@ def _write_sequences(
 ) -> tuple[Path, Path]:
     rows = SEQUENCES[feature_kind(model.system["feature"])](clips, model.system, n_threads)
     shard = stem.with_suffix(".npy"), stem.with_suffix(".parquet")
-    write_sequences(*shard, rows, rows[0].values.shape[1], model.system["feature_config"]["dtype"])
+    n_channels = next(row.values.shape[1] for row in rows if row.values is not None)
+    write_sequences(*shard, rows, n_channels, model.system["feature_config"]["dtype"])
     return shard
 
 
@@ -179,12 +182,14 @@ def _vectors_by(model: ModelFolder) -> Callable[[tuple[Path, ...], Sequence[str]
     return (mlp_embeddings_by if model.kind == "mlp" else utterance_embeddings_by)(model.path)
 
 
-def _logmel_rows(clips: Sequence[Clip], system: Mapping[str, object], n_threads: int) -> list[FeatureRow]:
+def _logmel_rows(clips: Sequence[Clip], system: Mapping[str, Any], n_threads: int) -> list[FeatureRow]:
     config = LogmelConfig(**system["feature_config"])
-    return [FeatureRow(clip.clip_id, logmel(clip.audio, config), clip.status, clip.reason) for clip in clips]
+    return [
+        FeatureRow(clip.clip_id, logmel(clip.samples, config), clip.status, clip.reason) for clip in clips
+    ]
 
 
-def _hubert_rows(clips: Sequence[Clip], system: Mapping[str, object], n_threads: int) -> list[FeatureRow]:
+def _hubert_rows(clips: Sequence[Clip], system: Mapping[str, Any], n_threads: int) -> list[FeatureRow]:
     from exvo.hubert.embeddings import Embedder, EmbeddingConfig
     from exvo.networks.torch_setup import torch_threads
 

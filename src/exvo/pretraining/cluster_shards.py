@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from exvo.hubert.fft_positions import use_fourier_positions
 from exvo.hubert.weights import exact_source, load_hubert
@@ -20,7 +21,7 @@ ShardPaths = Sequence[tuple[str | Path, str | Path]]
 
 
 def fit_cluster_file(
-    entry: Mapping[str, object],
+    entry: Mapping[str, Any],
     logmel: ShardPaths,
     clip_ids: Sequence[str],
     seed: int,
@@ -57,7 +58,7 @@ def fit_cluster_file(
 
 
 def label_clips(
-    entry: Mapping[str, object],
+    entry: Mapping[str, Any],
     logmel: ShardPaths,
     clip_ids: Sequence[str],
     clusters_path: str | Path,
@@ -76,7 +77,7 @@ def label_clips(
 
 
 def cluster_inputs(
-    entry: Mapping[str, object], logmel: ShardPaths, model: str | Path | None, others: ShardPaths
+    entry: Mapping[str, Any], logmel: ShardPaths, model: str | Path | None, others: ShardPaths
 ) -> ClusterInputs:
     """Return what an entry of ``pretrain.clusters`` clusters; the arguments are those of `fit_cluster_file`."""
     store = FrameStore(logmel)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from exvo.networks.torch_setup import device_name
 from exvo.pretraining.batches import HELD_OUT, MaskConfig, MaskedBatch, MaskedClips
-from exvo.pretraining.masked_prediction import MaskedPrediction
+from exvo.pretraining.masked_prediction import N_SUMS, MaskedPrediction
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ class Training:
 
     def run(self, train: MaskedClips, heldout: MaskedClips, save: Callable[[dict[str, Any]], None]) -> None:
         """Go on to the last step; a row of the curves and a checkpoint every so many."""
-        sums, timer = 0.0, _Timer()
+        sums, timer = self._zero_sums(), _Timer()
         while self.step < self.config.max_steps:
             batches = train.epoch(self.epoch)
             while self.place < len(batches) and self.step < self.config.max_steps:
@@ -167,7 +167,7 @@ class Training:
                     logger.info("step %d: %s", self.step, timer)
                     self._report(sums, heldout)
                     save(self.state_dict())
-                    sums, timer = 0.0, _Timer()
+                    sums, timer = self._zero_sums(), _Timer()
             if self.place == len(batches):
                 self.epoch, self.place = self.epoch + 1, 0
 
@@ -186,11 +186,17 @@ class Training:
         self.step += 1
         return sums
 
+    def _zero_sums(self) -> Tensor:
+        """Return sums over no batch, in the shape that `MaskedPrediction.forward` returns."""
+        return torch.zeros(len(self.network.heads), N_SUMS, dtype=torch.float64, device=self.device)
+
     def _report(self, sums: Tensor, heldout: MaskedClips) -> None:
         """Add a row to the curves."""
         self.network.eval()
         with torch.inference_mode():
-            held = sum(self.network(_moved(batch(), self.device))[1] for batch in heldout.epoch(HELD_OUT))
+            held = self._zero_sums()
+            for batch in heldout.epoch(HELD_OUT):
+                held += self.network(_moved(batch(), self.device))[1]
         row: dict[str, float] = {
             "step": self.step,
             "epoch": self.epoch + 1,

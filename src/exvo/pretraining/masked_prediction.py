@@ -17,6 +17,9 @@ from exvo.networks.torch_setup import seeded_weights
 from exvo.pretraining.batches import MaskedBatch
 from exvo.pretraining.cluster_inputs import encoder_inputs
 
+# Columns of the sums that `MaskedPrediction.forward` returns.
+N_SUMS = 5
+
 
 class MaskedPrediction(nn.Module):
     """From a batch to its loss and to what was guessed right.

@@ -115,7 +115,7 @@ def pretrain(
     if not targets:
         raise ValueError("pretrain: no targets; name at least one set of clusters")
     n_frames = encoder_frames(inputs, clip_ids, encoder_config.frontend)
-    usable = np.flatnonzero(n_frames >= 2)
+    usable = np.flatnonzero(n_frames >= 2).tolist()
     if len(usable) < len(clip_ids):
         logger.warning("%d clips are shorter than two frames and passed over", len(clip_ids) - len(usable))
     ids, speakers = [clip_ids[i] for i in usable], [speakers[i] for i in usable]
@@ -125,7 +125,7 @@ def pretrain(
         return MaskedClips(
             inputs,
             [part.labels for part in targets.values()],
-            [ids[i] for i in np.flatnonzero(chosen)],
+            [ids[i] for i in np.flatnonzero(chosen).tolist()],
             frontend=encoder_config.frontend,
             mask=config.mask,
             seed=seed,

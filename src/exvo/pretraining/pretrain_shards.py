@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from exvo.features.logmel import logmel_statistics
 from exvo.hubert.encoder import HubertConfig
@@ -22,7 +23,7 @@ def pretrain_encoder(
     targets: Mapping[str, tuple[str | Path, ShardPaths]],
     clip_ids: Sequence[str],
     speakers: Sequence[str],
-    entry: Mapping[str, object],
+    entry: Mapping[str, Any],
     seed: int,
     folder: str | Path,
     *,
