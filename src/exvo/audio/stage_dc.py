@@ -1,4 +1,4 @@
-"""Make the stage dc of a shard: high-pass filter and gain."""
+"""The stage dc of a shard: high-pass filter and gain."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
@@ -29,5 +29,5 @@ def dc_clips(clips: Sequence[Clip], config: HighpassConfig) -> list[Clip]:
 def _after(clip: Clip, audio: np.ndarray, measures: HighpassMeasures) -> Clip:
     done = replace(clip, audio=audio, measures=asdict(measures))
     if clip.status != SILENT and not audio.any():
-        done = done.flagged(SILENT, "nothing is left above the high-pass filter")
+        done = done.flagged(SILENT, "silent after the high-pass filter")
     return done

@@ -1,4 +1,4 @@
-"""One trained model on decoded recordings: stages, features and network, as in the workflow."""
+"""Predict decoded recordings with one trained model: stages, features and network, as in the workflow."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -23,63 +23,63 @@ from exvo.systems.mlp import predict_utterances
 from exvo.systems.model_folder import ModelFolder
 from exvo.training.mlp_storage import load_trained
 
-# The settings of each stage by their section of the config.
+# The config class of each section of stage settings.
 SETTINGS = {"convert": ConvertConfig, "highpass": HighpassConfig, "denoise": DenoiseConfig, "vad": VadConfig}
-# The same recordings by how they were decoded.
+# The same recordings, by the config with which they were decoded.
 Decoded = Mapping[ConvertConfig, Sequence[Clip]]
 # Status and reason of a clip.
 Flag = tuple[str, str]
 
 
 def check_settings(model: ModelFolder) -> None:
-    """Refuse a model whose audio was made by another version: with fewer settings of a stage, or others.
+    """Refuse a model from another version, whose stages have other settings.
 
     Raises
     ------
     ValueError
-        With the settings and what to do.
+        Where the settings differ. The message names them and says what to do.
     """
     for system in model.parts or (model,):
         for section, settings in system.system["audio"].items():
             differing = sorted({field.name for field in fields(SETTINGS[section])} ^ set(settings))
             if differing:
                 raise ValueError(
-                    f"{system.path}: trained by another version of this software, in which audio.{section} has other"
+                    f"{system.path}: trained with another version of this software, in which audio.{section} has other"
                     f" settings ({', '.join(differing)}); train the system again, or predict with that version"
                 )
 
 
 def convert_config(system: ModelFolder) -> ConvertConfig:
-    """Return how a system, not a feature fusion, wants recordings decoded."""
+    """Return the decoding settings of a system (not of a feature fusion)."""
     return ConvertConfig(**system.system["audio"]["convert"])
 
 
 def predict_decoded(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[list[Flag], Predictions]:
-    """Predict recordings by one model.
+    """Predict recordings with one model.
 
     Parameters
     ----------
     model : ModelFolder
     decoded : mapping of ConvertConfig to sequence of Clip
-        The recordings, all of them with audio, as each of the model's systems wants them decoded.
+        The recordings, all with audio, decoded with the settings of each system of the model.
     n_threads : int
 
     Returns
     -------
     flags : list of Flag
-        Of the recordings after the stages of the model.
+        Status and reason of each recording after the stages of the model.
     predictions : Predictions
-        In the same order.
+        Predictions in the same order.
     """
     if model.parts:
-        return _by_joint(model, decoded, n_threads)
+        return _by_feature_fusion(model, decoded, n_threads)
     clips = _staged(decoded, model, n_threads)
     predict = _by_functionals if model.kind == "mlp" else _by_sequences
     return _flags(clips), predict(model, clips, n_threads)
 
 
 def first_flagged(several: Sequence[Sequence[Flag]]) -> list[Flag]:
-    """Return, of several flags of each clip, the first that is not ``ok``, where there is one."""
+    """Return for each clip the first of its flags that is not ``ok``, or else ``ok``."""
     return [next((flag for flag in flags if flag[0] != OK), flags[0]) for flags in zip(*several, strict=True)]
 
 
@@ -88,7 +88,7 @@ def _flags(clips: Sequence[Clip]) -> list[Flag]:
 
 
 def _staged(decoded: Decoded, model: ModelFolder, n_threads: int) -> list[Clip]:
-    """Take clips through the stages of a system, rounded between stages as the shards round them."""
+    """Apply the stages of a system to clips, with the rounding of the shards between stages."""
     stage, audio = model.system["stage"], model.system["audio"]
     steps = {
         "dc": lambda clips: dc_clips(clips, HighpassConfig(**audio["highpass"])),
@@ -128,8 +128,10 @@ def _by_sequences(model: ModelFolder, clips: Sequence[Clip], n_threads: int) -> 
         return predict_clips(load_system(model.path), FrameStore([shard]), _ids(clips), n_threads)
 
 
-def _by_joint(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[list[Flag], Predictions]:
-    """Predict by a feature fusion: as `_by_sequences`, of vectors by the systems that it was trained on."""
+def _by_feature_fusion(
+    model: ModelFolder, decoded: Decoded, n_threads: int
+) -> tuple[list[Flag], Predictions]:
+    """Predict with a feature fusion, from vectors of the systems that it was trained on."""
     from exvo.features.vectors import feature_vectors, write_vectors
     from exvo.systems.load import load_system
     from exvo.training.clip_vectors import UtteranceStore

@@ -1,8 +1,7 @@
-"""The training loop of masked prediction: steps, learning rate, curves, and the state that a checkpoint keeps.
+"""The training loop of masked prediction: steps, learning rate, curves, and the state in a checkpoint.
 
-A step starts from the weights, the optimiser's moments, its own number and its batch alone, and batches follow from
-the epoch and the seed. A training that goes on from a checkpoint therefore ends with the bits of one that was never
-interrupted.
+A step depends only on the weights, the moments of the optimiser, its number and its batch. Batches depend on the epoch
+and the seed. A run that resumes from a checkpoint therefore ends with the same bits as an uninterrupted run.
 """
 
 import logging
@@ -22,15 +21,15 @@ from exvo.pretraining.masked_prediction import N_SUMS, MaskedPrediction
 
 logger = logging.getLogger(__name__)
 
-# Of AdamW, HuBERT's.
+# Betas and epsilon of AdamW, as in HuBERT.
 _BETAS, _EPSILON = (0.9, 0.98), 1e-6
-# Columns of `MaskedPrediction`'s sums, and what they become in a row of the curves.
+# Names of the measures of `MaskedPrediction` in a row of the curves.
 _MEASURES = ("loss", "masked_accuracy", "unmasked_accuracy")
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Choices of a pre-training; each is a key of the config file.
+    """Settings of a pre-training; each is a key of the config file.
 
     Attributes
     ----------
@@ -77,7 +76,7 @@ class PretrainConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "PretrainConfig":
-        """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
+        """Return the config from the dict of `dataclasses.asdict`, also after JSON; missing keys have defaults."""
         return cls(**{**values, "mask": MaskConfig(**values.get("mask", {}))})
 
     def placement(self) -> torch.device:
@@ -86,7 +85,7 @@ class PretrainConfig:
         Raises
         ------
         ValueError
-            If the precision is unknown, or mixed without CUDA.
+            If the precision is unknown, or is mixed precision without CUDA.
         """
         name = device_name(self.device)
         if self.precision not in ("fp32", "bf16"):
@@ -105,13 +104,13 @@ class Training:
         On ``device``.
     config : PretrainConfig
     seed : int
-        Of dropout.
+        Seed of dropout.
     device : torch.device
 
     Attributes
     ----------
     step, epoch, place : int
-        Steps and epochs done, and batches of the open epoch.
+        Completed steps, completed epochs, and completed batches of the current epoch.
     curves : list of dict
         As in `exvo.pretraining.pretrain.Pretrained`.
     """
@@ -146,14 +145,14 @@ class Training:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the state of a checkpoint."""
+        """Restore the state of a checkpoint."""
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         for name in ("step", "epoch", "place", "curves"):
             setattr(self, name, state[name])
 
     def run(self, train: MaskedClips, heldout: MaskedClips, save: Callable[[dict[str, Any]], None]) -> None:
-        """Go on to the last step; a row of the curves and a checkpoint every so many."""
+        """Train to the last step, with a row of the curves and a checkpoint every ``report_every`` steps."""
         sums, timer = self._zero_sums(), _Timer()
         while self.step < self.config.max_steps:
             batches = train.epoch(self.epoch)
@@ -203,8 +202,8 @@ class Training:
             "learning_rate": learning_rate(self.step - 1, self.config),
         }
         for prefix, values in (("", sums), ("heldout_", held)):
-            nll, right, others_right, n_masked, n_others = values.cpu().numpy().T
-            measured = (nll / n_masked, right / n_masked, others_right / n_others)
+            nll, correct, others_correct, n_masked, n_others = values.cpu().numpy().T
+            measured = (nll / n_masked, correct / n_masked, others_correct / n_others)
             for i, name in enumerate(self.network.heads):
                 row |= {f"{prefix}{name}_{m}": float(v[i]) for m, v in zip(_MEASURES, measured, strict=True)}
         logger.info("%s", row)
@@ -212,7 +211,7 @@ class Training:
 
 
 def learning_rate(step: int, config: PretrainConfig) -> float:
-    """Return the learning rate of a step, counted from 0: up to the highest, and down to 0 after the last."""
+    """Return the learning rate of a step, counted from 0: a linear rise, then a linear fall to 0 after the last."""
     n_warmup = round(config.warmup_fraction * config.max_steps)
     rising = (step + 1) / max(n_warmup, 1)
     falling = (config.max_steps - step) / max(config.max_steps - n_warmup, 1)
@@ -220,7 +219,7 @@ def learning_rate(step: int, config: PretrainConfig) -> float:
 
 
 class _Timer:
-    """What the steps since the last report took, for the log."""
+    """Time of the steps since the last report, for the log."""
 
     def __init__(self) -> None:
         self.start = time.perf_counter()
@@ -253,5 +252,5 @@ def _moved(batch: MaskedBatch, device: torch.device) -> MaskedBatch:
 
 
 def _seed_torch(seed: int, step: int) -> None:
-    """Seed dropout of a step by its number."""
+    """Seed the dropout of a step with its number."""
     torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]))
