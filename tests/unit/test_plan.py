@@ -392,7 +392,7 @@ def test_messages_name_the_variant_they_are_of(config, tmp_path):
     plan = Plan(config)
     for ask in (plan.hubert_files, plan.hubert_spec):
         with pytest.raises(
-            ValueError, match=r"config: features\.variants\.hubert-x\.checkpoint: no\.pt is not there"
+            ValueError, match=r"config: features\.variants\.hubert-x\.checkpoint: no\.pt does not exist"
         ):
             ask("hubert-x")
 
@@ -479,7 +479,7 @@ def test_the_check_of_a_system_is_of_the_recordings_it_comes_from(config, tmp_pa
         ),
         ("File_ID,Split,Age\n[09],Test,thirty\n", r"Age must be a number or empty \(line 2: 'thirty'\)"),
         ("File_ID,Split,Country\n[09],Test,7\n", r"Country must be one of those in data_info\.csv"),
-        ("File_ID,Split,Age\n[09],Test,30\n[09],Test,30\n", "stands more than once"),
+        ("File_ID,Split,Age\n[09],Test,30\n[09],Test,30\n", "occurs more than once"),
     ],
 )
 def test_test_labels_are_checked_before_any_job(config, tmp_path, text, message):
@@ -518,20 +518,20 @@ def test_a_run_says_of_files_and_names_what_exvo_check_says(config, tmp_path):
     )
     absent = [f"{n:02d}" for n in range(12) if n != 7]
     files = [
-        f"wav/ has no recording of {', '.join(absent[:5])} and 6 more: they will be predicted without audio",
-        "raw/ has no recording of 03 (meant '003'?), 04 (there is 04.txt, which is no recording by its ending): they"
+        f"wav/ has no recording of {', '.join(absent[:5])} and 6 more: they are predicted without audio",
+        "raw/ has no recording of 03 (meant '003'?), 04 (there is 04.txt, which is not a recording by its ending): they"
         " will be predicted without audio",
-        "raw/ has files without a row in data_info.csv: 003, b\\xe9\\n: they are left out",
+        "raw/ has files without a row in data_info.csv: 003, b\\xe9\\n: they are ignored",
         "raw/ has more than one file for 05: the first by name is read (05.wav)",
     ]
     names = [
-        "speakers (Subject_ID of data_info.csv and test_labels.csv) that may be one stand in several spellings, and"
-        " each counts as one of its own: 'VA0' and 'Va0', 'VA1' and 'Va1'; write it one way if it is one"
+        "speakers (Subject_ID of data_info.csv and test_labels.csv) may have several spellings, and each spelling"
+        " counts separately: 'VA0' and 'Va0', 'VA1' and 'Va1'; use one spelling if they are the same"
     ]
     assert Plan(config).check_sources() == files + names
     report, problems = check_corpus(tmp_path, n_sample=0)
     assert sorted(problems) == sorted(files) and f"notice: {names[0]}" in report
-    assert "  no recordings, by their names: .TextGrid (1), ._* (1), .json (1), .txt (1)" in report
+    assert "  ignored, not named as recordings: .TextGrid (1), ._* (1), .json (1), .txt (1)" in report
     # What a limit leaves out has rows all the same.
     config["corpus"]["limit"] = 3
     assert not any("without a row" in finding for finding in Plan(config).check_sources())
