@@ -520,7 +520,7 @@ def test_a_run_says_of_files_and_names_what_exvo_check_says(config, tmp_path):
     files = [
         f"wav/ has no recording of {', '.join(absent[:5])} and 6 more: they are predicted without audio",
         "raw/ has no recording of 03 (meant '003'?), 04 (there is 04.txt, which is not a recording by its ending): they"
-        " will be predicted without audio",
+        " are predicted without audio",
         "raw/ has files without a row in data_info.csv: 003, b\\xe9\\n: they are ignored",
         "raw/ has more than one file for 05: the first by name is read (05.wav)",
     ]
@@ -584,7 +584,7 @@ def test_what_may_not_be_read_is_named_with_what_to_do(config, tmp_path, named, 
         if user == 0:  # root may read everything, so for a moment the test is somebody else
             os.seteuid(65534)
         with pytest.raises(
-            CorpusError, match=r"cannot be read \(Permission denied\).*right to read"
+            CorpusError, match=r"cannot be read \(Permission denied\).*permission to read"
         ) as raised:
             Plan(config).check_sources()
     finally:

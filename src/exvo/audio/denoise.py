@@ -196,8 +196,10 @@ def denoise_clips(
     with np.errstate(under="ignore"):  # weak bins may underflow, even if another library makes that an error
         buffers = Buffers()
         for chunk in _chunks(order, [stft.n_frames(len(c)) for c in clips], stft.n_fft // 2 + 1):
-            done, seen = _denoise_chunk([clips[i] for i in chunk], sample_rate, stft, config, buffers)
-            for i, clip, measure in zip(chunk, done, seen, strict=True):
+            done, chunk_measures = _denoise_chunk(
+                [clips[i] for i in chunk], sample_rate, stft, config, buffers
+            )
+            for i, clip, measure in zip(chunk, done, chunk_measures, strict=True):
                 clips[i], measures[i] = clip, measure
     return clips, measures
 
@@ -221,7 +223,7 @@ def _denoise_chunk(
 
     gamma = buffers.array("gamma", spectra.shape)
     noise = np.zeros((-(-len(spectra) // per_block), *spectra.shape[1:]), np.float32)
-    heard, noise_power = np.empty(len(signals)), np.empty(len(signals))
+    total_power, noise_power = np.empty(len(signals)), np.empty(len(signals))
     for i, n in enumerate(n_frames):
         power = _power(spectra[:n, i])
         # Every second frame is enough: neighbouring frames share three quarters of their samples.
@@ -236,7 +238,7 @@ def _denoise_chunk(
         noise[: len(tracked), i] = tracked
         blocks = np.minimum(per_block, n - per_block * np.arange(len(tracked)))
         noise_power[i] = (tracked.sum(axis=1, dtype=np.float64) * blocks).sum()
-        heard[i] = power.sum(axis=1).sum(dtype=np.float64)
+        total_power[i] = power.sum(axis=1).sum(dtype=np.float64)
         power /= np.repeat(tracked * raised, per_block, axis=0)[:n]
         np.clip(power, GAMMA_MIN, GAMMA_MAX, out=gamma[:n, i])
 
@@ -245,7 +247,7 @@ def _denoise_chunk(
     clips = stft.inverse(spectra, [len(signal) for signal in signals], buffers)
     measures = []
     for i, (before, after, n) in enumerate(zip(signals, clips, n_frames, strict=True)):
-        voice = max(heard[i] - noise_power[i], 0.01 * heard[i])
+        voice = max(total_power[i] - noise_power[i], 0.01 * total_power[i])
         level = noise_power[i] / (n * spectra.shape[2]) * 10 ** (config.noise_floor_db / 10) / floor
         ratios = (
             voice / noise_power[i],

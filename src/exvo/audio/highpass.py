@@ -2,8 +2,8 @@
 
 The paper filters with a linear-phase FIR whose stop band lies below 20 Hz; the edge of its pass band, its
 attenuation and the gain rule are ours (FACTS.md, Preprocessing 2). The filter is a Kaiser-window design
-(Kaiser, "Nonrecursive digital filter design using the I0-sinh window function", ISCAS 1974), applied with its
-group delay taken out, so a burst starts in the output where it started in the input.
+(Kaiser, "Nonrecursive digital filter design using the I0-sinh window function", ISCAS 1974). Its group delay is
+removed, so a burst starts at the same sample in the input and the output.
 
 Every clip is cut into blocks of one fixed FFT size (overlap-save; Oppenheim & Schafer, "Discrete-Time Signal
 Processing", 8.7.3). The blocks of many clips are transformed together, but each block is computed independently.
@@ -116,7 +116,7 @@ def design_highpass(config: HighpassConfig, sample_rate: int) -> np.ndarray:
     level = -20 * np.log10(ripple)
     width = 2 * np.pi * (config.pass_hz - config.stop_hz) / sample_rate
     # Kaiser's formulas are estimates for one edge. A pass band this close to 0 Hz also receives side lobes from the
-    # edge at the negative frequency, so the design level is raised until the response meets the specification.
+    # edge at the negative frequency. The design level is therefore raised until the response meets the specification.
     while not _meets(taps := _kaiser_highpass(level, width, config, sample_rate), config, sample_rate):
         level += 0.5
     return taps

@@ -138,10 +138,10 @@ def track_noise(
     n_frames, n_bins = power.shape
     n_blocks = -(-n_frames // frames_per_block)
     live = power.mean(axis=1) > 0.1 * floor
-    heard = power if live.all() else power[live]
-    if len(heard) < MIN_PAUSE_FRAMES:
+    live_power = power if live.all() else power[live]
+    if len(live_power) < MIN_PAUSE_FRAMES:
         return np.full((n_blocks, n_bins), floor, power.dtype)
-    floored = _at_least(heard, 1e-3 * floor)
+    floored = _at_least(live_power, 1e-3 * floor)
     levels, widths = band_levels(floored, bin_hz)
     sd = band_sd_db(widths)
 
@@ -153,10 +153,10 @@ def track_noise(
     known_db = config.evidence_db * max(known - NO_EVIDENCE_FRAMES, 0.0)
     pause_db = config.evidence_db * max(evidence - NO_EVIDENCE_FRAMES, 0.0)
     if pause.any():
-        noise, quiet = heard[pause].mean(axis=0), levels[pause].mean(axis=0)
+        noise, quiet = live_power[pause].mean(axis=0), levels[pause].mean(axis=0)
     else:
         noise, quiet = _quiet(floored, levels, widths, config)
-    lift = 10 ** (min(pause_db, _lift_db(heard, pause)) / 10)
+    lift = 10 ** (min(pause_db, _lift_db(live_power, pause)) / 10)
     bound = np.maximum(lift * _bound(floored, fine, config, bin_hz, floor), floor)
     doubt_db = np.maximum(config.safe_db - (loud - quiet) - known_db, 0.0)
     doubt = np.repeat(10 ** (-doubt_db / 10), widths)

@@ -1,7 +1,7 @@
 """Describe the errors of ffmpeg in plain words.
 
-The result is for a reader only. Whether a clip is valid follows from the exit code of ffmpeg, from whether its log is
-empty, and from its output, because a file can put text of its own into the log.
+The result is for a reader only, because a file can put arbitrary text into the log. Whether a clip is valid depends on
+the exit code of ffmpeg, on its output, and on whether its log is empty.
 """
 
 import re

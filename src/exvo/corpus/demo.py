@@ -182,9 +182,9 @@ def _draw_emotions(n_clips: int, rng: np.random.Generator) -> tuple[np.ndarray, 
     intent[row, second] = rng.uniform(0.05, 0.95, n_clips)
     intent[row, first] = 1.0
     # Raters also perceive some of the usual companions of an emotion.
-    heard = intent + 0.12 * intent @ (affinity > 0.5) + RATER_NOISE * rng.standard_normal(intent.shape)
-    heard = np.round(np.clip(heard, 0.0, None) / heard.max(axis=1, keepdims=True), 4)
-    return intent, heard
+    rated = intent + 0.12 * intent @ (affinity > 0.5) + RATER_NOISE * rng.standard_normal(intent.shape)
+    rated = np.round(np.clip(rated, 0.0, None) / rated.max(axis=1, keepdims=True), 4)
+    return intent, rated
 
 
 def _draw_table(n_clips: int, n_speakers: int, seed: int) -> tuple[pd.DataFrame, list[_Clip]]:
