@@ -23,8 +23,8 @@ from exvo.report.figures.highpass import plot_highpass_response
 from exvo.training.mlp_storage import save_trained
 from exvo.training.mlp_training import MlpConfig, train_mlp
 from exvo.training.results import write_results
-from exvo.training.storage import save_sequence
-from exvo.training.trained import TrainedSequence, TrainingConfig
+from exvo.training.storage import save_trained
+from exvo.training.trained import Trained, TrainingConfig
 
 N_CLIPS = 200
 IDS = [f"c{i:03d}" for i in range(N_CLIPS)]
@@ -87,7 +87,7 @@ def network_of_frames(folder, made_run):
     network = config.network(12, 2, {"mean": [0.0] * 12, "std": [1.0] * 12}, 30.0, 5.0, seed=1)
     history = [{"epoch": epoch, "loss": 0.5} for epoch in range(300)]
     untold = {"priors": {}, "n_labelled": {}, "untrained": ()}
-    trained = TrainedSequence(
+    trained = Trained(
         network_config=config,
         training_config=TrainingConfig(device="cpu"),
         seed=1,
@@ -99,7 +99,7 @@ def network_of_frames(folder, made_run):
         strf_history={"rate": random(301, 4)},
         **untold,
     )
-    save_sequence(folder, trained)
+    save_trained(folder, trained)
 
 
 def answers(folder, made_run):

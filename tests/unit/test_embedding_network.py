@@ -13,9 +13,9 @@ from exvo.evaluation.predictions import read_predictions
 from exvo.features.store import FeatureRow, write_sequences
 from exvo.hubert.embeddings import EmbeddingConfig
 from exvo.networks.embedding_network import EmbeddingNetwork, EmbeddingNetworkConfig, LayerSum
+from exvo.systems.conformer import train_sequence_system
 from exvo.systems.hubert import train_hubert_system
 from exvo.systems.load import load_system
-from exvo.systems.sequence import train_sequence_system
 from exvo.training.frames import FrameStore
 from exvo.training.predict import predict_clips
 

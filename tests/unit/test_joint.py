@@ -6,6 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from exvo.systems.mlp_embeddings import mlp_embeddings_by
+from exvo.training.mlp_storage import save_trained
+from exvo.training.mlp_training import MlpConfig, train_mlp
 
 from exvo.corpus.labels import TASKS, Country, Labels
 from exvo.corpus.table import Corpus
@@ -21,14 +24,11 @@ from exvo.networks.embedding_network import EmbeddingNetworkConfig
 from exvo.networks.fusion_network import FeatureFusionConfig
 from exvo.systems.feature_fusion import train_feature_fusion
 from exvo.systems.load import load_system
-from exvo.systems.mlp_embeddings import mlp_embeddings_by
 from exvo.systems.utterance_embeddings import pooled, utterance_embeddings_by
 from exvo.training.clip_vectors import UtteranceStore
 from exvo.training.frames import FrameStore
-from exvo.training.mlp_storage import save_trained
-from exvo.training.mlp_training import MlpConfig, train_mlp
-from exvo.training.storage import save_sequence
-from exvo.training.trained import TrainedSequence, TrainingConfig, predict_sequence, prediction_batches
+from exvo.training.storage import save_trained
+from exvo.training.trained import Trained, TrainingConfig, predict_arrays, prediction_batches
 
 COUNTRIES = (Country(0, "Here"), Country(3, "There"))
 N_CHANNELS = 12
@@ -141,7 +141,7 @@ def by_hand(kind, network, frames):
 def test_pooled_vectors_are_those_that_the_heads_read_whatever_the_batch(kind, shards, tmp_path):
     config = NETWORKS[kind]
     network = config.network(N_CHANNELS, len(COUNTRIES), STATISTICS, 30.0, 5.0, seed=1).eval()
-    trained = TrainedSequence(
+    trained = Trained(
         network_config=config,
         training_config=TrainingConfig(device="cpu"),
         seed=1,
@@ -154,7 +154,7 @@ def test_pooled_vectors_are_those_that_the_heads_read_whatever_the_batch(kind, s
         n_labelled={},
         untrained=(),
     )
-    save_sequence(tmp_path / "model", trained)
+    save_trained(tmp_path / "model", trained)
     target = tmp_path / "pooled.parquet"
     write_vectors(shards, utterance_embeddings_by(tmp_path / "model"), target.with_suffix(".npy"), target)
     assert len(vector(target, "c1")) == 0
@@ -171,7 +171,7 @@ def test_pooled_vectors_are_those_that_the_heads_read_whatever_the_batch(kind, s
         np.testing.assert_allclose(vector(target, clip_id)[0], expected, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(together[row], expected, rtol=1e-4, atol=1e-5)
     # The answers of the heads on these vectors are the network's.
-    _, age, _ = predict_sequence(trained, store, ids)
+    _, age, _ = predict_arrays(trained, store, ids)
     decoder = network.decoder.decoder if kind == "fine_tuned" else network.decoder
     parts = dict(zip(decoder.tasks, together.chunk(len(decoder.tasks), dim=1), strict=True))
     years = decoder.age_mean + decoder.age_std * decoder.heads["age"](parts["age"])[:, 0]
@@ -366,6 +366,6 @@ def test_vectors_of_another_width_are_refused(complementary, trained):
     corpus, files = complementary
     model = load_system(trained)
     with pytest.raises(ValueError, match="6 channels"):
-        predict_sequence(model, UtteranceStore(files[:1]), ["c0"])
+        predict_arrays(model, UtteranceStore(files[:1]), ["c0"])
     with pytest.raises(ValueError, match="encoder feature_fusion has no key depth"):
         train_feature_fusion(files, corpus, {**FEATURE_FUSION, "training": {"depth": 3}}, 0, trained)

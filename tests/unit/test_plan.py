@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from exvo.training.mlp_training import MlpConfig
 from snakemake.utils import validate
 
 from exvo.audio.check import check_corpus
@@ -25,9 +26,8 @@ from exvo.hubert.fine_tuned_network import FineTune
 from exvo.networks.conformer_network import ConformerNetworkConfig
 from exvo.networks.embedding_network import EmbeddingNetworkConfig
 from exvo.networks.fusion_network import FeatureFusionConfig
-from exvo.systems.sequence import sequence_configs
+from exvo.systems.conformer import sequence_configs
 from exvo.training.batches import SpecAugment
-from exvo.training.mlp_training import MlpConfig
 from exvo.training.trained import LossGrid, TrainingConfig
 from exvo.workflow.config import complete
 from exvo.workflow.feature_fusion_plan import FeatureFusionPlan

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from exvo.systems.mlp_embeddings import mlp_embeddings_by
+from exvo.training.mlp_training import MlpConfig
 from typer.testing import CliRunner
 
 from exvo.audio.convert import ConvertConfig
@@ -26,8 +28,6 @@ from exvo.features.vectors import write_vectors
 from exvo.predict import recordings as predict
 from exvo.systems.feature_fusion import train_feature_fusion
 from exvo.systems.mlp import train_mlp_system
-from exvo.systems.mlp_embeddings import mlp_embeddings_by
-from exvo.training.mlp_training import MlpConfig
 
 SPLITS = ["Train"] * 4 + ["Val"] * 2 + ["Test"] * 2
 IDS = np.array([f"clip{i}" for i in range(len(SPLITS))], dtype=object)
