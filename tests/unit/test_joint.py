@@ -6,9 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from exvo.systems.mlp_embeddings import mlp_embeddings_by
-from exvo.training.mlp_storage import save_trained
-from exvo.training.mlp_training import MlpConfig, train_mlp
 
 from exvo.corpus.labels import TASKS, Country, Labels
 from exvo.corpus.table import Corpus
@@ -22,13 +19,17 @@ from exvo.networks.conformer import ConformerConfig
 from exvo.networks.conformer_network import ConformerNetworkConfig
 from exvo.networks.embedding_network import EmbeddingNetworkConfig
 from exvo.networks.fusion_network import FeatureFusionConfig
+from exvo.networks.mlp import MlpConfig
 from exvo.systems.feature_fusion import train_feature_fusion
-from exvo.systems.load import load_system
-from exvo.systems.utterance_embeddings import pooled, utterance_embeddings_by
+from exvo.systems.load import KINDS, load_system
+from exvo.systems.utterance_embeddings import embed, utterance_embeddings_by
 from exvo.training.clip_vectors import UtteranceStore
 from exvo.training.frames import FrameStore
+from exvo.training.predict import predict_arrays, prediction_batches
 from exvo.training.storage import save_trained
-from exvo.training.trained import Trained, TrainingConfig, predict_arrays, prediction_batches
+from exvo.training.train import train_network
+from exvo.training.trained import Trained, TrainingConfig
+from exvo.training.vectors import VectorStore
 
 COUNTRIES = (Country(0, "Here"), Country(3, "There"))
 N_CHANNELS = 12
@@ -138,7 +139,7 @@ def by_hand(kind, network, frames):
 
 @pytest.mark.parametrize("kind", NETWORKS)
 @torch.no_grad()
-def test_pooled_vectors_are_those_that_the_heads_read_whatever_the_batch(kind, shards, tmp_path):
+def test_embeddings_are_the_vectors_that_the_heads_read_whatever_the_batch(kind, shards, tmp_path):
     config = NETWORKS[kind]
     network = config.network(N_CHANNELS, len(COUNTRIES), STATISTICS, 30.0, 5.0, seed=1).eval()
     trained = Trained(
@@ -156,15 +157,17 @@ def test_pooled_vectors_are_those_that_the_heads_read_whatever_the_batch(kind, s
     )
     save_trained(tmp_path / "model", trained)
     target = tmp_path / "pooled.parquet"
-    write_vectors(shards, utterance_embeddings_by(tmp_path / "model"), target.with_suffix(".npy"), target)
+    write_vectors(
+        shards, utterance_embeddings_by(tmp_path / "model", KINDS), target.with_suffix(".npy"), target
+    )
     assert len(vector(target, "c1")) == 0
-    by_itself = utterance_embeddings_by(tmp_path / "model")
+    by_itself = utterance_embeddings_by(tmp_path / "model", KINDS)
     for shard, ids in ((shards[0], ["c0", "c2"]), (shards[1], ["c3", "c4"])):
         for clip_id in ids:
             np.testing.assert_array_equal(vector(target, clip_id), by_itself(shard, [clip_id]))
     store = FrameStore(shards)
     ids = ["c4", "c0", "c3", "c2"]
-    together = pooled(network, prediction_batches(store, ids))
+    together = torch.from_numpy(embed(network, prediction_batches(store, ids)))
     for row, clip_id in enumerate(ids):
         frames = np.array(store.frames(store.rows([clip_id])[0]), dtype=np.float32)
         expected = by_hand(kind, network, frames)
@@ -182,14 +185,17 @@ def test_the_organisers_network_gives_its_last_shared_layer(tmp_path):
     rng = np.random.default_rng(0)
     values = rng.standard_normal((6, 5)).astype(np.float32) * 3 + 1
     labels = corpus_of(rng, 6, 3, 3).labels
-    config = MlpConfig(hidden=(7, 4), max_epochs=1, device="cpu")
-    trained = train_mlp(values, labels, values, labels, config, 0, feature_names=list("abcde"))
-    save_trained(tmp_path / "model", trained)
     rows = [FeatureRow(f"c{i}", v, "ok", "") for i, v in enumerate(values)]
     write_utterances(tmp_path / "0.parquet", rows, "abcde")
-    target = tmp_path / "pooled.parquet"
     shard = as_shards([tmp_path / "0.parquet"])
-    write_vectors(shard, mlp_embeddings_by(tmp_path / "model"), target.with_suffix(".npy"), target)
+    store = VectorStore(shard, labels.clip_id)
+    moments, config = store.moments(labels.clip_id), TrainingConfig(max_epochs=1, device="cpu")
+    network = MlpConfig(hidden=(7, 4))
+    trained = train_network(store, labels, labels, network, config, moments, 0, tmp_path / "s/0")
+    save_trained(tmp_path / "model", trained)
+    target = tmp_path / "pooled.parquet"
+    embeddings = utterance_embeddings_by(tmp_path / "model", KINDS)
+    write_vectors(shard, embeddings, target.with_suffix(".npy"), target)
     x = (values.astype(np.float64) - values.mean(axis=0)) / values.std(axis=0)
     state = {name: value.double().numpy() for name, value in trained.state.items()}
     for layer in (0, 3):
@@ -200,8 +206,8 @@ def test_the_organisers_network_gives_its_last_shared_layer(tmp_path):
     for i in range(6):
         np.testing.assert_allclose(vector(target, f"c{i}")[0], x[i], rtol=1e-3, atol=1e-4)
     write_utterances(tmp_path / "0.parquet", rows, "edcba")
-    with pytest.raises(ValueError, match="not the features that the model was trained on"):
-        mlp_embeddings_by(tmp_path / "model")(shard[0], ["c0"])
+    with pytest.raises(ValueError, match="not those the model was trained on"):
+        embeddings(shard[0], ["c0"])
 
 
 def corpus_of(rng, n, n_train, n_val):

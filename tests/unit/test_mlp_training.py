@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from exvo.corpus.labels import EMOTIONS, Country, Labels
+from exvo.corpus.labels import EMOTIONS, TASKS, Country, Labels
 from exvo.evaluation.metrics import mae, mean_ccc, predicted_class, uar
 from exvo.features.store import FeatureRow, write_utterances
 from exvo.networks.mlp import MlpConfig
@@ -41,7 +41,7 @@ def stored(features, clip_ids, names=None):
     return store
 
 
-def fit(features, labels, val_features, val_labels, config=QUICK, seed=0, tasks=MlpConfig().tasks, **options):
+def fit(features, labels, val_features, val_labels, config=QUICK, seed=0, tasks=TASKS, **options):
     """Train on features of Train and Val, whose clips are called after their split."""
     train = replace(labels, clip_id=np.array([f"t{c}" for c in labels.clip_id], dtype=object))
     val = replace(val_labels, clip_id=np.array([f"v{c}" for c in val_labels.clip_id], dtype=object))
