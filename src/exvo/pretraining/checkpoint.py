@@ -1,4 +1,4 @@
-"""Checkpoints of a pre-training: written atomically, with tensors and plain types, valid for one pre-training only."""
+"""The checkpoint of a pre-training, and the identity that decides whether it can be resumed."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -13,20 +13,14 @@ from torch import Tensor
 from exvo.hubert.encoder import HubertConfig
 from exvo.pretraining.batches import Targets
 from exvo.pretraining.loop import PretrainConfig
+from exvo.training.checkpoint import load_checkpoint
 from exvo.training.frames import FrameStore
-from exvo.util.atomic import atomic_path
 from exvo.util.code_digest import canonical_json, digest
 
 CHECKPOINT = "checkpoint.pt"
 
 
-def save_checkpoint(path: Path, identity: str, state: Mapping[str, Any]) -> None:
-    """Replace the last checkpoint."""
-    with atomic_path(path) as temporary:
-        torch.save({"identity": identity, "state": dict(state)}, temporary)
-
-
-def load_checkpoint(path: Path, identity: str) -> dict[str, Any]:
+def pretraining_state(path: Path, identity: str) -> dict[str, Any]:
     """Return the state of a checkpoint. Reading it executes no code.
 
     Raises
@@ -36,11 +30,9 @@ def load_checkpoint(path: Path, identity: str) -> dict[str, Any]:
         user has to remove it.
     """
     try:
-        record = torch.load(path, map_location="cpu", weights_only=True)
-        found, state = record["identity"], record["state"]
-    except Exception as error:  # a damaged or foreign file can raise anything
-        reason = str(error).split("\n")[0]
-        raise ValueError(f"{path}: cannot be read ({reason}); remove it to start again") from error
+        found, state = load_checkpoint(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; remove it to start again") from error
     if found != identity:
         raise ValueError(
             f"{path}: the checkpoint of a pre-training with other data or settings; remove it to start again, or "
