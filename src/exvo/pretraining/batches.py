@@ -19,6 +19,7 @@ from exvo.hubert.logmel_frontend import STACK
 from exvo.pretraining.masks import span_mask
 from exvo.training.batches import like_length_batches
 from exvo.training.frames import FrameStore
+from exvo.util.settings import Count, OpenShare
 
 # Masks of held-out clips are the same at every evaluation; epochs count from 0.
 HELD_OUT = 2**32 - 1
@@ -26,18 +27,18 @@ HELD_OUT = 2**32 - 1
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """Which frames have to be predicted.
+    """Which frames are masked and predicted.
 
     Attributes
     ----------
     share : float
-        Of the frames of every clip that are masked.
+        Share of each clip's frames that is masked.
     span : int
-        Frames of 20 ms that are masked together.
+        Number of frames of 20 ms that are masked together.
     """
 
-    share: float = 0.65
-    span: int = 10
+    share: OpenShare = 0.65
+    span: Count = 10
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
