@@ -28,7 +28,7 @@ from exvo.networks.torch_setup import device_name, torch_threads
 from exvo.util.settings import Count, Device, FrameType, Schema, Sha256
 
 Bundle = Literal["HUBERT_BASE", "HUBERT_LARGE", "WAV2VEC2_BASE", "WAVLM_BASE", "WAVLM_BASE_PLUS"]
-# What a config may give; `frontend` is set by the workflow alone.
+# Values that a config may have; only the workflow sets "frontend", for the frames of the front end.
 LAYERS = Schema(
     {
         "type": ["array", "null"],
@@ -60,8 +60,7 @@ class EmbeddingConfig:
         For ``bundle``: torchaudio's name.
     layers : tuple of int, None or "frontend"
         Hidden states that are stored: 0 is the input of the first layer, ``i`` the output of layer ``i``. The network
-        learns a weighted sum of several. Null stores the last only. (The workflow itself sets ``frontend``, for the
-        frames of the front end.)
+        learns a weighted sum of several. Null stores the last only.
     dtype : {"float16", "float32"}
         Number format of the stored frames.
     device : str

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from exvo.networks.torch_setup import device_name, torch_threads
 from exvo.training.batches import Batches, SpecAugment, whole_batches
 from exvo.training.frames import FrameStore
 from exvo.training.outputs import answers
+from exvo.util.settings import Count, Device, Items, NotNegative, Positive, Share
 
 # Clips and frames, padding included, that are predicted at once: 160 s of log-mel. Of frames with thousands of
 # channels, as many as fill 50 MB.
@@ -67,79 +68,86 @@ class NetworkConfig(Protocol):
 
 @dataclass(frozen=True)
 class LossGrid:
-    """Loss weights to choose from on Val: every combination is tried with a short training.
+    """Loss weights to choose from on the validation set: every combination is tried with a short training.
 
     Attributes
     ----------
-    age, emotion, country : tuple of float
-        Values to try; only those of tasks that the system does and Train has labels of count.
+    age : tuple of float
+        Weights of age to try.
+    emotion : tuple of float
+        Weights of emotion to try.
+    country : tuple of float
+        Weights of country to try.
     max_epochs : int
-        Of each trial.
+        Number of epochs of each trial.
     """
 
-    age: tuple[float, ...] = (1.0,)
-    emotion: tuple[float, ...] = (40.0, 80.0, 160.0)
-    country: tuple[float, ...] = (4.0, 8.0, 16.0)
-    max_epochs: int = 5
+    age: Annotated[tuple[float, ...], Items(at_least=1)] = (1.0,)
+    emotion: Annotated[tuple[float, ...], Items(at_least=1)] = (40.0, 80.0, 160.0)
+    country: Annotated[tuple[float, ...], Items(at_least=1)] = (4.0, 8.0, 16.0)
+    max_epochs: Count = 5
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Choices of a training; each is a key of the config file.
+    """Settings of a training.
 
     Attributes
     ----------
     batch_size : int
-        Clips a step, at most.
+        Maximum number of clips per step.
     max_batch_frames : int or None
-        Frames a step, padding included, at most; None sets no such bound.
+        Maximum number of frames per step, padding included; null sets no limit.
     crop_frames : int or None
-        Of a longer clip, training takes a random stretch of so many frames each epoch; validation and prediction
-        take all of it.
+        Maximum length of a training clip, in frames: each epoch takes a random stretch of a longer clip. Validation
+        and prediction read the complete clip. Null takes the complete clip in training too.
     max_epochs : int
+        Maximum number of epochs.
     patience : int
-        Epochs without a better validation before training stops.
+        Number of epochs without a better validation score before training stops.
     learning_rate : float
-        Of AdamW, at its highest: it rises linearly to there and falls to 0 along half a cosine (ours).
+        Maximum learning rate of AdamW; it rises linearly and falls to 0 along half a cosine (ours).
     warmup_fraction : float
-        Share of ``max_epochs`` in which it rises.
+        Share of ``max_epochs`` in which the learning rate rises.
     weight_decay : float
-        Of weight matrices and convolution kernels, and not of biases, gains, rates or scales.
+        Weight decay of weight matrices and convolution kernels; biases, gains, rates and scales have none.
     gradient_clip : float
-        Largest norm of the gradient of all parameters together; 0 for no limit.
+        Maximum norm of the gradient of all parameters together; 0 for no limit.
     combination : {"weighted", "uncertainty"}
-        How the losses of the tasks are added: by ``loss_weights``, or by weights that are learned.
+        How the tasks' losses are added: with ``loss_weights``, or with learned uncertainties.
     loss_weights : LossWeights
+        Factors of the tasks' losses.
     emotion_loss : {"mae", "mse", "ccc"}
+        Loss of emotion.
     spec_augment : SpecAugment or None
-        Masks over the frames of Train.
+        Masks over time and channels of training clips (SpecAugment); null for none, ``{}`` for the defaults.
     speed_perturbation : bool
-        Take each Train clip at a speed drawn anew each epoch.
+        Whether each training clip is read at a speed of 0.9, 1.0 or 1.1, drawn anew each epoch.
     loss_weight_grid : LossGrid or None
-        Choose the loss weights on Val before training.
+        Grid of loss weights, tried in short trainings and chosen on the validation set, for each seed; null for none.
     device : str
-        ``auto`` (CUDA if there is one, else CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
-    precision : {"fp32", "fp16", "bf16"}
-        As lightning names them; mixed precision needs CUDA.
+        ``auto`` (CUDA if there is a GPU, else the CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
+    precision : {"fp32", "bf16", "fp16"}
+        Mixed precision, which needs CUDA, unless ``fp32``.
     """
 
-    batch_size: int = 32
-    max_batch_frames: int | None = None
-    crop_frames: int | None = 1500
-    max_epochs: int = 40
-    patience: int = 10
-    learning_rate: float = 4e-4
-    warmup_fraction: float = 0.1
-    weight_decay: float = 0.01
-    gradient_clip: float = 5.0
+    batch_size: Count = 32
+    max_batch_frames: Count | None = None
+    crop_frames: Count | None = 1500
+    max_epochs: Count = 40
+    patience: Count = 10
+    learning_rate: Positive = 4e-4
+    warmup_fraction: Share = 0.1
+    weight_decay: NotNegative = 0.01
+    gradient_clip: NotNegative = 5.0
     combination: Combination = "weighted"
     loss_weights: LossWeights = field(default_factory=LossWeights)
     emotion_loss: EmotionLoss = "mae"
     spec_augment: SpecAugment | None = None
     speed_perturbation: bool = False
     loss_weight_grid: LossGrid | None = None
-    device: str = "auto"
-    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    device: Device = "auto"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingConfig":

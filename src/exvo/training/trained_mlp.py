@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from exvo.networks.mlp import MultitaskMlp
 from exvo.networks.torch_setup import device_name, torch_threads
 from exvo.training.outputs import answers
 from exvo.training.standardise import Standardisation, names_digest
+from exvo.util.settings import NO_KEY, Count, Device, Items, NotNegative, Positive
 
 _PREDICT_ROWS = 1024
 # Clips are predicted in blocks of this size, the last filled up with zeros: products of another size may be added in
@@ -23,47 +24,47 @@ _PRODUCT_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.f
 
 @dataclass(frozen=True)
 class MlpConfig:
-    """Choices of a training; each is a key of the config file.
+    """Settings of the organisers' network and its training.
 
     Attributes
     ----------
     tasks : tuple of str
-        Tasks the system does, of ``emotion``, ``age``, ``country``; the outputs of the others are NaN.
+        Tasks that the system does, of ``emotion``, ``age``, ``country``; the outputs of the others are NaN.
     hidden : tuple of int
         Widths of the shared layers.
     head : int
         Width of the hidden layer of each task's head.
     learning_rate : float
-        Of Adam.
+        Learning rate of Adam.
     weight_decay : float
         L2 penalty inside Adam.
     batch_size : int
-        Clips per step.
+        Number of clips per step.
     max_epochs : int
+        Maximum number of epochs.
     patience : int
-        Epochs without a better validation before training stops.
+        Number of epochs without a better validation score before training stops.
     initial_log_variance : float
-        Where each task's learned log variance s starts.
+        Initial value of each task's learned log variance s.
     max_sd : float
-        Standardised features are limited to +- this many of Train's standard deviations (ours).
+        Standardised features are limited to +- this many SDs of the training set (ours).
     device : str
-        ``auto`` (CUDA if there is one, else CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
+        ``auto`` (CUDA if there is a GPU, else the CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
     precision : {"fp32", "bf16", "fp16"}
-        Type of the features and of the two products with them; weights and all else are float32. Anything but
-        float32 needs CUDA.
+        Mixed precision, which needs CUDA, unless ``fp32``.
     """
 
-    tasks: tuple[str, ...] = TASKS
-    hidden: tuple[int, ...] = (128, 64)
-    head: int = 32
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    batch_size: int = 8
-    max_epochs: int = 20
-    patience: int = 5
+    tasks: Annotated[tuple[str, ...], NO_KEY] = TASKS
+    hidden: Annotated[tuple[Count, ...], Items(at_least=1)] = (128, 64)
+    head: Count = 32
+    learning_rate: Positive = 1e-3
+    weight_decay: NotNegative = 1e-4
+    batch_size: Count = 8
+    max_epochs: Count = 20
+    patience: Count = 5
     initial_log_variance: float = -0.33
-    max_sd: float = 10.0
-    device: str = "auto"
+    max_sd: Positive = 10.0
+    device: Device = "auto"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
 
 

@@ -4,6 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from exvo.hubert.fine_tuned_network import FineTune
+from exvo.networks.conformer_network import ConformerNetworkConfig
+from exvo.networks.embedding_network import EmbeddingNetworkConfig
+from exvo.networks.fusion_network import FeatureFusionConfig
+from exvo.networks.losses import LossWeights
+from exvo.training.trained import TrainingConfig
+from exvo.training.trained_mlp import MlpConfig
+
 
 @dataclass(frozen=True)
 class EncoderSettings:
@@ -24,4 +32,35 @@ class EncoderSettings:
     without: tuple[str, ...] = ()
 
 
-ENCODERS: dict[str, EncoderSettings] = {}
+@dataclass(frozen=True)
+class FineTuning:
+    """Whether a HuBERT is fine-tuned.
+
+    Attributes
+    ----------
+    fine_tune : FineTune or None
+        Fine-tune the encoder, except its front end; null keeps the encoder unchanged, ``{}`` takes the defaults.
+    """
+
+    fine_tune: FineTune | None = None
+
+
+ENCODERS = {
+    "mlp": EncoderSettings((MlpConfig,)),
+    "conformer": EncoderSettings((ConformerNetworkConfig, TrainingConfig)),
+    "hubert": EncoderSettings((EmbeddingNetworkConfig, FineTuning, TrainingConfig)),
+    "feature_fusion": EncoderSettings(
+        (FeatureFusionConfig, TrainingConfig),
+        # The emotion weight is for 1 - CCC.
+        defaults={
+            "max_epochs": 30,
+            "patience": 8,
+            "learning_rate": 1e-3,
+            "weight_decay": 0.05,
+            "loss_weights": LossWeights(emotion=20.0),
+            "emotion_loss": "ccc",
+        },
+        # It reads vectors, and no frames.
+        without=("max_batch_frames", "crop_frames", "spec_augment", "speed_perturbation", "loss_weight_grid"),
+    ),
+}

@@ -99,8 +99,8 @@ def _default(field: Field[Any]) -> Any:  # noqa: ANN401 - a default is of any ty
 
 def _key(hint: Any, default: Any, description: str, where: str) -> dict[str, Any]:  # noqa: ANN401
     """Return the schema of a key with its description and default."""
-    schema = _value(hint, default, where) | {"description": description}
-    return schema if default is MISSING else schema | {"default": _plain(default)}
+    given = {} if default is MISSING else {"default": _plain(default)}
+    return {"description": description, **given, **_value(hint, default, where)}
 
 
 def _value(hint: Any, default: Any, where: str) -> dict[str, Any]:  # noqa: ANN401

@@ -225,7 +225,7 @@ class ClusterEntry(ClusterConfig):
     layer : int or None
         For ``hidden``: 0 is the input of the first layer, ``i`` the output of layer ``i``.
     folder : str or None
-        For ``teacher``: the folder with <shard>.npy and <shard>.parquet, in the format of stored features.
+        For ``teacher``: the folder with ``<shard>.npy`` and ``<shard>.parquet``, in the format of stored features.
     frame_ms : float
         For ``teacher``: step from one frame to the next, in ms.
     first_ms : float
@@ -345,7 +345,7 @@ class Config:
         Which systems are in the tables.
     pretrain : Pretraining
         Encoders pre-trained on the training set without labels, on demand, as
-        results/pretrain/<model>/model.safetensors.
+        ``results/pretrain/<model>/model.safetensors``.
     report : Report
         The report: results/report/report.html.
     """
