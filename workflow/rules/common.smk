@@ -16,8 +16,9 @@ sys.path.insert(0, str(SOURCE))
 
 from exvo.workflow.config import check_config, complete
 from exvo.corpus.errors import CorpusError
-from exvo.util.code_digest import canonical_json
+from exvo.util.code_digest import code_digest
 from exvo.workflow.jobs import lend_to_scripts
+from exvo.workflow.params import as_param
 from exvo.workflow.plan import Plan
 from exvo.workflow.renamed import refuse_old_names
 from exvo.workflow.benchmark_steps import benchmark_steps

@@ -28,7 +28,8 @@ rule pool_clips:
         runtime=growing(240),
         gpu_jobs=1,
     params:
-        spec=lambda wildcards: FEATURE_FUSION.pooling_spec(wildcards.system),
+        encoder=lambda wildcards: PLAN.systems[wildcards.system].encoder,
+        code=lambda wildcards: code_digest(FEATURE_FUSION.embedding_module(wildcards.system)),
     message:
         "Representing clips by {wildcards.system}, seed {wildcards.seed}"
     script:
@@ -53,7 +54,7 @@ rule summarise_clips:
         mem_mb=growing(1500),
         runtime=growing(60),
     params:
-        spec=PLAN.code("exvo.features.vectors"),
+        code=code_digest("exvo.features.vectors"),
     message:
         "Representing clips by {wildcards.feature} ({wildcards.stage})"
     script:
@@ -89,7 +90,8 @@ rule train_feature_fusion:
         runtime=growing(240),
         gpu_jobs=1,
     params:
-        spec=lambda wildcards: FEATURE_FUSION.spec(wildcards.fusion, "exvo.systems.feature_fusion"),
+        config=lambda wildcards: FEATURE_FUSION.settings(wildcards.fusion),
+        code=code_digest("exvo.systems.feature_fusion"),
         labels=PLAN.labels,
     message:
         "Training the feature fusion {wildcards.fusion}, seed {wildcards.seed}"

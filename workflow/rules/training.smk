@@ -31,7 +31,8 @@ rule train_mlp:
         runtime=growing(240),
         gpu_jobs=1,
     params:
-        spec=lambda wildcards: PLAN.system_spec(wildcards.system, "exvo.systems.mlp"),
+        config=lambda wildcards: PLAN.system(wildcards.system),
+        code=code_digest("exvo.systems.mlp"),
         labels=PLAN.labels,
     message:
         "Training {wildcards.system}, seed {wildcards.seed}"
@@ -69,7 +70,8 @@ rule train_conformer:
         runtime=growing(1440),
         gpu_jobs=1,
     params:
-        spec=lambda wildcards: PLAN.system_spec(wildcards.system, "exvo.systems.sequence"),
+        config=lambda wildcards: PLAN.system(wildcards.system),
+        code=code_digest("exvo.systems.sequence"),
         labels=PLAN.labels,
     message:
         "Training {wildcards.system}, seed {wildcards.seed}"
@@ -110,7 +112,8 @@ rule train_hubert:
         runtime=growing(1440),
         gpu_jobs=1,
     params:
-        spec=lambda wildcards: PLAN.system_spec(wildcards.system, "exvo.systems.hubert"),
+        config=lambda wildcards: PLAN.system(wildcards.system),
+        code=code_digest("exvo.systems.hubert"),
         labels=PLAN.labels,
     message:
         "Training {wildcards.system}, seed {wildcards.seed}"

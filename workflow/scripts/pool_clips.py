@@ -1,6 +1,5 @@
 """Represent all clips by one trained system."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -13,7 +12,7 @@ def main(snakemake: Any) -> None:
     from exvo.features.vectors import as_shards, write_vectors
     from exvo.networks.torch_setup import torch_threads
 
-    if json.loads(snakemake.params.spec)["encoder"] == "mlp":
+    if snakemake.params.encoder == "mlp":
         from exvo.systems.mlp_embeddings import mlp_embeddings_by as vectors_by
     else:
         from exvo.systems.utterance_embeddings import utterance_embeddings_by as vectors_by

@@ -1,6 +1,5 @@
 """Train one seed of a system that reads sequences."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -13,12 +12,12 @@ def main(snakemake: Any) -> None:
     from exvo.corpus.table import read_corpus
     from exvo.systems.sequence import shards_by_speed, train_sequence_system
 
-    limit = json.loads(snakemake.params.labels)["limit"]
+    limit = snakemake.params.labels["limit"]
     train_sequence_system(
         list(zip(snakemake.input.frames, snakemake.input.index, strict=True)),
         snakemake.input.statistics,
         read_corpus(Path(snakemake.input.table).parent, limit),
-        json.loads(snakemake.params.spec)["system"],
+        snakemake.params.config,
         int(snakemake.wildcards.seed),
         Path(snakemake.output.model).parent,
         perturbed=shards_by_speed(snakemake.input.perturbed),

@@ -1,6 +1,5 @@
 """Train one seed of a system that reads a HuBERT."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -14,11 +13,11 @@ def main(snakemake: Any) -> None:
     from exvo.systems.hubert import train_hubert_system
     from exvo.systems.sequence import shards_by_speed
 
-    limit = json.loads(snakemake.params.labels)["limit"]
+    limit = snakemake.params.labels["limit"]
     train_hubert_system(
         list(zip(snakemake.input.frames, snakemake.input.index, strict=True)),
         read_corpus(Path(snakemake.input.table).parent, limit),
-        json.loads(snakemake.params.spec)["system"],
+        snakemake.params.config,
         int(snakemake.wildcards.seed),
         Path(snakemake.output.model).parent,
         perturbed=shards_by_speed(snakemake.input.perturbed),

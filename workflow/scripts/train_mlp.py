@@ -1,6 +1,5 @@
 """Train one seed of a system on utterance-level features."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -13,11 +12,11 @@ def main(snakemake: Any) -> None:
     from exvo.corpus.table import read_corpus
     from exvo.systems.mlp import train_mlp_system
 
-    limit = json.loads(snakemake.params.labels)["limit"]
+    limit = snakemake.params.labels["limit"]
     train_mlp_system(
         snakemake.input.features,
         read_corpus(Path(snakemake.input.table).parent, limit),
-        json.loads(snakemake.params.spec)["system"],
+        snakemake.params.config,
         int(snakemake.wildcards.seed),
         Path(snakemake.output.model).parent,
         n_threads=snakemake.threads,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from exvo.util.settings import NO_KEY, Bounds, Count, Items, Natural, PositiveShare
 
 Rule = Literal["weighted", "stacked", "per_task", "average", "paper", "feature_fusion"]
-Inputs = Literal["embeddings", "features"]
+FusionInputs = Literal["embeddings", "features"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class FusionConfig:
     step: PositiveShare = 0.1
     emotion_from: str | None = None
     max_candidates: Count = 1001
-    inputs: Inputs = "embeddings"
+    inputs: FusionInputs = "embeddings"
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -119,7 +119,7 @@ def _value(hint: Any, default: Any, where: str) -> dict[str, Any]:  # noqa: ANN4
         size = {} if repeated else {"minItems": len(args), "maxItems": len(args)}
         return {"type": "array", "items": _value(args[0], MISSING, where), **size}
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return _mapping(*args, where)
+        return _mapping(args[0], args[1], where)
     if isinstance(hint, type) and is_dataclass(hint):
         nested = {f.name: getattr(default, f.name) for f in fields(hint)} if isinstance(default, hint) else {}
         return section_schema(hint, defaults=nested)

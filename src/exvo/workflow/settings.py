@@ -6,13 +6,12 @@ generator uses it (``make reference``).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from exvo.audio.decode import ConvertConfig
 from exvo.audio.denoise import DenoiseConfig
 from exvo.audio.highpass import HighpassConfig
 from exvo.audio.vad import VadConfig
-from exvo.corpus.labels import TASKS
 from exvo.evaluation.bootstrap import BootstrapConfig
 from exvo.features.logmel import LogmelConfig
 from exvo.features.opensmile import OpensmileConfig
@@ -156,7 +155,7 @@ class SystemEntry:
     stage: Stage
     feature: str
     encoder: Literal["mlp", "conformer", "hubert"]
-    tasks: Annotated[tuple[Task, ...], Items(at_least=1, unique=True)] = TASKS
+    tasks: Annotated[tuple[Task, ...], Items(at_least=1, unique=True)] = get_args(Task)
     training: Mapping[str, Any] = field(default_factory=dict)
 
 
