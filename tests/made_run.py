@@ -183,7 +183,7 @@ class MadeRun:
         benchmark.parent.mkdir()
         benchmark.write_text("s\th:m:s\tmax_rss\tcpu_time\n75.5\t0:01:15\t210.25\t60\n")
         tables = [
-            results / f"tables/{name}.html" for name in ("table1", "table3", "table4", "emotions", "groups")
+            results / f"tables/{name}.json" for name in ("table1", "table3", "table4", "emotions", "groups")
         ]
         return ReportFiles(
             results / "fusion/fusion.json",

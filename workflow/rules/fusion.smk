@@ -14,7 +14,7 @@ rule fuse_systems:
             expand(
                 "results/tables/{table}.{ending}",
                 table=PLAN.outcome_tables(),
-                ending=["csv", "md", "html"],
+                ending=["csv", "md", "html", "json"],
             ),
             caption="../report/tables.rst",
             category="Tables",

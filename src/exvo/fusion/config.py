@@ -1,11 +1,11 @@
-"""What a fusion is asked to be, and how Val is parted to judge it."""
+"""The configuration of a late fusion, and the folds of Val for out-of-fold predictions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 Rule = Literal["weighted", "stacked", "per_task", "average", "paper", "feature_fusion"]
-Representation = Literal["embeddings", "features"]
+FusionInputs = Literal["embeddings", "features"]
 
 
 @dataclass(frozen=True)
@@ -16,20 +16,20 @@ class FusionConfig:
     ----------
     name : str
     systems : tuple of str
-        At least one; their order decides nothing but ties and the order of the report.
+        At least one. Their order affects only ties and the order in the report.
     rule : {"weighted", "stacked", "per_task", "average", "paper", "feature_fusion"}
         See `exvo.fusion.fuse`.
     step : float
-        ``weighted``: the grid of weights, a whole part of 1 (0.1 gives weights 0, 0.1, ..., 1).
+        ``weighted``: step of the grid of weights, an integer fraction of 1 (0.1 gives 0, 0.1, ..., 1).
     emotion_from : str, optional
-        ``paper``: the system that gives emotion; by default the first.
+        ``paper``: the system whose emotions are used; by default the first.
     max_candidates : int
-        ``weighted``: a grid with more points than this is not searched in full; the weights are then found by
-        steps that move weight from one system to another as long as that helps.
+        ``weighted``: a grid with more points than this is not searched in full. The weights are then found by
+        steps that move weight from one system to another while the metric improves.
     inputs : {"embeddings", "features"}
-        ``feature_fusion``: what the model read of each system.
+        ``feature_fusion``: what the model reads of each system.
     training : mapping
-        ``feature_fusion``: how it was trained. For the record, like ``inputs``.
+        ``feature_fusion``: how it was trained. Only recorded, like ``inputs``.
 
     Raises
     ------
@@ -43,7 +43,7 @@ class FusionConfig:
     step: float = 0.1
     emotion_from: str | None = None
     max_candidates: int = 1001
-    representation: Representation = "embeddings"
+    inputs: FusionInputs = "embeddings"
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class FusionConfig:
             raise ValueError(f"{where}: rule must be one of {', '.join(get_args(Rule))}, not {self.rule!r}")
         if not 0 < self.step <= 1 or abs(round(1 / self.step) * self.step - 1) > 1e-9:
             raise ValueError(
-                f"{where}: step must divide 1 into whole parts (0.1, 0.05, 0.25), not {self.step}"
+                f"{where}: step must be an integer fraction of 1 (0.1, 0.05, 0.25), not {self.step}"
             )
         if self.emotion_from is not None and self.emotion_from not in self.systems:
             raise ValueError(
@@ -64,12 +64,12 @@ class FusionConfig:
 
 @dataclass(frozen=True)
 class CrossFit:
-    """How Val is parted to judge what was learned on it.
+    """The folds of speakers for out-of-fold predictions of Val.
 
     Attributes
     ----------
     folds : int
-        At least 3: a trained combiner chooses its penalty among the folds that it is fitted on.
+        At least 3: a combiner chooses its penalty by cross-validation among the folds that it is fitted on.
     seed : int
     """
 

@@ -1,4 +1,4 @@
-"""What made the report: config, seeds and versions, without folders or names of people."""
+"""Config, seeds and versions of the run, without folders or names of people."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from exvo import __version__
 from exvo.report.page.parts import Listing, Section, Table, bare_path
 from exvo.report.tables.sheet import Grid
 
-# Those that bear on a number, a figure or the order of jobs.
+# Packages that affect results, figures or the order of jobs.
 PACKAGES = (
     "snakemake",
     "torch",
@@ -31,15 +31,15 @@ PACKAGES = (
 
 
 def provenance_section(config: Mapping, seeds: Sequence[int], systems: Mapping[str, Mapping]) -> Section:
-    """Say what was run.
+    """Show config, systems and versions.
 
     Parameters
     ----------
     config : mapping
-        The whole config, defaults included.
+        The complete config, defaults included.
     seeds : sequence of int
     systems : mapping of str to mapping
-        Those that were trained, each with all that decides its weights.
+        The trained systems with their settings.
     """
     rows = [["exvo", __version__], ["Python", platform.python_version()]]
     rows += [[name, version(name)] for name in PACKAGES]
@@ -64,7 +64,7 @@ def provenance_section(config: Mapping, seeds: Sequence[int], systems: Mapping[s
                 ["Those installed when the report was made."],
             ),
             Listing(
-                "The whole config, defaults included; absolute paths without their folders",
+                "Complete config, defaults included; absolute paths without their folders",
                 yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100),
             ),
         ],
@@ -75,7 +75,7 @@ _COLUMNS = ("stage", "feature", "encoder", "tasks")
 
 
 def without_paths(value: object) -> object:
-    """Return a config in which absolute paths are cut down to their last name, keys included."""
+    """Return a config in which absolute paths are shortened to their last name, keys included."""
     if isinstance(value, Mapping):
         return {bare_path(str(key)): without_paths(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
