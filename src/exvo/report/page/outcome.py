@@ -39,7 +39,7 @@ def result_section(record: Mapping[str, Any]) -> Section:
     val = submitted["out_of_fold_val"]
     comparison = _first(record, record["comparisons"])
     grids.append(
-        _scores("validation, out-of-fold", val, submitted["intervals"], submitted["sd"], comparison)
+        _scores("validation", val, submitted["intervals"], submitted["sd"], comparison)
     )
     confidence = f"{record['statistics']['confidence']:.0%}"
     scores = Table(
@@ -117,7 +117,8 @@ def _answer(record: Mapping[str, Any]) -> str:
     found = difference(comparison["differences"]["s_mtl"])
     if not np.isfinite(found.value):
         return f"{answer}. The difference from the {comparison['name']} is undefined."
-    return f"{answer}, a difference of {signed(found, 3)} from the {comparison['name']}."
+    text = signed(found, 3)
+    return f"{answer}, a difference of {text}{',' if ' p ' in text else ''} from the {comparison['name']}."
 
 
 def _first(
@@ -143,7 +144,10 @@ def _scores(
         for row, metric in zip(rows, NAMES, strict=True):
             row.append(cell(metric, comparison["scores"], comparison["intervals"]))
             row.append(signed(difference(comparison["differences"][metric]), PLACES[metric]))
-    return Grid(header, rows, f"{clips} clips and {speakers} speakers with a label of country / age / emotion")
+    how = ", out-of-fold" if split == "validation" else ""
+    return Grid(
+        header, rows, f"{clips} clips, {speakers} speakers with a label of country / age / emotion{how}"
+    )
 
 
 def _overview(scores: Table, selection: Mapping[str, Any], confidence: str) -> Overview:

@@ -18,20 +18,22 @@ from exvo.report.page.parts import Picture, Section, Table, Words
 MAX_DOTS = 2000
 
 
-def emotions_section(emotions: str | Path, submitted: str, tables: Sequence[Table]) -> Section:
+def emotions_section(
+    emotions: str | Path, submitted: str, best_single: str, tables: Sequence[Table]
+) -> Section:
     """Show the CCC of each emotion.
 
     Parameters
     ----------
     emotions : str or Path
         The CSV of the table of emotions.
-    submitted : str
-        Name of the submission.
+    submitted, best_single : str
+        Names of the submission and of the best single system.
     tables : sequence of Table
         The table of emotions.
     """
     lead = f"Out-of-fold predictions of {submitted} on validation."
-    return Section("emotions", "Emotions", lead, [_emotions(emotions, submitted), *tables])
+    return Section("emotions", "Emotions", lead, [_emotions(emotions, submitted, best_single), *tables])
 
 
 def groups_section(
@@ -146,14 +148,13 @@ def _country(labels: Labels, predictions: Predictions) -> Picture | Words:
     )
 
 
-def _emotions(path: str | Path, submitted: str) -> Picture | Words:
+def _emotions(path: str | Path, submitted: str, best_single: str) -> Picture | Words:
     with Path(path).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     by_candidate: dict[str, dict[str, Mapping[str, str]]] = {}
     for row in rows:
         by_candidate.setdefault(row["candidate"], {})[row["emotion"]] = row
-    # The best single system is last in the table, unless it is the submission.
-    shown = list(dict.fromkeys([submitted, list(by_candidate)[-1]]))
+    shown = list(dict.fromkeys([submitted, best_single]))
     known = [name for name in EMOTIONS if by_candidate[submitted][name]["ccc"]]
     if not known:
         return Words("Emotion: no emotion has a CCC on validation, because labels or predictions are missing.")

@@ -85,12 +85,13 @@ def write_report(
     rows = pq.read_table(files.quality).to_pylist()
     tables, shared = read_tables(files.tables)
     emotions = Path(files.tables[0]).with_name("emotions.csv")
-    submitted = record["selection"]["submitted"]
+    submitted, candidates = record["selection"]["submitted"], record["selection"]["candidates"]
+    best_single = next(c["name"] for c in candidates if c["kind"] == "system")
     val_labels = labels.take(labels.split == "Val")
     sections = [
         result_section(record),
         systems_section(record, [tables[name] for name in SYSTEMS_TABLES if name in tables], shared),
-        emotions_section(emotions, submitted, [tables["emotions"]]),
+        emotions_section(emotions, submitted, best_single, [tables["emotions"]]),
         groups_section(val_labels, read_predictions(files.val), submitted, [tables["groups"]]),
         clips_section(rows, files.audio, config["report"]["clips"]),
         fusion_section(record),
