@@ -20,7 +20,18 @@ from exvo.report.page.training import training_section
 from exvo.report.page.write import read_tables, render
 from exvo.report.tables.sheet import DASH, Grid, Sheet, write_sheet
 
-ANCHORS = ["result", "systems", "emotions", "groups", "listen", "fusion", "training", "strf", "quality", "cost"]
+ANCHORS = [
+    "result",
+    "systems",
+    "emotions",
+    "groups",
+    "listen",
+    "fusion",
+    "training",
+    "strf",
+    "quality",
+    "cost",
+]
 ANCHORS += ["provenance"]
 
 
@@ -92,7 +103,12 @@ def test_names_from_the_data_are_shown_as_text(page, named_html):
 def test_a_template_escapes_what_every_kind_of_part_holds():
     evil = "<script>alert(1)</script>"
     grids = [Grid([evil], [[evil, evil + " [" + evil]], evil, folded) for folded in (False, True)]
-    parts = [Words(evil), Table(evil, grids, [evil, evil * 9]), Notes(evil, [evil]), Story(evil, evil, evil, [])]
+    parts = [
+        Words(evil),
+        Table(evil, grids, [evil, evil * 9]),
+        Notes(evil, [evil]),
+        Story(evil, evil, evil, []),
+    ]
     assert "<script" not in render(evil, [Section("x", evil, evil, parts)])
 
 
@@ -124,7 +140,9 @@ def test_the_scores_are_those_of_the_record(page, made_run):
     assert page.says(f"{record['test']['fusion']['s_mtl']:.3f}")
     best = record["selection"]["candidates"][0]
     low, high = (best["intervals"]["s_mtl"][end] for end in ("low", "high"))
-    assert page.says(f"{best['out_of_fold_val']['s_mtl']:.3f} ± {best['sd']['s_mtl']:.3f} [{low:.3f}, {high:.3f}]")
+    assert page.says(
+        f"{best['out_of_fold_val']['s_mtl']:.3f} ± {best['sd']['s_mtl']:.3f} [{low:.3f}, {high:.3f}]"
+    )
     runner_up = record["selection"]["runner_up"]
     found = record["selection"]["differences"][runner_up]["s_mtl"]
     word = "includes" if found["low"] <= 0 <= found["high"] else "excludes"
@@ -218,7 +236,12 @@ def test_every_score_has_its_interval_counts_and_sd(made_run):
     full = re.compile(rf"\d\.\d+ \[(?:{DASH}|[-\d.]+), [-\d.]+\] ± \d\.\d+")
     on_test, on_val = overview.table.grids
     for grid in (on_test, on_val):
-        assert [row[0] for row in grid.rows] == ["S_MTL", "CCC (emotion)", "UAR (country)", "MAE (age, years)"]
+        assert [row[0] for row in grid.rows] == [
+            "S_MTL",
+            "CCC (emotion)",
+            "UAR (country)",
+            "MAE (age, years)",
+        ]
         assert all(full.fullmatch(row[1]) and "[" in row[2] and ", p " in row[3] for row in grid.rows)
         assert grid.header[1:] == ["submission", "organisers' network (raw)", "difference"]
         assert grid.caption.startswith("24 / 24 / 24 clips, 8 / 8 / 8 speakers")

@@ -17,7 +17,7 @@ def main(snakemake: Any) -> None:
     from exvo.report.outcome import OutcomePaths, OutcomePlan, write_outcome
 
     spec = json.loads(snakemake.params.spec)
-    # Of systems and feature fusions, which never share a name: .../<name>/<seed>/val.parquet.
+    # Systems and feature fusions have different names: .../<name>/<seed>/val.parquet.
     runs = defaultdict(list)
     for val, test in zip(snakemake.input.val, snakemake.input.test, strict=True):
         runs[Path(val).parent.parent.name].append((val, test))

@@ -29,8 +29,13 @@ MIN_COUNTRY_FOLDS = 3
 class Combiner(Protocol):
     """A fitted rule: combines the predictions of any clips; ``record`` describes it in JSON types."""
 
-    record: dict[str, Any]
-    shares: np.ndarray
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was chosen, as JSON types."""
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Weights or shares of the systems [shape=(n_systems,)]."""
 
     def __call__(self, stack: np.ndarray) -> np.ndarray:
         """Combine predictions [shape=(n_systems, n, ...)]."""

@@ -37,13 +37,13 @@ from exvo.corpus.labels import TASKS, Labels
 from exvo.evaluation.metrics import labelled, score
 from exvo.evaluation.predictions import Predictions, align
 from exvo.fusion.combine import METRICS, FusedTask, combine_task, task_folds, task_value
-from exvo.fusion.config import CrossFit, FusionConfig
+from exvo.fusion.config import CrossFit, FusionConfig, Rule
 
 __all__ = ["CrossFit", "Fusion", "FusionConfig", "Run", "fuse", "mean_of_seeds"]
 
 _FIVE_FOLDS = CrossFit()
 # For the rule `per_task`, the simplest first.
-CHOICE = ("average", "weighted", "stacked")
+CHOICE: tuple[Rule, ...] = ("average", "weighted", "stacked")
 
 
 @dataclass(frozen=True)
@@ -276,18 +276,22 @@ def _best_rule(
     seen = labels.take(rows)
     folds = task_folds(task, seen, cross)
 
-    def best(use: np.ndarray) -> str:
+    def best(use: np.ndarray) -> Rule:
         values = {
             rule: task_value(task, seen.take(use), part.out_of_fold[rows[use]])
             for rule, part in parts.items()
         }
         return max(values, key=lambda rule: round(values[rule], 9))  # ties go to the first, simplest rule
 
-    chosen = CHOICE[0] if folds is None else best(np.ones(len(rows), dtype=bool))
-    out_of_fold = parts[chosen].out_of_fold.copy()
-    for fold in range(cross.folds if folds is not None else 0):
-        held_out = rows[folds == fold]
-        out_of_fold[held_out] = parts[best(folds != fold)].out_of_fold[held_out]
+    if folds is None:
+        chosen = CHOICE[0]
+        out_of_fold = parts[chosen].out_of_fold
+    else:
+        chosen = best(np.ones(len(rows), dtype=bool))
+        out_of_fold = parts[chosen].out_of_fold.copy()
+        for fold in range(cross.folds):
+            held_out = rows[folds == fold]
+            out_of_fold[held_out] = parts[best(folds != fold)].out_of_fold[held_out]
     part = parts[chosen]
     record = {"rule": chosen, **part.record}
     return FusedTask(part.val, out_of_fold, part.test, record, parts["stacked"].notes)

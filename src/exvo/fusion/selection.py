@@ -26,6 +26,8 @@ from exvo.evaluation.predictions import align
 from exvo.evaluation.seeds import sd_over_seeds
 from exvo.fusion.fuse import CrossFit, Fusion, FusionConfig, Run, fuse
 
+Kind = Literal["fusion", "system"]
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -46,7 +48,7 @@ class Candidate:
     """
 
     name: str
-    kind: Literal["fusion", "system"]
+    kind: Kind
     fusion: Fusion
     scores: Scores
     draws: Draws
@@ -96,16 +98,16 @@ def find_candidates(
     """
     systems = dict.fromkeys(name for config in fusions for name in config.systems)
     single = [FusionConfig(name, (name,), rule="average") for name in systems]
-    candidates = []
-    for kind, configs in (("fusion", fusions), ("system", single)):
-        for config in configs:
-            fusion = fuse(config, runs, labels, test_clip_ids, cross, age_prior)
-            scores, draws = score(labels, fusion.out_of_fold), source.draws([fusion.out_of_fold])
-            seeds = [
-                fuse(config, one, labels, test_clip_ids, cross, age_prior) for one in _by_seed(config, runs)
-            ]
-            candidates.append(Candidate(config.name, kind, fusion, scores, draws, seeds))
-    return candidates
+
+    def candidate(config: FusionConfig, kind: Kind) -> Candidate:
+        fusion = fuse(config, runs, labels, test_clip_ids, cross, age_prior)
+        scores, draws = score(labels, fusion.out_of_fold), source.draws([fusion.out_of_fold])
+        seeds = [fuse(config, one, labels, test_clip_ids, cross, age_prior) for one in _by_seed(config, runs)]
+        return Candidate(config.name, kind, fusion, scores, draws, seeds)
+
+    return [candidate(config, "fusion") for config in fusions] + [
+        candidate(config, "system") for config in single
+    ]
 
 
 def _by_seed(config: FusionConfig, runs: Mapping[str, Sequence[Run]]) -> list[dict[str, Sequence[Run]]]:

@@ -167,7 +167,7 @@ class RidgeStack:
                 coefficients[:, own, columns[0]] = importance[:, own, columns[0]] = 1 / self._n_systems
                 continue
             read = own[:, None] if which == "own" else np.arange(n_inputs)[:, None]
-            target = self._target[np.ix_(clips, columns)]
+            target = self._target[clips][:, columns]
             slope, mean, scale = self._ridge(self._inputs[np.ix_(clips, read[:, 0])], target)
             found = slope / scale[:, None]
             coefficients[:, read, columns] = found

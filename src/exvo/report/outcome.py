@@ -37,7 +37,7 @@ SNR_COLUMN = "denoised_snr_before_db"
 
 @dataclass(frozen=True)
 class OutcomePaths:
-    """Output paths: three files and the folder of the tables. ``val`` holds the submission's out-of-fold predictions."""
+    """Output paths: three files and the folder of the tables; ``val`` is for out-of-fold predictions of Val."""
 
     submission: Path
     fusion: Path

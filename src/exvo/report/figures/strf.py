@@ -133,7 +133,9 @@ def plot_strf_paths(history: tuple[np.ndarray, np.ndarray], path: Path | str, ho
         plane.plot(hz[:, kernel], cycles[:, kernel], color=colour, linewidth=1)
         panels["rate"].plot(epochs, hz[:, kernel], color=colour, linewidth=1)
         panels["scale"].plot(epochs, cycles[:, kernel], color=colour, linewidth=1)
-    plane.scatter(hz[0], cycles[0], facecolors="white", edgecolors=colours, label="before training", zorder=3)
+    plane.scatter(
+        hz[0], cycles[0], facecolors="white", edgecolors=colours.tolist(), label="before training", zorder=3
+    )
     plane.scatter(hz[-1], cycles[-1], c=colours, label="after the last epoch", zorder=4)
     plane.set(xlabel="rate (Hz)", ylabel="scale (cycles per mel channel)", title="Paths of the kernels")
     plane.legend(loc="lower center", bbox_to_anchor=(0.5, -0.25), ncols=2, frameon=False)

@@ -44,16 +44,17 @@ def clips_section(
         Ids of the clips to show; empty chooses them by their measures.
     """
     stages = list(audio)
+    missing: list[str] = []
     if named:
         by_id = {row["clip_id"]: row for row in rows}
-        chosen, missing = [(by_id[clip_id], "named in the config") for clip_id in map(clip_id_of, named)], []
+        chosen = [(by_id[clip_id], "named in the config") for clip_id in map(clip_id_of, named)]
     else:
         chosen, missing = choose_clips(rows, stages)
     sounds = read_sounds({row["clip_id"] for row, _ in chosen}, audio)
     stories = [_story(row, why, stages, sounds) for row, why in chosen]
     lead = (
-        "Waveform (relative to full scale) and spectrogram (0 to 8 kHz, a range of 80 dB) after each stage, on a common "
-        "time axis. Grey: removed by the voice activity detector. The sound is embedded in this file."
+        "Waveform (relative to full scale) and spectrogram (0 to 8 kHz, a range of 80 dB) after each stage, on a "
+        "common time axis. Grey: removed by the voice activity detector. The sound is embedded in this file."
     )
     return Section("listen", "Clips", lead, [*stories, *(Words(text) for text in missing)])
 
@@ -82,9 +83,7 @@ def choose_clips(rows: Sequence[Row], stages: Sequence[str]) -> tuple[list[tuple
         and 0 < max(row[f"{stage}_n_samples"] for stage in stages) <= MAX_SECONDS * SAMPLE_RATE
     ]
     if not usable:
-        return [], [
-            f"No clip is shown: none has audio at every stage and at most {MAX_SECONDS:g} s."
-        ]
+        return [], [f"No clip is shown: none has audio at every stage and at most {MAX_SECONDS:g} s."]
     chosen: list[tuple[Row, str]] = []
     missing: list[str] = []
 
@@ -98,7 +97,9 @@ def choose_clips(rows: Sequence[Row], stages: Sequence[str]) -> tuple[list[tuple
             chosen.append((found, why))
 
     snr, clipped = "denoised_snr_before_db", _clipping_column(usable, stages)
-    no_snr = "is not shown: the SNR is estimated by the stage denoised, which is not used or has too few clips."
+    no_snr = (
+        "is not shown: the SNR is estimated by the stage denoised, which is not used or has too few clips."
+    )
     add(snr, "the lowest SNR", lambda known: known[0], f"A clip of the lowest SNR {no_snr}")
     add(snr, "a median SNR", lambda known: known[len(known) // 2], f"A clip of median SNR {no_snr}")
     add(snr, "the highest SNR", lambda known: known[-1], f"A clip of the highest SNR {no_snr}")
@@ -121,7 +122,7 @@ def read_sounds(
     clip_ids: set[str], audio: Mapping[str, Sequence[str | Path]]
 ) -> dict[tuple[str, str], bytes | None]:
     """Return the FLAC files of some clips by stage and clip id, None without audio; one shard is read at a time."""
-    sounds = {}
+    sounds: dict[tuple[str, str], bytes | None] = {}
     for stage, paths in audio.items():
         for path in paths:
             ids = pq.read_table(path, columns=["clip_id"])["clip_id"].to_pylist()
@@ -173,7 +174,8 @@ def _story(
     row: Row, why: str, stages: Sequence[str], sounds: Mapping[tuple[str, str], bytes | None]
 ) -> Story:
     clip_id = row["clip_id"]
-    decoded = {stage: decode(sound) for stage in stages if (sound := sounds.get((stage, clip_id)))}
+    files = {stage: sound for stage in stages if (sound := sounds.get((stage, clip_id)))}
+    decoded = {stage: decode(sound) for stage, sound in files.items()}
     seconds = max((len(audio) for audio in decoded.values()), default=0) / SAMPLE_RATE
     views = []
     for stage in stages:
@@ -185,8 +187,8 @@ def _story(
         length = len(decoded[stage]) / SAMPLE_RATE
         uri = svg_uri((3.2, 2.5), _painter(decoded[stage], start, seconds), layout=None)
         alt = f"Waveform and spectrogram of clip {clip_id}, stage {stage}: {length:.2f} s."
-        sound = data_uri("audio/flac", sounds[stage, clip_id])
-        views.append(Stage(stage, DESCRIPTIONS[stage] + (f"; {reason}" if reason else ""), uri, alt, sound))
+        description = DESCRIPTIONS[stage] + (f"; {reason}" if reason else "")
+        views.append(Stage(stage, description, uri, alt, data_uri("audio/flac", files[stage])))
     return Story(clip_id, why, _facts(row), views)
 
 

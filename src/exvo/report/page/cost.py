@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from exvo.report.page.drawing import BLUE, picture
-from exvo.report.page.parts import Section, Table, Words
+from exvo.report.page.parts import Part, Section, Table, Words
 from exvo.report.tables.sheet import DASH, Grid, number
 
 
@@ -44,7 +44,7 @@ def read_costs(files: Mapping[str, Sequence[str | Path]]) -> dict[str, Cost]:
     """
     costs = {}
     for step, paths in files.items():
-        rows = []
+        rows: list[dict[str, str]] = []
         for path in map(Path, paths):
             if path.is_file():
                 with path.open(newline="", encoding="utf-8") as file:
@@ -65,7 +65,7 @@ def cost_section(files: Mapping[str, Sequence[str | Path]]) -> Section:
         return Section(
             "cost", "Cost", lead, [Words("There are no benchmark files under results/benchmarks.")]
         )
-    parts: list = []
+    parts: list[Part] = []
     missing = [step for step in files if step not in costs]
     if missing:
         parts.append(Words(f"Without benchmark files: {', '.join(missing)}."))
@@ -108,12 +108,12 @@ def duration(seconds: float) -> str:
         return DASH
     if seconds < 10:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60:02d} s"
+    return f"{rounded // 3600} h {rounded % 3600 // 60:02d} min"
 
 
 def _number(text: str) -> float:

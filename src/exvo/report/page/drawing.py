@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Callable
+from typing import Any, Literal
 
 from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -23,7 +24,7 @@ GREY = "#767676"
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 TASK_COLOURS = {"emotion": BLUE, "age": VERMILION, "country": GREEN}
 
-_STYLE = {
+_STYLE: Any = {
     # Ids of elements are hashes with this salt, not random.
     "svg.hashsalt": "exvo",
     # Text as paths, so the figure does not depend on installed fonts.
@@ -46,7 +47,10 @@ _STYLE = {
 
 
 def svg_uri(
-    size: tuple[float, float], paint: Callable[[Figure], None], *, layout: str | None = "constrained"
+    size: tuple[float, float],
+    paint: Callable[[Figure], None],
+    *,
+    layout: Literal["constrained"] | None = "constrained",
 ) -> str:
     """Return a drawing as the data URI of an SVG image.
 

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from exvo.report.page.drawing import GREY, TASK_COLOURS, picture
-from exvo.report.page.parts import Picture, Section, Table, Words, without_folders
+from exvo.report.page.parts import Part, Picture, Section, Table, Words, without_folders
 from exvo.report.page.record import cell, plain, submitted_candidate
 from exvo.report.tables.sheet import DASH, Grid
 from exvo.report.tables.systems_layout import PLACES
@@ -22,10 +22,8 @@ def fusion_section(record: Mapping[str, Any]) -> Section:
     """
     lead = "The contribution of each system to the submission, task by task."
     name, tasks = record["selection"]["submitted"], record["tasks"]
-    parts: list = [
-        Words(f"No system predicts {task}.")
-        for task, entry in tasks.items()
-        if entry["chosen_by"] == "none"
+    parts: list[Part] = [
+        Words(f"No system predicts {task}.") for task, entry in tasks.items() if entry["chosen_by"] == "none"
     ]
     if record["kind"] == "system":
         parts.append(Words(f"{name} is a single system and has no weights."))
@@ -41,11 +39,12 @@ def fusion_section(record: Mapping[str, Any]) -> Section:
 
 def _drawn(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the fusion whose weights are drawn, None where none combines several systems."""
+    found: Mapping[str, Any] | None
     if record["kind"] == "fusion" and not record["feature_fusion"]:
         found = record
     else:
         order = [c["name"] for c in record["selection"]["candidates"] if c["rule"] in FITTED]
-        found = next((record["fusions"][name] for name in order), None)
+        found = record["fusions"][order[0]] if order else None
     if found is None or len(found["systems"]) == 1:
         return None
     tasks = {task: entry for task, entry in found["tasks"].items() if entry["chosen_by"] != "none"}
@@ -127,7 +126,9 @@ def _weights(
 
     chosen = "" if is_submitted else "The best fusion with fitted weights, because the submission has none. "
     return picture(
-        "Weights of the systems" if is_submitted else f"Weights of the systems in {name}, which is not submitted",
+        "Weights of the systems"
+        if is_submitted
+        else f"Weights of the systems in {name}, which is not submitted",
         f"Bars: the weight of {len(systems)} systems in each task of {name}.",
         f"{chosen}Weights of an average sum to one. Shares of a trained combiner are sums of its absolute standardised "
         "coefficients by system. A good system may have a small weight where its predictions are correlated with those "

@@ -34,18 +34,20 @@ def result_section(record: Mapping[str, Any]) -> Section:
     grids = []
     if "fusion" in test:
         grids.append(
-            _scores("Test", test["fusion"], test["intervals"], test["sd"], _first(record, test["comparisons"]))
+            _scores(
+                "Test", test["fusion"], test["intervals"], test["sd"], _first(record, test["comparisons"])
+            )
         )
     val = submitted["out_of_fold_val"]
     comparison = _first(record, record["comparisons"])
-    grids.append(
-        _scores("validation", val, submitted["intervals"], submitted["sd"], comparison)
-    )
+    grids.append(_scores("validation", val, submitted["intervals"], submitted["sd"], comparison))
     confidence = f"{record['statistics']['confidence']:.0%}"
     scores = Table(
         "Scores of the submission",
         grids,
-        [f"Brackets: {confidence} confidence interval over speakers. ±: SD over seeds. MAE: lower is better."],
+        [
+            f"Brackets: {confidence} confidence interval over speakers. ±: SD over seeds. MAE: lower is better."
+        ],
     )
     n_candidates, asked_for = len(selection["candidates"]), selection["asked_for"]
     chosen = (
@@ -84,8 +86,8 @@ def systems_section(record: Mapping[str, Any], tables: Sequence[Table], shared: 
         Notes that hold for several tables of the page.
     """
     lead = (
-        "Candidates for the submission are the fusions and the single systems, their seeds averaged. They are ranked by "
-        "S_MTL on validation, out-of-fold: each speaker is predicted with weights fitted on the other speakers."
+        "Candidates for the submission are the fusions and the single systems, their seeds averaged. They are ranked "
+        "by S_MTL on validation, out-of-fold: each speaker is predicted with weights fitted on the other speakers."
     )
     parts: list[Part] = [Words(text) for text in _differences_in_words(record["selection"])]
     parts += [*_candidates(record), Notes("How to read the tables", shared), *tables]
@@ -121,9 +123,7 @@ def _answer(record: Mapping[str, Any]) -> str:
     return f"{answer}, a difference of {text}{',' if ' p ' in text else ''} from the {comparison['name']}."
 
 
-def _first(
-    record: Mapping[str, Any], comparisons: Sequence[Mapping[str, Any]]
-) -> Mapping[str, Any] | None:
+def _first(record: Mapping[str, Any], comparisons: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """Return the comparison with the reference, None where there is no reference."""
     return None if record["reference"] is None else comparisons[0]
 
@@ -159,9 +159,9 @@ def _overview(scores: Table, selection: Mapping[str, Any], confidence: str) -> O
         picture(
             "Candidates on validation",
             f"S_MTL of {len(drawn)} candidates with intervals; the best is {drawn[0]['name']}.",
-            f"Out-of-fold S_MTL with {confidence} intervals over speakers. Dots: fusions; squares: single systems; red: "
-            "the submission. All candidates are scored on the same speakers, so candidates with overlapping intervals "
-            "may still differ: see the differences below.",
+            f"Out-of-fold S_MTL with {confidence} intervals over speakers. Dots: fusions; squares: single systems; "
+            "red: the submission. All candidates are scored on the same speakers, so candidates with overlapping "
+            "intervals may still differ: see the differences below.",
             (5.6, 0.25 * len(drawn) + 0.7),
             lambda figure: _forest(figure, drawn, selection["submitted"]),
         ),
@@ -209,18 +209,30 @@ def _candidates(record: Mapping[str, Any]) -> list[Table | Words]:
         ]
         for c in candidates
     ]
-    header = ["candidate", "kind", "UAR", "MAE", "CCC", "S_MTL", "submission minus it, S_MTL", "clips", "speakers"]
+    header = [
+        "candidate",
+        "kind",
+        "UAR",
+        "MAE",
+        "CCC",
+        "S_MTL",
+        "submission minus it, S_MTL",
+        "clips",
+        "speakers",
+    ]
     grids = [Grid(header, rows)]
     if record["comparisons"]:
         grids.append(_comparison_grid(record["comparisons"]))
     note = (
-        "The maximum over many candidates is biased: its validation score is slightly too high, and p-values against it "
-        "are slightly too low."
+        "The maximum over many candidates is biased: its validation score is slightly too high, and p-values against "
+        "it are slightly too low."
     )
     parts: list[Table | Words] = [Table("Candidates on validation", grids, [note])]
     undefined = [c["name"] for c in candidates if c["out_of_fold_val"]["s_mtl"] is None]
     if undefined:
-        parts.append(Words(f"S_MTL is undefined (a term is missing or not positive): {', '.join(undefined)}."))
+        parts.append(
+            Words(f"S_MTL is undefined (a term is missing or not positive): {', '.join(undefined)}.")
+        )
     return parts
 
 
@@ -235,7 +247,9 @@ def _comparison_grid(comparisons: Sequence[Mapping[str, Any]]) -> Grid:
         for one in comparisons
     ]
     header = ["compared with", "UAR", "MAE", "CCC", "S_MTL", "S_MTL, %"]
-    title = "The submission minus the reference and the best single system, on validation, on the same speakers"
+    title = (
+        "The submission minus the reference and the best single system, on validation, on the same speakers"
+    )
     return Grid(header, rows, title, folded=True)
 
 

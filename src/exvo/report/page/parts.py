@@ -70,7 +70,7 @@ class Stage:
     """A clip after one stage: picture and sound as data URIs; ``sound`` is None without audio."""
 
     name: str
-    said: str
+    description: str
     picture: str | None
     alt: str
     sound: str | None

@@ -83,8 +83,8 @@ def _age(labels: Labels, predictions: Predictions) -> Picture | Words:
         "Predicted against true age",
         f"Predicted against true age of {len(true)} clips; mean absolute error {error:.2f} years.",
         f"{len(true):,} clips. The mean absolute error is {error:.2f} years; that of the median, a constant, is "
-        f"{_constant_error(true):.2f}. Predictions on the dashed line are correct. A horizontal cloud shows predictions "
-        "near the mean age.",
+        f"{_constant_error(true):.2f}. Predictions on the dashed line are correct. A horizontal cloud shows "
+        "predictions near the mean age.",
         (4.6, 4.2),
         paint,
         wide=False,
@@ -157,7 +157,9 @@ def _emotions(path: str | Path, submitted: str, best_single: str) -> Picture | W
     shown = list(dict.fromkeys([submitted, best_single]))
     known = [name for name in EMOTIONS if by_candidate[submitted][name]["ccc"]]
     if not known:
-        return Words("Emotion: no emotion has a CCC on validation, because labels or predictions are missing.")
+        return Words(
+            "Emotion: no emotion has a CCC on validation, because labels or predictions are missing."
+        )
     order = sorted(known, key=lambda name: -float(by_candidate[submitted][name]["ccc"]))
 
     def paint(figure: Figure) -> None:

@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import Any
 
 import yaml
 
@@ -30,7 +31,9 @@ PACKAGES = (
 )
 
 
-def provenance_section(config: Mapping, seeds: Sequence[int], systems: Mapping[str, Mapping]) -> Section:
+def provenance_section(
+    config: Mapping[str, Any], seeds: Sequence[int], systems: Mapping[str, Mapping[str, Any]]
+) -> Section:
     """Show config, systems and versions.
 
     Parameters
@@ -47,7 +50,6 @@ def provenance_section(config: Mapping, seeds: Sequence[int], systems: Mapping[s
         f"Seeds of the systems: {', '.join(map(str, seeds))}; seed of resamples and folds: "
         f"{config['statistics']['seed']}. The same config, corpus and versions give the same numbers."
     )
-    config = without_paths(config)
     trained = [
         [name, *(", ".join(v) if isinstance(v := spec[key], list) else str(v) for key in _COLUMNS)]
         for name, spec in systems.items()
@@ -65,7 +67,7 @@ def provenance_section(config: Mapping, seeds: Sequence[int], systems: Mapping[s
             ),
             Listing(
                 "Complete config, defaults included; absolute paths without their folders",
-                yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100),
+                yaml.safe_dump(without_paths(config), sort_keys=False, allow_unicode=True, width=100),
             ),
         ],
     )

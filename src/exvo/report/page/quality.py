@@ -12,7 +12,7 @@ from exvo.audio.store import OK, SAMPLE_RATE
 from exvo.corpus.labels import SPLITS, TASKS, Labels
 from exvo.evaluation.metrics import labelled
 from exvo.report.page.drawing import BLUE, ORANGE, VERMILION, picture
-from exvo.report.page.parts import Picture, Section, Table, Words, without_folders
+from exvo.report.page.parts import Part, Picture, Section, Table, Words, without_folders
 from exvo.report.tables.sheet import DASH, Grid
 
 MAX_CLIPS_NAMED = 40
@@ -35,7 +35,7 @@ def quality_section(rows: Sequence[Row], stages: Sequence[str], labels: Labels) 
         Of the complete corpus; labels of Test are counted, not shown.
     """
     lead = f"{len(rows):,} clips. Every clip keeps its row at every stage; its status describes any problem."
-    parts = [
+    parts: list[Part] = [
         _labels_table(labels),
         _stages_table(rows, stages),
         _durations(rows, stages),
@@ -112,8 +112,8 @@ def _snr(rows: Sequence[Row]) -> Picture | Words:
     return picture(
         "Signal-to-noise ratio",
         f"Histograms of the SNR before and after denoising; the median changes by {gain:.1f} dB.",
-        f"SNR before and after denoising, estimated by the denoiser; the median changes by {gain:+.1f} dB. The estimate "
-        "uses the clip only, so it ranks clips better than it measures absolute noise levels.",
+        f"SNR before and after denoising, estimated by the denoiser; the median changes by {gain:+.1f} dB. The "
+        "estimate uses the clip only, so it ranks clips better than it measures absolute noise levels.",
         (4.6, 3.1),
         lambda figure: _histograms(figure, shown, "SNR (dB)"),
         wide=False,
@@ -126,7 +126,9 @@ def _clipping(rows: Sequence[Row], stages: Sequence[str]) -> Picture | Words:
     if not measured:
         return Words("Clipping: no stage measured it.")
     clipped = {stage: values[values > 0] for stage, values in measured.items()}
-    n_clipped = "; ".join(f"{stage} {len(clipped[stage]):,} of {len(measured[stage]):,}" for stage in measured)
+    n_clipped = "; ".join(
+        f"{stage} {len(clipped[stage]):,} of {len(measured[stage]):,}" for stage in measured
+    )
     drawn = {stage: values for stage, values in clipped.items() if len(values)}
     if not drawn:
         return Words(f"Clipping: no clip has a clipped sample ({n_clipped}).")
@@ -134,7 +136,7 @@ def _clipping(rows: Sequence[Row], stages: Sequence[str]) -> Picture | Words:
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         low = min(values.min() for values in drawn.values())
-        edges = np.geomspace(low * 0.99, 1, 30)
+        edges = np.geomspace(low * 0.99, 1, 30).tolist()
         for (stage, values), colour in zip(drawn.items(), (BLUE, VERMILION), strict=False):
             axes.hist(values, edges, color=colour, alpha=0.6, label=stage)
         axes.set_xscale("log")
@@ -156,7 +158,7 @@ def _histograms(figure: Figure, shown: Mapping[str, np.ndarray], label: str) -> 
     low = min(values.min() for values in shown.values())
     # The longest 1 % would compress all others.
     high = max(np.percentile(values, 99) for values in shown.values())
-    edges = np.linspace(low, high if high > low else low + 1, 31)
+    edges = np.linspace(low, high if high > low else low + 1, 31).tolist()
     for (name, values), colour in zip(shown.items(), (ORANGE, BLUE), strict=False):
         axes.hist(np.minimum(values, edges[-1]), edges, color=colour, alpha=0.6, label=name)
     _finish(axes, label)

@@ -27,8 +27,8 @@ def strf_section(figures: Mapping[str, tuple[str | Path, str | Path]], seed: int
                 f"Kernels of {name}, seed {seed}",
                 data_uri("image/png", Path(kernels).read_bytes()),
                 f"The learned STRF kernels of {name}, each over time and mel channels.",
-                "The real parts of the learned Gabor kernels, ordered by rate. Titles: rate in Hz and scale in cycles per "
-                "mel channel.",
+                "The real parts of the learned Gabor kernels, ordered by rate. Titles: rate in Hz and scale in cycles "
+                "per mel channel.",
             )
         )
         parts.append(

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from exvo.report.page.drawing import COLOURS, picture
-from exvo.report.page.parts import Section, Words
+from exvo.report.page.parts import Part, Section, Words
 
 COLUMNS = 5
 
@@ -49,7 +49,7 @@ def training_section(folders: Mapping[str, Mapping[int, str | Path]]) -> Section
         name: seeds for name, seeds in curves.items() if any(curve.history for curve in seeds.values())
     }
     lead = "Systems and feature fusions are trained with each seed; the epoch with the best validation score is kept."
-    parts: list = []
+    parts: list[Part] = []
     if not trained:
         parts.append(Words("No system has a training history."))
     else:

@@ -123,7 +123,9 @@ def read_tables(paths: Sequence[str | Path]) -> tuple[dict[str, Table], list[str
     tables = {}
     for path in map(Path, paths):
         record = json.loads(without_folders(path.read_text(encoding="utf-8")))
-        tables[path.stem] = Table(record["title"], [Grid(**grid) for grid in record["grids"]], record["notes"])
+        tables[path.stem] = Table(
+            record["title"], [Grid(**grid) for grid in record["grids"]], record["notes"]
+        )
     n_tables = Counter(note for table in tables.values() for note in dict.fromkeys(table.notes))
     shared = [note for note, n in n_tables.items() if n > 1]
     own = {

@@ -3,8 +3,11 @@
 Copied as printed; None where the paper prints no value. They are shown beside ours and enter no computation.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -77,3 +80,9 @@ def paper_row(row: str, rows: Collection[str]) -> str | None:
     ``HuBERT: our-encoder`` is compared with ``HuBERT``, and keeps the name of our encoder.
     """
     return next((name for name in (row, row.split(": ", 1)[0]) if name in rows), None)
+
+
+def paper_figures(row: str, rows: Mapping[str, T]) -> T | None:
+    """Return the results of the paper for a row of ours, None where there are none."""
+    name = paper_row(row, rows)
+    return None if name is None else rows[name]

@@ -1,12 +1,12 @@
 """The layout of Tables 1 to 4: cells and notes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from exvo.evaluation.bootstrap import METRICS, SpeakerBootstrap
 from exvo.evaluation.intervals import MIN_SPEAKERS
-from exvo.report.tables.paper import AsPrinted, Figures, paper_row
+from exvo.report.tables.paper import AsPrinted, Figures, paper_figures
 from exvo.report.tables.sheet import DASH, Grid, Sheet, estimate, number, signed
 from exvo.report.tables.systems_table import COUNTS, TableRow, TableSpec
 
@@ -102,12 +102,16 @@ def interval_notes(source: SpeakerBootstrap, split: str) -> list[str]:
 def _paper_cells(figures: AsPrinted | Figures | None, kind: type) -> dict[str, str]:
     """Return the paper's columns of a row, empty where it has none; ``kind`` decides the columns."""
     if kind is AsPrinted:
-        values = figures.values if figures else ("", "", "")
-        cells = {f"paper_as_printed_{i + 1}": value for i, value in enumerate(values)}
-        cells["paper_s_mtl"] = figures.s_mtl if figures else ""
+        names = [*(f"paper_as_printed_{i + 1}" for i in range(3)), "paper_s_mtl"]
     else:
-        cells = {f"paper_{metric}": getattr(figures, metric) if figures else "" for metric in METRICS}
-    return {name: "" if value is None else str(value) for name, value in cells.items()}
+        names = [f"paper_{metric}" for metric in METRICS]
+    if figures is None:
+        return dict.fromkeys(names, "")
+    if isinstance(figures, AsPrinted):
+        values: list[float | None] = [*figures.values, figures.s_mtl]
+    else:
+        values = [getattr(figures, metric) for metric in METRICS]
+    return {n: "" if value is None else str(value) for n, value in zip(names, values, strict=True)}
 
 
 def _kind(spec: TableSpec) -> type:
@@ -135,7 +139,7 @@ def _csv_row(spec: TableSpec, row: TableRow) -> dict[str, str]:
             cells |= {f"{name}_{part}": number(value, 4, "") for part, value in named.items()}
     cells |= {name: str(row.n[name]) for name in COUNTS}
     cells |= {f"speakers_{name[2:]}": str(row.n_speakers[name]) for name in COUNTS}
-    return cells | _paper_cells(spec.figures.get(paper_row(row.name, spec.figures)), _kind(spec))
+    return cells | _paper_cells(paper_figures(row.name, spec.figures), _kind(spec))
 
 
 def _grid(spec: TableSpec, rows: Sequence[TableRow]) -> Grid:
@@ -154,7 +158,7 @@ def _grid(spec: TableSpec, rows: Sequence[TableRow]) -> Grid:
             ]
             cells += [str(row.n_seeds)]
             cells += [" / ".join(f"{count[name]:,}" for name in COUNTS) for count in (row.n, row.n_speakers)]
-        lines.append(cells + _paper_text(spec, spec.figures.get(paper_row(row.name, spec.figures))))
+        lines.append(cells + _paper_text(spec, paper_figures(row.name, spec.figures)))
     return Grid(header, lines)
 
 

@@ -15,7 +15,7 @@ from exvo.evaluation.intervals import Difference, Interval
 from exvo.evaluation.metrics import Scores
 from exvo.evaluation.seeds import sd_over_seeds, values
 from exvo.report.tables import paper
-from exvo.report.tables.paper import AsPrinted, Figures, paper_row
+from exvo.report.tables.paper import AsPrinted, Figures, paper_figures
 
 COUNTS = ("n_country", "n_age", "n_emotion")
 
@@ -72,8 +72,8 @@ TABLES = {
         "Table 4. Single systems and fusions, on Test",
         "system",
         paper.TABLE4,
-        "Paper: its results on H-VB, as printed; its fusion (HuBERT + STRF) is shown beside our fusion by the same rule. "
-        "Averaging seeds improves the scores by itself, so compare a fusion with a row marked 'seeds averaged'.",
+        "Paper: its results on H-VB, as printed; its fusion (HuBERT + STRF) is shown beside our fusion by the same "
+        "rule. Averaging seeds improves the scores by itself, so compare a fusion with a row marked 'seeds averaged'.",
         split="Test",
     ),
 }
@@ -151,7 +151,6 @@ def table_rows(
         n = dict(zip(COUNTS, counts.pop(), strict=True))
         n_seeds, sd = (averaged or {}).get(name, (len(seeds), sd_over_seeds(seeds)))
         found = [values(seed) for seed in seeds]
-        compared = reference is not None and name != reference
         rows.append(
             TableRow(
                 name=name,
@@ -165,9 +164,9 @@ def table_rows(
                     if m in TASK_OF
                 },
                 intervals={metric: draws[name].interval(metric) for metric in METRICS},
-                differences={m: difference(draws[name], draws[reference], m) for m in METRICS}
-                if compared
-                else {},
+                differences={}
+                if reference is None or name == reference
+                else {metric: difference(draws[name], draws[reference], metric) for metric in METRICS},
             )
         )
     return rows
@@ -186,7 +185,12 @@ def blind_rows(spec: TableSpec, names: Sequence[str]) -> list[TableRow]:
 def row_order(spec: TableSpec, rows: Mapping[str, object]) -> list[str]:
     """Return the names of rows in the order of the paper, then the others."""
     places = {name: place for place, name in enumerate(spec.figures)}
-    return sorted(rows, key=lambda row: places.get(paper_row(row, places), len(places)))
+
+    def place(row: str) -> int:
+        found = paper_figures(row, places)
+        return len(places) if found is None else found
+
+    return sorted(rows, key=place)
 
 
 def reference_row(spec: TableSpec, rows: Mapping[str, object]) -> str | None:

@@ -16,7 +16,6 @@ from exvo.report.tables import paper
 from exvo.report.tables.sheet import Grid, Sheet, signed
 from exvo.report.tables.systems_layout import PLACES, interval_notes, systems_sheet
 from exvo.report.tables.systems_table import TABLES, TableSpec, blind_rows, table_rows
-from exvo.training.results import predictions_or_priors
 
 PRIOR = "Train prior (no audio)"
 BLIND = "the corpus has no test_labels.csv, so Test is not scored"
@@ -24,8 +23,14 @@ BLIND = "the corpus has no test_labels.csv, so Test is not scored"
 
 def constant(priors: Mapping[str, Any], labels: Labels) -> Predictions:
     """Return the Train prior as the prediction for some clips."""
-    has_audio = np.zeros(len(labels), dtype=bool)
-    return predictions_or_priors(labels.clip_id, has_audio, priors, labels.countries, np.asarray)
+    n = len(labels)
+    return Predictions(
+        clip_id=labels.clip_id,
+        age=np.full(n, priors["age"], dtype=np.float64),
+        country=np.tile(np.asarray(priors["country"], dtype=np.float64), (n, 1)),
+        emotion=np.tile(np.asarray(priors["emotion"], dtype=np.float64), (n, 1)),
+        country_codes=tuple(country.code for country in labels.countries),
+    )
 
 
 def table4(
@@ -112,7 +117,7 @@ def comparison_grid(comparisons: Sequence[Comparison], submitted: str) -> Grid:
 
 def _spec(single: Sequence[str], fused: Mapping[str, Candidate]) -> TableSpec:
     """Return the specification of this table, with the paper's figures for the rows that have them."""
-    figures = {row: paper.TABLE4.get(paper.paper_row(row, paper.TABLE4), paper.NO_FIGURES) for row in single}
+    figures = {row: paper.paper_figures(row, paper.TABLE4) or paper.NO_FIGURES for row in single}
     for row, candidate in fused.items():
         by_paper = candidate.fusion.description["rule"] == "paper"
         figures[row] = paper.TABLE4[paper.FUSION] if by_paper else paper.NO_FIGURES
