@@ -115,12 +115,12 @@ def test_the_schema_of_joint_models_has_keys_that_they_know():
 
 
 def test_every_key_is_described_in_the_schema_and_in_the_manual():
-    manual = (REPOSITORY / "config/README.md").read_text()
+    manual = (REPOSITORY / "docs/reference/config.md").read_text()
 
     def walk(node, path):
         for name, value in node.get("properties", {}).items():
             assert "$ref" in value or value.get("description"), f"{path}{name} has no description"
-            assert f"`{name}`" in manual, f"config/README.md does not tell of {path}{name}"
+            assert f"`{name}`" in manual, f"docs/reference/config.md does not tell of {path}{name}"
             walk(value, f"{path}{name}.")
         if isinstance(node.get("additionalProperties"), dict):
             walk(node["additionalProperties"], f"{path}*.")

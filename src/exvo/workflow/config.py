@@ -38,7 +38,7 @@ def check_config(config: Mapping, schema: Mapping, where: str = "") -> None:
     if error is not None:
         key = ".".join(filter(None, [where, *map(str, error.absolute_path)]))
         words = ": ".join(filter(None, ["config", key, error.message]))
-        raise CorpusError(f"{words} (config/README.md has every key)")
+        raise CorpusError(f"{words} (docs/reference/config.md has every key)")
 
 
 def complete(
