@@ -271,7 +271,7 @@ def test_errors_say_what_to_change(data):
         train_mlp(features[:-1], labels, *val, QUICK, seed=0)
     with pytest.raises(ValueError, match="no clip of Train has a label of age"):
         train_mlp(features, drop(labels, "age", slice(None)), *val, replace(QUICK, tasks=("age",)), seed=0)
-    with pytest.raises(ValueError, match="set it to float32"):
+    with pytest.raises(ValueError, match="set it to fp32"):
         train_mlp(*data, replace(QUICK, device="cpu", precision="bf16"), seed=0)
     with pytest.raises(ValueError, match="is none of"):
         train_mlp(*data, replace(QUICK, precision="double"), seed=0)

@@ -25,7 +25,7 @@ from exvo.report.tables.emotion_table import emotion_correlations
 SYSTEMS = ("good", "fair", "poor")
 TABLES = {
     "table1": {"raw": "good", "vad": "poor"},
-    "table2": {"emotion only": "good", "feature_fusion": "fair"},
+    "table2": {"emotion only": "good", "multitask": "fair"},
     "table3": {"Conformer (STRF)": "good", "mine": "poor"},
 }
 FUSIONS = (

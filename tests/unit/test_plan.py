@@ -171,7 +171,7 @@ def test_a_corpus_without_wav_has_no_baseline(config):
     assert plan.stages == ("raw", "dc", "denoised", "vad")
     assert "mlp-baseline" not in plan.systems and len(plan.systems) == 17
     assert any("mlp-baseline is left out" in notice for notice in plan.notices)
-    assert plan.tables()["table1"] == {stage: f"organisers-{stage}" for stage in plan.stages}
+    assert plan.tables()["table1"] == {stage: f"mlp-{stage}" for stage in plan.stages}
 
 
 def test_only_stages_on_the_way_to_a_system_are_used(config):
@@ -186,8 +186,8 @@ def test_names_that_are_not_there_are_told(config):
     with pytest.raises(CorpusError, match=r"all, but the fusions are: weighted, .*; or say best"):
         Plan(config)
     config["submission"] = "best"
-    config["fusions"]["weighted"]["systems"] = ["mlp-raw", "organisers-rwa"]
-    with pytest.raises(CorpusError, match="organisers-rwa"):
+    config["fusions"]["weighted"]["systems"] = ["mlp-raw", "mlp-rwa"]
+    with pytest.raises(CorpusError, match="mlp-rwa"):
         Plan(config)
     for name in ("best", "mlp-raw"):
         config["fusions"] = {name: {"systems": ["mlp-raw"], "rule": "average"}}

@@ -201,7 +201,7 @@ def test_a_recording_that_cannot_be_opened_is_said_to_be_so(home, tmp_path, monk
         (["country"], ["P(Here)", "P(There, or not)"], ["country"]),
         (["emotion"], list(EMOTIONS), ["emotion"]),
         (["age", "emotion"], ["Age", *EMOTIONS], ["emotion", "age"]),
-        (["feature_fusion"], ["Age", "P(Here)", "P(There, or not)"], ["age", "country"]),
+        (["feature-fusion"], ["Age", "P(Here)", "P(There, or not)"], ["age", "country"]),
         (["all"], ALL_COLUMNS[3:], ["emotion", "age", "country"]),
     ],
     ids=lambda value: "-".join(value) if len(value) < 3 else "",
@@ -224,7 +224,7 @@ def test_a_task_without_a_label_in_training_is_not_printed(home, tmp_path):
     assert answer.age is None and len(answer.countries) == 2 and len(answer.emotions) == 10
 
 
-@pytest.mark.parametrize("name", ["all", "age", "country", "feature_fusion"])
+@pytest.mark.parametrize("name", ["all", "age", "country", "feature-fusion"])
 def test_numbers_are_those_of_the_workflow(home, tmp_path, name):
     paths = [home / f"{clip}.wav" for clip in IDS[6:]]
     command(home, *paths, "--output", tmp_path / "o.csv", models=[name])
@@ -252,10 +252,10 @@ def test_each_task_is_the_mean_of_the_models_that_do_it(home):
 
 def test_the_numbers_do_not_depend_on_what_else_is_asked_for(home, tmp_path, monkeypatch):
     paths = [home / f"{clip}.wav" for clip in IDS[4:]]
-    whole = predict.predict_files(paths, [model(home, "all"), model(home, "feature_fusion")])
+    whole = predict.predict_files(paths, [model(home, "all"), model(home, "feature-fusion")])
     monkeypatch.setattr(predict, "BATCH", 3)
     again = [paths[0], tmp_path / "no.wav", *paths[1:], paths[0]]
-    parts = predict.predict_files(again, [model(home, "all"), model(home, "feature_fusion")])
+    parts = predict.predict_files(again, [model(home, "all"), model(home, "feature-fusion")])
     assert [part.path for part in parts] == again
     assert [part.predicted for part in parts] == [True, False, True, True, True, True]
     predicted = [part for part in parts if part.predicted]
@@ -459,7 +459,7 @@ def test_what_is_near_a_model_is_refused_with_the_way_to_it(home, tmp_path):
     }.items():
         run = CliRunner().invoke(app, ["predict", str(home / "clip6.wav"), "--model", str(near)])
         assert run.exit_code == 1 and run.stderr.startswith(f"{near}: {said}")
-    shutil.copytree(model(home, "feature_fusion"), tmp_path / "0")
+    shutil.copytree(model(home, "feature-fusion"), tmp_path / "0")
     run = CliRunner().invoke(app, ["predict", str(home / "clip6.wav"), "--model", str(tmp_path / "0")])
     assert (
         run.exit_code == 1 and "a feature fusion, which is predicted with the systems it reads" in run.stderr

@@ -68,7 +68,7 @@ def test_a_joint_fusion_costs_what_it_reads_of_its_systems(corpus):
     found = steps(corpus, systems, fusions=fusions)
     pooled = [f"utterance_embeddings/systems/{name}/{seed}" for seed in (0, 1) for name in systems]
     by_feature = [f"utterance_embeddings/features/{name}/raw" for name in ("opensmile", "hubert_frontend")]
-    assert found["representations"] == pooled + by_feature
+    assert found["utterance embeddings"] == pooled + by_feature
     assert found["training, pooled"] == ["fusion/pooled/0", "fusion/pooled/1"]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 Rule = Literal["weighted", "stacked", "per_task", "average", "paper", "feature_fusion"]
-Representation = Literal["embeddings", "features"]
+FusionInputs = Literal["embeddings", "features"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class FusionConfig:
     step: float = 0.1
     emotion_from: str | None = None
     max_candidates: int = 1001
-    representation: Representation = "embeddings"
+    inputs: FusionInputs = "embeddings"
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -38,7 +38,7 @@ def benchmark_steps(plan: Plan) -> dict[str, list[str]]:
         for path in joint.vectors(fusion, seed, "npy")
     ]
     if vectors:
-        steps["representations"] = _benchmarks(vectors)
+        steps["utterance embeddings"] = _benchmarks(vectors)
     for fusion in joint.fusions:
         steps[f"training, {fusion}"] = [f"fusion/{fusion}/{seed}" for seed in plan.seeds()]
     drawn = [system.name for system in systems if system.name in plan.strf_systems()]

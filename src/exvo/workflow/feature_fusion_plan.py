@@ -35,7 +35,7 @@ class FeatureFusionPlan:
         """
         entry = self.fusions[fusion]
         if entry["inputs"] == "embeddings":
-            folders = [f"pooled/{name}/{seed}" for name in entry["systems"]]
+            folders = [f"systems/{name}/{seed}" for name in entry["systems"]]
         else:
             folders = [f"features/{self._folder(name)}" for name in entry["systems"]]
         return [f"results/utterance_embeddings/{folder}.{ending}" for folder in dict.fromkeys(folders)]
@@ -45,12 +45,12 @@ class FeatureFusionPlan:
         return list(dict.fromkeys(self.plan.check(name) for name in self.fusions[fusion]["systems"]))
 
     def embedded_systems(self) -> list[str]:
-        """Return the systems whose pooled vectors are wanted."""
+        """Return the systems whose utterance embeddings a feature fusion reads."""
         entries = [entry for entry in self.fusions.values() if entry["inputs"] == "embeddings"]
         return list(dict.fromkeys(name for entry in entries for name in entry["systems"]))
 
     def pooling_spec(self, system: str) -> str:
-        """Return, as JSON text, the encoder of a system and a digest of the code that takes its pooled vectors."""
+        """Return, as JSON text, the encoder of a system and a digest of the code that computes its utterance embeddings."""
         encoder = self.plan.systems[system].encoder
         module = "exvo.systems.mlp_embeddings" if encoder == "mlp" else "exvo.systems.utterance_embeddings"
         return canonical_json({"encoder": encoder, "code": code_digest(module)})
