@@ -73,7 +73,7 @@ lint: $(READY)
 
 # Into site/, without a network. A broken link, a missing page or a docstring that cannot be read is an error.
 docs: $(READY)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(READY)
 	$(BIN)/ruff format .
