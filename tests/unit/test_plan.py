@@ -25,9 +25,8 @@ from exvo.hubert.fine_tuned_network import FineTune
 from exvo.networks.conformer_network import ConformerNetworkConfig
 from exvo.networks.embedding_network import EmbeddingNetworkConfig
 from exvo.networks.fusion_network import FeatureFusionConfig
-from exvo.systems.sequence import sequence_configs
+from exvo.systems.train import network_configs
 from exvo.training.batches import SpecAugment
-from exvo.training.mlp_training import MlpConfig
 from exvo.training.trained import LossGrid, TrainingConfig
 from exvo.workflow.config import complete
 from exvo.workflow.feature_fusion_plan import FeatureFusionPlan
@@ -108,7 +107,7 @@ def test_the_schema_of_joint_models_has_keys_that_they_know():
         key: value for key, value in network.items() if key not in ("widths", "tasks")
     }
     system = {"encoder": "feature_fusion", "tasks": ["age"], "training": found}
-    joint, training = sequence_configs(system, FeatureFusionConfig, {"widths": (3, 4)})
+    joint, training = network_configs(system, FeatureFusionConfig, {"widths": (3, 4)})
     assert joint == FeatureFusionConfig((3, 4), ("age",))
     # The paper's loss weights are of the MAE of emotion; here the loss is 1 - CCC.
     assert (training.emotion_loss, training.loss_weights.emotion) == ("ccc", 20)

@@ -22,7 +22,7 @@ from exvo.evaluation.predictions import read_predictions
 from exvo.hubert.embeddings import EmbeddingConfig, embed_shard
 from exvo.hubert.encoder import HubertConfig, build_hubert
 from exvo.predict.recordings import predict_files
-from exvo.systems.hubert import train_hubert_system
+from exvo.systems.hubert import train_system
 from exvo.systems.local_files import LocalFiles
 
 SIZE = HubertConfig(frontend="logmel", d_model=16, n_heads=2, ffn=16, n_layers=2, positional_kernel=8)
@@ -48,7 +48,7 @@ def train(root, checkpoint):
     signals = [np.round(signal * 2**15) / np.float32(2**15) for signal in signals]
     ids = np.array(["a", "b", "c"], dtype=object)
     write_shard(home / "audio.parquet", [Clip(*c) for c in zip(ids, signals, strict=True)], {}, bits=24)
-    shard = home / "frames.npy", home / "index.parquet"
+    shard = home / "0000.npy", home / "0000.parquet"
     embed_shard(home / "audio.parquet", *shard, EmbeddingConfig.from_dict(feature))
     labels = Labels(
         ids,
@@ -70,7 +70,7 @@ def train(root, checkpoint):
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
-        train_hubert_system([shard], Corpus(home, ids, labels), system, 0, MODEL)
+        train_system(shard, Corpus(home, ids, labels), system, 0, MODEL)
     for name, signal in zip(ids, signals, strict=True):
         soundfile.write(home / f"{name}.wav", signal, SAMPLE_RATE, subtype="PCM_16")
     return home

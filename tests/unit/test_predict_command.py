@@ -25,9 +25,9 @@ from exvo.features.opensmile import OpensmileConfig, opensmile_shard
 from exvo.features.vectors import write_vectors
 from exvo.predict import recordings as predict
 from exvo.systems.feature_fusion import train_feature_fusion
-from exvo.systems.mlp import train_mlp_system
-from exvo.systems.mlp_embeddings import mlp_embeddings_by
-from exvo.training.mlp_training import MlpConfig
+from exvo.systems.load import KINDS
+from exvo.systems.mlp import train_system
+from exvo.systems.utterance_embeddings import utterance_embeddings_by
 
 SPLITS = ["Train"] * 4 + ["Val"] * 2 + ["Test"] * 2
 IDS = np.array([f"clip{i}" for i in range(len(SPLITS))], dtype=object)
@@ -38,13 +38,12 @@ ALL_COLUMNS = ["file", "status", "reason", "Age", "P(Here)", "P(There, or not)",
 
 
 def spec(tasks):
-    training = {key: value for key, value in asdict(MlpConfig(max_epochs=2)).items() if key != "tasks"}
     return {
         "stage": "raw",
         "feature": "opensmile",
         "encoder": "mlp",
         "tasks": list(tasks),
-        "training": training | {"hidden": [16, 8], "device": "cpu"},
+        "training": {"hidden": [16, 8], "max_epochs": 2, "batch_size": 8, "device": "cpu"},
         "feature_config": asdict(OpensmileConfig("eGeMAPSv02")),
         "audio": {"convert": asdict(ConvertConfig())},
     }
@@ -75,11 +74,13 @@ def home(tmp_path_factory):
     opensmile_shard(home / "audio.parquet", shard, OpensmileConfig("eGeMAPSv02"))
     corpus = Corpus(home, IDS, labels())
     for name, tasks in SYSTEMS.items():
-        train_mlp_system([shard], corpus, spec(tasks), 0, home / f"results/models/{name}/0")
+        train_system([shard], corpus, spec(tasks), 0, home / f"results/models/{name}/0")
     files = []
     for name in ("age", "country"):
         files.append((home / f"{name}.npy", home / f"{name}.parquet"))
-        write_vectors([(shard,)], mlp_embeddings_by(home / f"results/models/{name}/0"), *files[-1])
+        write_vectors(
+            [(shard,)], utterance_embeddings_by(home / f"results/models/{name}/0", KINDS), *files[-1]
+        )
     joint = {"systems": ["age", "country"], "inputs": "embeddings", "tasks": ["age", "country"]}
     training = {"max_epochs": 2, "batch_size": 4, "device": "cpu"}
     train_feature_fusion(
@@ -219,7 +220,7 @@ def test_only_the_tasks_of_the_models_are_printed_and_written(home, tmp_path, mo
 
 def test_a_task_without_a_label_in_training_is_not_printed(home, tmp_path):
     corpus = Corpus(home, IDS, replace(labels(), age=np.full(len(IDS), np.nan)))
-    train_mlp_system([home / "opensmile.parquet"], corpus, spec(TASKS), 0, tmp_path / "model")
+    train_system([home / "opensmile.parquet"], corpus, spec(TASKS), 0, tmp_path / "model")
     (answer,) = predict.predict_files([home / "clip6.wav"], [tmp_path / "model"])
     assert answer.age is None and len(answer.countries) == 2 and len(answer.emotions) == 10
 
@@ -420,7 +421,7 @@ def cut(path):
         ),
         (
             lambda folder: change(folder, model="other"),
-            "a model of the kind other, not mlp or sequence",
+            "a model of the kind other, not network or sequence or organisers",
         ),
         (lambda folder: change(folder, system=None), "config.json does not say what the features came from"),
     ],
@@ -469,7 +470,7 @@ def test_what_is_near_a_model_is_refused_with_the_way_to_it(home, tmp_path):
 def test_only_models_that_predict_the_country_have_to_agree_on_the_countries(home, tmp_path):
     corpus = Corpus(home, IDS, labels((Country(7, "Elsewhere"), Country(8, "Nowhere"))))
     for name in ("age", "country"):
-        train_mlp_system([home / "opensmile.parquet"], corpus, spec([name]), 0, tmp_path / name)
+        train_system([home / "opensmile.parquet"], corpus, spec([name]), 0, tmp_path / name)
     clip, ours = home / "clip6.wav", model(home, "all")
     answer, alone = (predict.predict_files([clip], some)[0] for some in ([tmp_path / "age", ours], [ours]))
     assert answer.countries == alone.countries

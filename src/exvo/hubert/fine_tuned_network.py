@@ -50,6 +50,7 @@ class FineTunedConfig:
     """
 
     kind: ClassVar[str] = "fine_tuned"
+    reads_vectors: ClassVar[bool] = False
 
     hubert: HubertConfig
     weights: str
@@ -161,6 +162,14 @@ class FineTunedNetwork(nn.Module):
         dict of Tensor [float32]
             As `exvo.networks.heads.MultitaskDecoder.forward`.
         """
+        return self.decoder(self.encode(frames, lengths), lengths)
+
+    def embed(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Return the utterance embeddings (batch, n_tasks * d), as `MultitaskDecoder.embed`."""
+        return self.decoder.embed(self.encode(frames, lengths), lengths)
+
+    def encode(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Return the hidden states that the decoder reads, side by side (batch, n_frames, n_layers * d_model)."""
         layers = self.config.layers
         outputs = self.hubert.layer_outputs(frames.float(), lengths, max(layers))
-        return self.decoder(torch.cat([outputs[layer] for layer in layers], dim=2), lengths)
+        return torch.cat([outputs[layer] for layer in layers], dim=2)

@@ -42,6 +42,7 @@ class FeatureFusionConfig:
     """
 
     kind: ClassVar[str] = "feature_fusion"
+    reads_vectors: ClassVar[bool] = False
 
     widths: tuple[int, ...]
     tasks: tuple[str, ...] = TASKS

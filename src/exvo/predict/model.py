@@ -1,7 +1,7 @@
 """One trained model on decoded recordings: stages, features and network, as in the workflow."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -17,10 +17,15 @@ from exvo.evaluation.predictions import Predictions
 from exvo.features.logmel import LogmelConfig, logmel
 from exvo.features.opensmile import OpensmileConfig, opensmile_functionals
 from exvo.features.spec import feature_kind, fine_tuned
-from exvo.features.store import FeatureRow, Utterances, write_sequences, write_utterances
-from exvo.systems.mlp import predict_utterances
+from exvo.features.store import FeatureRow, write_sequences, write_utterances
+from exvo.features.vectors import feature_vectors, write_vectors
+from exvo.systems.load import KINDS, load_system
 from exvo.systems.model_folder import ModelFolder
-from exvo.training.mlp_storage import load_trained
+from exvo.systems.utterance_embeddings import utterance_embeddings_by
+from exvo.training.clip_vectors import UtteranceStore
+from exvo.training.frames import ClipStore, FrameStore
+from exvo.training.predict import predict_clips
+from exvo.training.vectors import VectorStore
 
 # The settings of each stage by their section of the config.
 SETTINGS = {"convert": ConvertConfig, "highpass": HighpassConfig, "denoise": DenoiseConfig, "vad": VadConfig}
@@ -71,10 +76,16 @@ def predict_decoded(model: ModelFolder, decoded: Decoded, n_threads: int) -> tup
         In the same order.
     """
     if model.parts:
-        return _by_joint(model, decoded, n_threads)
+        return _by_feature_fusion(model, decoded, n_threads)
     clips = _staged(decoded, model, n_threads)
-    predict = _by_functionals if model.kind == "mlp" else _by_sequences
-    return _flags(clips), predict(model, clips, n_threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        shard = _write_features(Path(scratch, "features"), clips, model, n_threads)
+        trained = load_system(model.path)
+        if trained.network_config.reads_vectors:
+            store: ClipStore = VectorStore([shard], _ids(clips))
+        else:
+            store = FrameStore([shard])
+        return _flags(clips), predict_clips(trained, store, _ids(clips), n_threads)
 
 
 def first_flagged(several: Sequence[Sequence[Flag]]) -> list[Flag]:
@@ -105,35 +116,10 @@ def _rounded(clip: Clip, bits: int) -> Clip:
     return replace(clip, audio=decode(encode(clip.audio, clip.clip_id, bits)))
 
 
-def _by_functionals(model: ModelFolder, clips: Sequence[Clip], n_threads: int) -> Predictions:
-    values, names = _functionals(clips, model, n_threads)
-    status = np.full(len(clips), OK, dtype=object)
-    features = Utterances(_ids(clips), status, values, tuple(names))
-    return predict_utterances(load_trained(model.path), features, n_threads=n_threads)
-
-
-def _functionals(clips: Sequence[Clip], model: ModelFolder, n_threads: int) -> tuple[np.ndarray, list[str]]:
-    config = OpensmileConfig(**model.system["feature_config"])
-    return opensmile_functionals([clip.audio for clip in clips], config, n_threads=n_threads)
-
-
-def _by_sequences(model: ModelFolder, clips: Sequence[Clip], n_threads: int) -> Predictions:
-    from exvo.systems.load import load_system
-    from exvo.training.frames import FrameStore
-    from exvo.training.predict import predict_clips
-
-    with tempfile.TemporaryDirectory() as scratch:
-        shard = _write_sequences(Path(scratch, "frames"), clips, model, n_threads)
-        return predict_clips(load_system(model.path), FrameStore([shard]), _ids(clips), n_threads)
-
-
-def _by_joint(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[list[Flag], Predictions]:
-    """Predict by a feature fusion: as `_by_sequences`, of vectors by the systems that it was trained on."""
-    from exvo.features.vectors import feature_vectors, write_vectors
-    from exvo.systems.load import load_system
-    from exvo.training.clip_vectors import UtteranceStore
-    from exvo.training.predict import predict_clips
-
+def _by_feature_fusion(
+    model: ModelFolder, decoded: Decoded, n_threads: int
+) -> tuple[list[Flag], Predictions]:
+    """Predict by a feature fusion, from vectors by the systems that it was trained on."""
     of_features = model.system["inputs"] == "features"
     flags, files = [], {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -146,7 +132,8 @@ def _by_joint(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[lis
                 stem = Path(scratch, f"{len(files)}")
                 shard = _write_features(stem, clips, part, n_threads)
                 files[read] = Path(scratch, f"{stem.name}_v.npy"), Path(scratch, f"{stem.name}_v.parquet")
-                write_vectors([shard], feature_vectors if of_features else _vectors_by(part), *files[read])
+                embed = feature_vectors if of_features else utterance_embeddings_by(part.path, KINDS)
+                write_vectors([shard], embed, *files[read])
         store = UtteranceStore(list(files.values()))
         predictions = predict_clips(load_system(model.path), store, _ids(clips), n_threads)
     return first_flagged(flags), predictions
@@ -155,28 +142,18 @@ def _by_joint(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[lis
 def _write_features(
     stem: Path, clips: Sequence[Clip], model: ModelFolder, n_threads: int
 ) -> tuple[Path, ...]:
-    if model.system["encoder"] != "mlp":
-        return _write_sequences(stem, clips, model, n_threads)
-    values, names = _functionals(clips, model, n_threads)
-    rows = [FeatureRow(clip.clip_id, row, OK, "") for clip, row in zip(clips, values, strict=True)]
-    write_utterances(stem.with_suffix(".parquet"), rows, names)
-    return (stem.with_suffix(".parquet"),)
-
-
-def _write_sequences(
-    stem: Path, clips: Sequence[Clip], model: ModelFolder, n_threads: int
-) -> tuple[Path, Path]:
-    rows = SEQUENCES[feature_kind(model.system["feature"])](clips, model.system, n_threads)
+    """Write the features of clips as a shard of their kind."""
+    kind = feature_kind(model.system["feature"])
+    if kind == "opensmile":
+        config = OpensmileConfig(**model.system["feature_config"])
+        values, names = opensmile_functionals([clip.audio for clip in clips], config, n_threads=n_threads)
+        rows = [FeatureRow(clip.clip_id, row, OK, "") for clip, row in zip(clips, values, strict=True)]
+        write_utterances(stem.with_suffix(".parquet"), rows, names)
+        return (stem.with_suffix(".parquet"),)
+    rows = SEQUENCES[kind](clips, model.system, n_threads)
     shard = stem.with_suffix(".npy"), stem.with_suffix(".parquet")
     write_sequences(*shard, rows, rows[0].values.shape[1], model.system["feature_config"]["dtype"])
     return shard
-
-
-def _vectors_by(model: ModelFolder) -> Callable[[tuple[Path, ...], Sequence[str]], np.ndarray]:
-    from exvo.systems.mlp_embeddings import mlp_embeddings_by
-    from exvo.systems.utterance_embeddings import utterance_embeddings_by
-
-    return (mlp_embeddings_by if model.kind == "mlp" else utterance_embeddings_by)(model.path)
 
 
 def _logmel_rows(clips: Sequence[Clip], system: Mapping[str, object], n_threads: int) -> list[FeatureRow]:

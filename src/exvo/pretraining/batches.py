@@ -4,9 +4,8 @@ All that is random in an epoch follows from the seed, the epoch and the clip, so
 meets the same batches when it goes on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +15,7 @@ from torch import Tensor
 from exvo.corpus.shards import stable_hash
 from exvo.hubert.encoder import HOP, RECEPTIVE_FIELD
 from exvo.hubert.logmel_frontend import STACK
-from exvo.pretraining.masks import span_mask
-from exvo.training.batches import like_length_batches
+from exvo.training.batches import Batches, like_length_batches
 from exvo.training.frames import FrameStore
 
 # Masks of held-out clips are the same at every evaluation; epochs count from 0.
@@ -80,6 +78,13 @@ class MaskedBatch(NamedTuple):
     lengths: Tensor
     mask: Tensor
     labels: list[Tensor]
+
+    def to(self, device: torch.device) -> "MaskedBatch":
+        """Return the batch on a device."""
+        if device.type == "cpu":
+            return self
+        clips, labels = ([part.to(device) for part in parts] for parts in (self.clips, self.labels))
+        return MaskedBatch(clips, self.lengths.to(device), self.mask.to(device), labels)
 
 
 class MaskedClips:
@@ -146,11 +151,11 @@ class MaskedClips:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def epoch(self, number: int) -> list[Callable[[], MaskedBatch]]:
-        """Return what gathers each batch of an epoch; the same ones whenever they are asked for."""
+    def epoch(self, number: int) -> Batches[MaskedBatch]:
+        """Return the batches of an epoch; the same ones whenever they are asked for."""
         rng = None if number == HELD_OUT else np.random.default_rng([self.seed, number])
         groups = like_length_batches(self.lengths, len(self), max_batch_frames=self.max_batch_frames, rng=rng)
-        return [partial(self._gather, group.tolist(), number) for group in groups]
+        return Batches(groups, lambda group: self._gather(group.tolist(), number))
 
     def _gather(self, places: list[int], number: int) -> MaskedBatch:
         longest = int(self.lengths[places].max())
@@ -189,3 +194,41 @@ def encoder_frames(inputs: FrameStore, clip_ids: Sequence[str], frontend: str) -
     if frontend == "logmel":
         return n_inputs // STACK
     return np.maximum((n_inputs - RECEPTIVE_FIELD) // HOP + 1, 0)
+
+
+def span_mask(n_frames: int, share: float, span: int, rng: np.random.Generator) -> np.ndarray:
+    """Mask a share of the frames of a clip by spans that may overlap and run over its ends.
+
+    HuBERT draws a number of spans, and on short clips the share that they cover scatters between none and all. Here
+    spans are laid down in random order until exactly the share is covered (ours); the last one is cut.
+
+    Parameters
+    ----------
+    n_frames : int
+        At least 2: one frame stays seen and one is masked, whatever the share.
+    share : float
+        Of the frames, rounded to whole frames.
+    span : int
+        Length of a span in frames; a shorter one where the share is shorter.
+    rng : np.random.Generator
+
+    Returns
+    -------
+    np.ndarray [shape=(n_frames,), bool]
+
+    Raises
+    ------
+    ValueError
+        Where a clip has fewer than 2 frames.
+    """
+    if n_frames < 2:
+        raise ValueError(f"mask: a clip of {n_frames} frame(s) cannot be masked in part")
+    n_masked = min(max(round(share * n_frames), 1), n_frames - 1)
+    span = min(span, n_masked)
+    # The place, in the random order, of the span that starts (or would have started) span - 1 frames before 0, ...
+    turn = rng.permutation(n_frames + span - 1)
+    covered = np.lib.stride_tricks.sliding_window_view(turn, span).min(axis=1)
+    mask = np.zeros(n_frames, dtype=bool)
+    mask[np.argsort(covered, kind="stable")[:n_masked]] = True
+    # The last span keeps its first frames; seen from either end alike.
+    return mask[::-1].copy() if rng.random() < 0.5 else mask

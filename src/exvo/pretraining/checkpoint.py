@@ -1,4 +1,4 @@
-"""Checkpoints of a pre-training: whole or absent, of tensors and plain types, and of one pre-training only."""
+"""Which checkpoint a pre-training may go on from."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -13,34 +13,26 @@ from torch import Tensor
 from exvo.hubert.encoder import HubertConfig
 from exvo.pretraining.batches import Targets
 from exvo.pretraining.loop import PretrainConfig
+from exvo.training.checkpoint import load_checkpoint
 from exvo.training.frames import FrameStore
-from exvo.util.atomic import atomic_path
 from exvo.util.code_digest import canonical_json, digest
 
 CHECKPOINT = "checkpoint.pt"
 
 
-def save_checkpoint(path: Path, identity: str, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint in the place of the last one."""
-    with atomic_path(path) as temporary:
-        torch.save({"identity": identity, "state": dict(state)}, temporary)
-
-
-def load_checkpoint(path: Path, identity: str) -> dict[str, Any]:
+def pretraining_state(path: Path, identity: str) -> dict[str, Any]:
     """Return the state of a checkpoint. Reading it executes nothing.
 
     Raises
     ------
     ValueError
-        Where the file cannot be read, or is of other data or choices. It may hold hours of work, so it is for
-        people to remove.
+        Where the file cannot be read, or is of other data or choices. It may hold hours of work, so a person has to
+        remove it.
     """
     try:
-        record = torch.load(path, map_location="cpu", weights_only=True)
-        found, state = record["identity"], record["state"]
-    except Exception as error:  # whatever a damaged or foreign file can raise
-        reason = str(error).split("\n")[0]
-        raise ValueError(f"{path}: cannot be read ({reason}); remove it to start anew") from error
+        found, state = load_checkpoint(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; remove it to start anew") from error
     if found != identity:
         raise ValueError(
             f"{path}: the checkpoint of a pre-training on other data or with other choices; remove it to start "

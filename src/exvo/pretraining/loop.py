@@ -1,24 +1,22 @@
-"""The training loop of masked prediction: steps, learning rate, curves, and the state that a checkpoint keeps.
+"""Masked prediction as the training loop trains it: choices, learning rate and curves.
 
-A step starts from the weights, the optimiser's moments, its own number and its batch alone, and batches follow from
-the epoch and the seed. A training that goes on from a checkpoint therefore ends with the bits of one that was never
-interrupted.
+A step depends on the weights, the optimizer's state, its own number and its batch alone, and batches follow from the
+epoch and the seed.
 """
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from exvo.networks.torch_setup import device_name
 from exvo.pretraining.batches import HELD_OUT, MaskConfig, MaskedBatch, MaskedClips
 from exvo.pretraining.masked_prediction import MaskedPrediction
+from exvo.training.batches import Batches
+from exvo.training.loop import Loop, parameter_groups, seed_torch
 
 logger = logging.getLogger(__name__)
 
@@ -96,113 +94,102 @@ class PretrainConfig:
         return torch.device(name)
 
 
-class Training:
-    """Steps, curves and state of one pre-training.
+class MaskedLearner:
+    """A masked prediction, as `exvo.training.loop.Loop` trains it.
 
     Parameters
     ----------
     network : MaskedPrediction
-        On ``device``.
+        On the device.
+    train, heldout : MaskedClips
     config : PretrainConfig
     seed : int
         Of dropout.
-    device : torch.device
 
     Attributes
     ----------
-    step, epoch, place : int
-        Steps and epochs done, and batches of the open epoch.
     curves : list of dict
         As in `exvo.pretraining.pretrain.Pretrained`.
     """
 
     def __init__(
-        self, network: MaskedPrediction, config: PretrainConfig, seed: int, device: torch.device
+        self,
+        network: MaskedPrediction,
+        train: MaskedClips,
+        heldout: MaskedClips,
+        config: PretrainConfig,
+        seed: int,
     ) -> None:
-        self.network = network
+        self.module = network
+        self.train = train
+        self.heldout = heldout
         self.config = config
         self.seed = seed
-        self.device = device
-        parameters = list(network.parameters())
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-                {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-            ],
-            lr=config.learning_rate,
-            betas=_BETAS,
-            eps=_EPSILON,
-            fused=True,
-        )
-        self.step = self.epoch = self.place = 0
         self.curves: list[dict[str, float]] = []
+        self._restart()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return tensors and plain types."""
-        return {
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            **{name: getattr(self, name) for name in ("step", "epoch", "place", "curves")},
-        }
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Return AdamW with HuBERT's momenta; biases and gains do not decay."""
+        parameters = dict.fromkeys(self.module.parameters(), 1.0)
+        groups = parameter_groups(parameters, self.config.weight_decay)
+        return torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=_BETAS, eps=_EPSILON, fused=True)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the state of a checkpoint."""
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        for name in ("step", "epoch", "place", "curves"):
-            setattr(self, name, state[name])
+    def batches(self, epoch: int) -> Batches[MaskedBatch]:
+        """Return the batches of an epoch, counted from 0."""
+        return self.train.epoch(epoch)
 
-    def run(self, train: MaskedClips, heldout: MaskedClips, save: Callable[[dict[str, Any]], None]) -> None:
-        """Go on to the last step; a row of the curves and a checkpoint every so many."""
-        sums, timer = 0.0, _Timer()
-        while self.step < self.config.max_steps:
-            batches = train.epoch(self.epoch)
-            while self.place < len(batches) and self.step < self.config.max_steps:
-                with timer.loading():
-                    batch = batches[self.place]()
-                sums = sums + self._step(_moved(batch, self.device))
-                self.place += 1
-                timer.add(batch)
-                if self.step % self.config.report_every == 0 or self.step == self.config.max_steps:
-                    logger.info("step %d: %s", self.step, timer)
-                    self._report(sums, heldout)
-                    save(self.state_dict())
-                    sums, timer = 0.0, _Timer()
-            if self.place == len(batches):
-                self.epoch, self.place = self.epoch + 1, 0
+    def before_step(self, loop: Loop) -> float:
+        """Seed dropout by the number of the step; return its learning rate."""
+        self.module.train()
+        seed_torch(self.seed, loop.step)
+        return learning_rate(loop.step, self.config)
 
-    def _step(self, batch: MaskedBatch) -> Tensor:
-        self.network.train()
-        _seed_torch(self.seed, self.step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.step, self.config)
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.config.precision == "bf16"):
-            loss, sums = self.network(batch, self.config.unmasked_weight)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        if self.config.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
-        self.optimiser.step()
-        self.step += 1
-        return sums
+    def loss(self, batch: MaskedBatch) -> Tensor:
+        """Return the loss of a batch [shape=()]."""
+        loss, sums = self.module(batch, self.config.unmasked_weight)
+        self._sums = self._sums + sums
+        self._n_frames += int(batch.lengths.sum())
+        return loss
 
-    def _report(self, sums: Tensor, heldout: MaskedClips) -> None:
-        """Add a row to the curves."""
-        self.network.eval()
+    def report(self, loop: Loop) -> None:
+        """Add a row to the curves: loss and accuracy since the last report, and on the held-out speakers."""
+        self.module.eval()
         with torch.inference_mode():
-            held = sum(self.network(_moved(batch(), self.device))[1] for batch in heldout.epoch(HELD_OUT))
+            batches = (batch.to(loop.device) for batch in self.heldout.epoch(HELD_OUT))
+            held = sum(self.module(batch)[1] for batch in batches)
         row: dict[str, float] = {
-            "step": self.step,
-            "epoch": self.epoch + 1,
-            "learning_rate": learning_rate(self.step - 1, self.config),
+            "step": loop.step,
+            "epoch": loop.epoch + 1,
+            "learning_rate": learning_rate(loop.step - 1, self.config),
         }
-        for prefix, values in (("", sums), ("heldout_", held)):
+        for prefix, values in (("", self._sums), ("heldout_", held)):
             nll, right, others_right, n_masked, n_others = values.cpu().numpy().T
             measured = (nll / n_masked, right / n_masked, others_right / n_others)
-            for i, name in enumerate(self.network.heads):
+            for i, name in enumerate(self.module.heads):
                 row |= {f"{prefix}{name}_{m}": float(v[i]) for m, v in zip(_MEASURES, measured, strict=True)}
-        logger.info("%s", row)
+        training = loop.step_seconds + loop.loading_seconds
+        logger.info(
+            "%s; %.0f times real time in training, %.1f %% of it loading",
+            row, self._n_frames * 0.02 / training, 100 * loop.loading_seconds / training,
+        )  # fmt: skip
         self.curves.append(row)
+        self._restart()
+
+    def finished(self, loop: Loop) -> bool:
+        """Return whether all steps are done."""
+        return loop.step >= self.config.max_steps
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the curves."""
+        return {"curves": self.curves}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the curves."""
+        self.curves = state["curves"]
+
+    def _restart(self) -> None:
+        self._sums: Tensor | float = 0.0
+        self._n_frames = 0
 
 
 def learning_rate(step: int, config: PretrainConfig) -> float:
@@ -211,41 +198,3 @@ def learning_rate(step: int, config: PretrainConfig) -> float:
     rising = (step + 1) / max(n_warmup, 1)
     falling = (config.max_steps - step) / max(config.max_steps - n_warmup, 1)
     return config.learning_rate * min(rising, falling, 1.0)
-
-
-class _Timer:
-    """What the steps since the last report took, for the log."""
-
-    def __init__(self) -> None:
-        self.start = time.perf_counter()
-        self.loading_seconds = 0.0
-        self.n_steps = self.n_frames = 0
-
-    @contextmanager
-    def loading(self) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.loading_seconds += time.perf_counter() - start
-
-    def add(self, batch: MaskedBatch) -> None:
-        self.n_steps += 1
-        self.n_frames += int(batch.lengths.sum())
-
-    def __str__(self) -> str:
-        seconds = time.perf_counter() - self.start
-        return (
-            f"{seconds / self.n_steps:.3f} s and {self.n_frames / self.n_steps:.0f} frames a step, "
-            f"{self.n_frames * 0.02 / seconds:.0f} times real time, {self.loading_seconds / seconds:.1%} for loading"
-        )
-
-
-def _moved(batch: MaskedBatch, device: torch.device) -> MaskedBatch:
-    if device.type == "cpu":
-        return batch
-    clips, labels = ([part.to(device) for part in parts] for parts in (batch.clips, batch.labels))
-    return MaskedBatch(clips, batch.lengths.to(device), batch.mask.to(device), labels)
-
-
-def _seed_torch(seed: int, step: int) -> None:
-    """Seed dropout of a step by its number."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]))

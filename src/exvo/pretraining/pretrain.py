@@ -21,13 +21,14 @@ from exvo.networks.torch_setup import torch_threads
 from exvo.pretraining.batches import MaskedClips, Targets, encoder_frames
 from exvo.pretraining.checkpoint import (
     CHECKPOINT,
-    load_checkpoint,
     pretraining_identity,
-    save_checkpoint,
+    pretraining_state,
 )
-from exvo.pretraining.loop import PretrainConfig, Training
+from exvo.pretraining.loop import MaskedLearner, PretrainConfig
 from exvo.pretraining.masked_prediction import MaskedPrediction
+from exvo.training.checkpoint import save_checkpoint
 from exvo.training.frames import FrameStore
+from exvo.training.loop import Loop
 
 logger = logging.getLogger(__name__)
 
@@ -140,14 +141,22 @@ def pretrain(
         inputs, targets, ids, speakers, encoder_config, config, network.state_dict(), seed, device
     )
     with _surroundings(n_threads, device):
-        training = Training(network.to(device), config, seed, device)
+        learner = MaskedLearner(network.to(device), train, heldout, config, seed)
+        loop = Loop(
+            learner,
+            learner.optimizer(),
+            device=device,
+            precision=config.precision,
+            gradient_clip=config.gradient_clip,
+            report_every=config.report_every,
+        )
         if checkpoint.is_file():
-            training.load_state_dict(load_checkpoint(checkpoint, identity))
-            logger.info("pre-training goes on after step %d", training.step)
-        training.run(train, heldout, lambda state: save_checkpoint(checkpoint, identity, state))
+            loop.load_state_dict(pretraining_state(checkpoint, identity))
+            logger.info("pre-training goes on after step %d", loop.step)
+        loop.run(lambda state: save_checkpoint(checkpoint, identity, state))
     return Pretrained(
         network=network.cpu().eval(),
-        curves=training.curves,
+        curves=learner.curves,
         n_clips=len(train),
         n_heldout=len(heldout),
         n_frames=int(train.n_frames.sum()),

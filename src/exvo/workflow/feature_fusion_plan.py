@@ -50,24 +50,16 @@ class FeatureFusionPlan:
         return list(dict.fromkeys(name for entry in entries for name in entry["systems"]))
 
     def pooling_spec(self, system: str) -> str:
-        """Return, as JSON text, the encoder of a system and a digest of the code that computes its utterance embeddings."""
-        encoder = self.plan.systems[system].encoder
-        module = "exvo.systems.mlp_embeddings" if encoder == "mlp" else "exvo.systems.utterance_embeddings"
-        return canonical_json({"encoder": encoder, "code": code_digest(module)})
-
-    def feature_files(self, system: str) -> list[str]:
-        """Return the feature shards that a system reads: tables of functionals, or frames and then their indices."""
-        found = self.plan.systems[system]
-        if found.encoder == "mlp":
-            folder = f"results/features/{found.feature}/{found.stage}"
-            return [f"{folder}/{shard}.parquet" for shard in self.plan.shard_names()]
-        files = self.plan.sequences(system)
-        return [*files.frames, *files.index]
+        """Return, as JSON text, a digest of the code that computes a system's utterance embeddings."""
+        module = self.plan.encoder_module(system)
+        return canonical_json({"code": code_digest("exvo.systems.utterance_embeddings", module)})
 
     def shards(self, feature: str, stage: str) -> list[str]:
         """Return the shards of a feature that a system reads."""
         wanted = f"{feature}/{stage}"
-        return next(self.feature_files(name) for name in self.plan.systems if self._folder(name) == wanted)
+        return next(
+            self.plan.feature_files(name) for name in self.plan.systems if self._folder(name) == wanted
+        )
 
     def spec(self, fusion: str, *modules: str) -> str:
         """Return the canonical JSON text of a feature fusion and of the code that trains it."""
@@ -79,4 +71,4 @@ class FeatureFusionPlan:
 
     def _folder(self, system: str) -> str:
         """Return the folder of a system's feature, such as ``logmel/raw``."""
-        return str(PurePosixPath(self.feature_files(system)[0]).parent.relative_to("results/features"))
+        return str(PurePosixPath(self.plan.feature_files(system)[0]).parent.relative_to("results/features"))
