@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from exvo.corpus.labels import EMOTIONS, TASKS
-from exvo.util.settings import NO_KEY, Count, Items, Positive
+from exvo.util.settings import NO_KEY, Count, Items, Positive, with_tuples
 
 NEGATIVE_SLOPE = 0.01
 
@@ -46,7 +46,7 @@ class MlpConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "MlpConfig":
         """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        return cls(**with_tuples(values))
 
     def network(
         self,
@@ -89,6 +89,9 @@ class MultitaskMlp(nn.Module):
         Of the initial weights, U(-1/sqrt(n_in), 1/sqrt(n_in)), PyTorch's default of a linear layer.
     """
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(
         self, config: MlpConfig, n_countries: int, mean: Tensor, std: Tensor, age_mean: float, seed: int
     ) -> None:
@@ -119,9 +122,9 @@ class MultitaskMlp(nn.Module):
             }
         )
         with torch.no_grad():
-            self.trunk[0].weight[:, std == 0] = 0
+            self.get_parameter("trunk.0.weight")[:, std == 0] = 0
             if "age" in config.tasks:
-                self.heads["age"][-1].bias.fill_(age_mean)
+                self.get_parameter("heads.age.2.bias").fill_(age_mean)
 
     def forward(self, features: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """Return the outputs of a batch.

@@ -73,7 +73,8 @@ def read_model(folder: Path, local: LocalFiles) -> ModelFolder:
         to be named, or a system of a feature fusion is missing.
     """
     record = _record(folder)
-    system, parts = record["system"], ()
+    system: Mapping[str, Any] = record["system"]
+    parts: tuple[ModelFolder, ...] = ()
     if "systems" in system:
         parts = tuple(_part(folder, name, local) for name in system["systems"])
     else:

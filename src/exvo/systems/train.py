@@ -125,7 +125,7 @@ def train_folder(
         network_config,
     )
     rest = (statistics, seed, folder)
-    options = {"perturbed": perturbed, "prepare": prepare, "n_threads": n_threads}
+    options: dict[str, Any] = {"perturbed": perturbed, "prepare": prepare, "n_threads": n_threads}
     if config.loss_weight_grid is not None:
         config = choose_loss_weights(*data, config, *rest, **options)
     trained = train_network(*data, config, *rest, **options)

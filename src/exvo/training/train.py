@@ -125,7 +125,7 @@ def train_network(
             network.to(device),
             _loss(config, tasks).to(device),
             _train_batches(store, train, config, statistics, perturbed, seed),
-            prediction_batches(store, val.clip_id, val),
+            prediction_batches(store, list(val.clip_id), val),
             val,
             untrained,
             config,
@@ -222,7 +222,7 @@ class SupervisedLearner:
     def optimizer(self) -> torch.optim.Optimizer:
         """Return the optimizer of the config; with AdamW, vectors (biases, gains, rates, scales) do not decay."""
         # A network that was trained before says which of its parameters learn at a share of the rate.
-        shares = getattr(self.network, "learning_rate_shares", dict)()
+        shares: dict[nn.Parameter, float] = getattr(self.network, "learning_rate_shares", dict)()
         parameters = {p: shares.get(p, 1.0) for p in self.module.parameters() if p.requires_grad}
         adam = self.config.optimizer == "adam"
         groups = parameter_groups(parameters, self.config.weight_decay, decay_vectors=adam)
