@@ -15,14 +15,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BLOCKS_AT_ONCE = 16  # 1 MB of float64 at 8,192 samples per block: fits in the cache and bounds the memory
+BLOCKS_AT_ONCE = 16  # 1 MB of float64 at 8,192 samples a block: stays in the cache, bounds the memory
 FULL_SCALE = 0.999  # |x| from here on counts as clipped: 0.01 dB below full scale
 MIN_CLIPPED_PEAK = 0.1  # below -20 dBFS the steps of 16-bit audio flatten the tops of clean waves
 
 
 @dataclass(frozen=True)
 class HighpassConfig:
-    """Settings of the dc stage.
+    """Settings of the stage dc.
 
     Attributes
     ----------

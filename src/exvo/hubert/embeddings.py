@@ -30,7 +30,7 @@ from exvo.networks.torch_setup import device_name, torch_threads
 
 @dataclass(frozen=True)
 class EmbeddingConfig:
-    """Settings of embeddings; each attribute is a key of ``features.hubert``.
+    """How embeddings are computed.
 
     Attributes
     ----------

@@ -18,7 +18,7 @@ from exvo.networks.embedding_network import EmbeddingNetworkConfig
 
 @dataclass(frozen=True)
 class FineTune:
-    """Settings of fine-tuning; each attribute is a key of the config file.
+    """How the encoder is fine-tuned.
 
     Attributes
     ----------
