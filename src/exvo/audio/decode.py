@@ -12,6 +12,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from exvo.audio.packets import Stream, read_packets
 from exvo.audio.reasons import LIST_OF_FILES, is_list_of_files, plain_words
 from exvo.audio.recording import Recording
 from exvo.audio.store import SAMPLE_RATE
+from exvo.util.settings import Positive, Text
 
 # A forward step of the time stamps of at least this many seconds is a gap in the sound. Packets last 20 or 60 ms;
 # Matroska rounds time stamps to 1 ms.
@@ -50,19 +52,22 @@ class ConvertConfig:
     Attributes
     ----------
     ffmpeg : str
-        ``bundled`` (the binary of imageio-ffmpeg), ``system`` (the first on PATH) or the path of a binary.
+        The ffmpeg program: ``bundled`` (the binary of the package imageio-ffmpeg, whatever ``IMAGEIO_FFMPEG_EXE``
+        says), ``system`` (the first on PATH), or a path. It needs version 6.0 or later with libopus, and is tested
+        before the first clip.
     timeout_s : float
-        A clip that takes longer is given up, in seconds.
+        Longest time for decoding a clip, in seconds; a clip that takes longer is given up.
     memory_mb : float
-        What decoding a clip may take, in MB of address space; a clip that needs more is unreadable. Holds on Linux.
+        Address space for decoding a clip, in MB; a clip that needs more is unreadable. Below 700, clips cannot share a
+        process. Effective on Linux.
     max_seconds : float
-        Longer recordings are cut there, in seconds, and flagged.
+        Longer recordings are cut to this length, in seconds, and flagged.
     """
 
-    ffmpeg: str = "bundled"
-    timeout_s: float = 30.0
-    memory_mb: float = 1000.0
-    max_seconds: float = 60.0
+    ffmpeg: Annotated[str, Text(min_length=1)] = "bundled"
+    timeout_s: Positive = 30.0
+    memory_mb: Positive = 1000.0
+    max_seconds: Positive = 60.0
 
     @property
     def max_samples(self) -> int:

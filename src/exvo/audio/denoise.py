@@ -24,6 +24,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Annotated
 
 import numpy as np
 import scipy.fft
@@ -31,6 +32,7 @@ from scipy.special import i0e, i1e
 
 from exvo.audio.noise_tracker import NoiseConfig, track_noise
 from exvo.audio.stft import Buffers, Stft
+from exvo.util.settings import Bounds, NotNegative, Positive, Probability
 
 CHUNK_BINS = 2_000_000  # bins in the spectra of a chunk, which bounds memory (about 25 bytes per bin)
 CHUNK_CLIPS = 48  # rows of a time step, whose dozen arrays then stay in the second-level cache
@@ -45,29 +47,28 @@ class DenoiseConfig(NoiseConfig):
     Attributes
     ----------
     frame_ms : float
-        Length of the Hann window in milliseconds.
+        Length of the Hann window, in ms.
     overlap : int
-        Windows that cover each sample, at least 3 (4: a hop of a quarter of the frame).
+        Number of windows that cover each sample; 4 makes the hop a quarter of the window.
     alpha : float
-        Weight of the previous frame in the decision-directed rule, in [0, 1).
+        Weight of the previous frame in the decision-directed rule for the a priori SNR.
     xi_min_db : float
-        Lowest a priori SNR in dB; it sets how much noise remains in pauses.
+        Minimum a priori SNR, in dB; it sets how much noise remains in pauses.
     two_way : bool
-        Run the decision-directed rule from both ends of the clip (ours) instead of forward only (1984).
+        Whether the decision-directed rule runs from both ends of the clip (ours) instead of forward only (1984).
     noise_raise_db : float
-        Added to the noise estimate, in dB (ours): too high a noise costs less than too low a one.
+        Added to the noise estimate, in dB (ours); an estimate that is too high costs less than one that is too low.
     min_ms : float
-        Clips shorter than this many milliseconds are too short to tell noise from voice and come back
-        unchanged.
+        Shorter clips come back unchanged, because noise and voice cannot be told apart in them, in ms.
     """
 
-    frame_ms: float = 32.0
-    overlap: int = 4
-    alpha: float = 0.98
+    frame_ms: Positive = 32.0
+    overlap: Annotated[int, Bounds(at_least=3)] = 4
+    alpha: Probability = 0.98
     xi_min_db: float = -25.0
     two_way: bool = True
     noise_raise_db: float = 1.0
-    min_ms: float = 100.0
+    min_ms: NotNegative = 100.0
 
 
 @dataclass(frozen=True)

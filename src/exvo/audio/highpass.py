@@ -15,7 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BLOCKS_AT_ONCE = 16  # 1 MB of float64 at 8,192 samples a block: stays in the cache, bounds the memory
+from exvo.util.settings import Negative, Positive
+
+BLOCKS_AT_ONCE = 16  # 1 MB of float64 at 8,192 samples per block: fits in the cache and bounds the memory
 FULL_SCALE = 0.999  # |x| from here on counts as clipped: 0.01 dB below full scale
 MIN_CLIPPED_PEAK = 0.1  # below -20 dBFS the steps of 16-bit audio flatten the tops of clean waves
 
@@ -27,26 +29,26 @@ class HighpassConfig:
     Attributes
     ----------
     stop_hz : float
-        Upper edge of the stop band in Hz (paper: 20).
+        Upper edge of the stop band, in Hz (paper: 20).
     pass_hz : float
-        Lower edge of the pass band in Hz (ours: 70, below the pitch of any adult voice).
+        Lower edge of the pass band, in Hz (ours: 70, below the pitch of any adult voice).
     stop_db : float
-        Least attenuation from 0 Hz to ``stop_hz``, in dB (ours).
+        Minimum attenuation in the stop band, in dB (ours).
     pass_ripple_db : float
-        Largest deviation from 0 dB at ``pass_hz`` and above, in dB (ours).
+        Maximum deviation from 0 dB in the pass band, in dB (ours).
     peak_dbfs : float
-        Peak of the clip after the gain, in dB relative to full scale, below 0 (ours).
+        Peak of every clip after the gain, in dB relative to full scale (ours).
     silence_dbfs : float
-        A clip whose peak after filtering is below this level comes out as zeros: under half a step of
-        16-bit audio (-96 dBFS) there is only rounding dust, which the gain would make loud (ours).
+        A clip whose peak after the filter is lower is silence and gets no gain, in dB relative to full scale (ours).
+        The default is half a step of 16-bit audio, below which there is only rounding noise.
     """
 
-    stop_hz: float = 20.0
-    pass_hz: float = 70.0
-    stop_db: float = 60.0
-    pass_ripple_db: float = 0.1
-    peak_dbfs: float = -1.0
-    silence_dbfs: float = -96.0
+    stop_hz: Positive = 20.0
+    pass_hz: Positive = 70.0
+    stop_db: Positive = 60.0
+    pass_ripple_db: Positive = 0.1
+    peak_dbfs: Negative = -1.0
+    silence_dbfs: Negative = -96.0
 
     def __post_init__(self) -> None:
         if not 0 < self.stop_hz < self.pass_hz:

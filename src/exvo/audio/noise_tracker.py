@@ -23,6 +23,7 @@ All functions process one clip at a time, so that clips of a batch cannot affect
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Annotated
 
 import numpy as np
 from scipy.ndimage import rank_filter, uniform_filter1d
@@ -35,6 +36,7 @@ from exvo.audio.pauses import (
     find_pauses,
     mean_of_three,
 )
+from exvo.util.settings import Bounds, Count, NotNegative, Positive, PositiveShare
 
 # Number of highest non-empty bands. Each is wide enough to separate stationary noise from breath by itself.
 N_WIDE = 3
@@ -59,47 +61,46 @@ class NoiseConfig:
     Attributes
     ----------
     quiet_fraction : float
-        Share of the frames, in (0, 1], quietest in a band, from which the search for pauses starts.
+        Share of the frames, quietest in a band, from which the search for pauses starts.
     valley_fraction : float
-        Share of the averaged periodograms, in (0, 1], lowest in a bin, which make the minimum statistics.
+        Share of the averaged periodograms, lowest in a bin, that make the minimum statistics.
     valley_width_hz : float
-        Width in hertz of the neighbourhood in which gaps between harmonics are looked for: half of it below a bin,
-        half above; wider than the widest spacing expected of low voices.
+        Width of the neighbourhood that is searched for gaps between harmonics, half of it below a bin and half above,
+        in Hz. It has to be wider than the spacing of the harmonics.
     valley_percentile : float
-        Percentile (0 to 100) over each half of that neighbourhood.
+        Percentile over each half of that neighbourhood; the higher of the two counts.
     fine_factor : int
-        The gaps are also looked for in frames so many times as long, where the harmonics of low voices stand apart;
-        1 looks in the frames of the denoiser only.
+        Gaps are also searched for in frames this many times as long, which separates the harmonics of low voices; 1
+        uses the denoiser's frames only.
     bound_db : float
-        The most that the noise may lie above the minimum statistics where no pause is found, in dB. Lower protects
-        steady voices, higher finds more noise.
+        Maximum of the noise above the minimum statistics where no pause is found, in dB; lower values protect steady
+        voices, higher values find more noise.
     safe_db : float
-        Without evidence of a pause, the noise is taken to lie at least so far below the loud frames, in dB. Higher
-        protects bursts without a pause, lower removes noise where pauses are short.
+        Without evidence of a pause, the noise is assumed at least this far below the loud frames, in dB; higher values
+        protect bursts without a pause, lower values remove noise where pauses are short.
     evidence_db : float
-        What each frame of stationary noise takes off ``safe_db``, in dB (every second frame is looked at).
+        Reduction of ``safe_db`` by each frame of stationary noise, in dB (every second frame is examined).
     follow_ms : float
-        Time constant, in milliseconds, at which the weight of a pause falls with its distance.
+        Time constant at which the weight of a pause falls with its distance, in ms.
     block_ms : float
-        The noise is constant over blocks of this many milliseconds.
+        Length of the blocks over which the noise is constant, in ms.
     prior_frames : float
-        The weight of the clip's overall noise in each block, in pause frames (every second one is looked at).
+        Weight of the clip's overall noise in each block, in pause frames (every second frame is examined).
     noise_floor_db : float
-        Lowest noise assumed in any bin, in dB relative to full scale (of white noise with that power in
-        each bin).
+        Minimum noise in any bin, in dB relative to full scale (as white noise with that power in each bin).
     """
 
-    quiet_fraction: float = 0.1
-    valley_fraction: float = 0.1
-    valley_width_hz: float = 1200.0
-    valley_percentile: float = 15.0
-    fine_factor: int = 4
+    quiet_fraction: PositiveShare = 0.1
+    valley_fraction: PositiveShare = 0.1
+    valley_width_hz: Positive = 1200.0
+    valley_percentile: Annotated[float, Bounds(at_least=0, at_most=100)] = 15.0
+    fine_factor: Count = 4
     bound_db: float = 8.5
-    safe_db: float = 40.0
-    evidence_db: float = 2.0
-    follow_ms: float = 500.0
-    block_ms: float = 128.0
-    prior_frames: float = 16.0
+    safe_db: NotNegative = 40.0
+    evidence_db: Positive = 2.0
+    follow_ms: Positive = 500.0
+    block_ms: Positive = 128.0
+    prior_frames: NotNegative = 16.0
     noise_floor_db: float = -110.0
 
 

@@ -10,10 +10,12 @@ stretch starts at one threshold and ends at a lower one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from exvo.audio.silero import CHUNKS, voice_probabilities
+from exvo.util.settings import Bounds, NotNegative
 
 HYSTERESIS = 0.15  # voice starts at the threshold and ends when the probability falls this far below it
 LEAST_END_THRESHOLD = 0.01
@@ -36,25 +38,26 @@ class VadConfig:
     Attributes
     ----------
     threshold : float
-        Probability from which a chunk is voice, from 0.01 to below 1. The voice ends when the probability
-        falls below ``max(threshold - 0.15, 0.01)``.
+        Probability from which a chunk of 32 ms is voice; the voice ends 0.15 below it, at 0.01 or more.
     min_speech_ms : float
-        A stretch of voice or of raised level not longer than this is ignored, in ms. 64: one or two chunks are
-        a click, not a burst, unless the click is as loud as what the clip holds (`burst_span`).
+        Segments that are not longer are ignored, in ms. Segments found by level are kept if they are within 12 dB of
+        the loudest chunk of the clip (`burst_span`).
     min_silence_ms : float
-        A pause shorter than this does not end a stretch, in ms.
+        Shorter pauses do not end a segment, in ms.
     pad_ms : float
-        Kept before the first and after the last stretch, in ms: onsets and decays are soft.
+        Audio kept before the first and after the last segment, in ms, for soft onsets and decays.
     above_noise_db : float or None
-        Level above the clip's noise floor from which a chunk belongs to a burst, in dB, from 4 to 40; the burst
-        ends 3 dB lower. None: Silero alone decides.
+        Level above the clip's noise floor from which a chunk of 32 ms is kept as part of a burst, in dB, voice or not;
+        the burst ends 3 dB lower. Null uses Silero's voice detection only.
     """
 
-    threshold: float = 0.5
-    min_speech_ms: float = 64.0
-    min_silence_ms: float = 100.0
-    pad_ms: float = 100.0
-    above_noise_db: float | None = 8.0
+    threshold: Annotated[float, Bounds(at_least=LEAST_END_THRESHOLD, below=1)] = 0.5
+    min_speech_ms: NotNegative = 64.0
+    min_silence_ms: NotNegative = 100.0
+    pad_ms: NotNegative = 100.0
+    above_noise_db: Annotated[float, Bounds(at_least=ABOVE_NOISE_DB[0], at_most=ABOVE_NOISE_DB[1])] | None = (
+        8.0
+    )
 
     def __post_init__(self) -> None:
         if not LEAST_END_THRESHOLD <= self.threshold < 1:

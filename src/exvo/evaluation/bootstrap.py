@@ -22,6 +22,7 @@ two-sided p of a difference is the level at which its interval begins to touch z
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from exvo.evaluation.intervals import MIN_SPEAKERS, Difference, Interval, limits
 from exvo.evaluation.metrics import CccForm, labelled, predicted_class, varying
 from exvo.evaluation.predictions import Predictions
 from exvo.evaluation.speakers import speaker_index
+from exvo.util.settings import Bounds, Natural
 
 METRICS = ("uar", "mae", "ccc", "s_mtl")
 TASK_OF = {"uar": "country", "mae": "age", "ccc": "emotion"}
@@ -42,16 +44,16 @@ class BootstrapConfig:
     Attributes
     ----------
     resamples : int
-        Draws of the speakers.
+        Number of bootstrap resamples of the speakers.
     confidence : float
-        Share of such intervals that cover the true value.
+        Confidence level of the intervals.
     seed : int
-        Of the draws; all systems are compared on the same ones.
+        Seed of the resamples; all systems are compared on the same ones.
     """
 
-    resamples: int = 1000
-    confidence: float = 0.95
-    seed: int = 0
+    resamples: Annotated[int, Bounds(at_least=100)] = 1000
+    confidence: Annotated[float, Bounds(above=0.5, below=1)] = 0.95
+    seed: Natural = 0
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,21 @@ CccForm = Literal["standard", "organisers"]
 class Answers(Protocol):
     """Age, country and emotion of ``n`` clips: ``Labels`` and ``Predictions`` both are."""
 
-    clip_id: np.ndarray
-    age: np.ndarray
-    country: np.ndarray
-    emotion: np.ndarray
+    @property
+    def clip_id(self) -> np.ndarray:
+        """Clip ids [shape=(n,)]."""
+
+    @property
+    def age(self) -> np.ndarray:
+        """Ages in years [shape=(n,)]."""
+
+    @property
+    def country(self) -> np.ndarray:
+        """Countries [shape=(n,) or (n, n_countries)]."""
+
+    @property
+    def emotion(self) -> np.ndarray:
+        """Intensities [shape=(n, 10)]."""
 
 
 @dataclass(frozen=True)

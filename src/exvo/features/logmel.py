@@ -11,6 +11,7 @@ import numpy as np
 from exvo.audio.store import SAMPLE_RATE, Clip, read_shard
 from exvo.features.store import FeatureRow, read_sequences, write_sequences
 from exvo.util.atomic import write_text
+from exvo.util.settings import Count, FrameType, Positive
 
 # Frames per block. Their spectra fit in the cache of a core, and their memory is reused.
 _BLOCK_FRAMES = 64
@@ -23,24 +24,26 @@ class LogmelConfig:
 
     Attributes
     ----------
-    window_ms, hop_ms : float
-        Length and hop of the Hann window, in milliseconds.
+    window_ms : float
+        Length of the Hann window, in ms.
+    hop_ms : float
+        Step from one frame to the next, in ms.
     n_fft : int
-        Points of the DFT.
+        Points of the DFT; at least the length of the window in samples.
     n_mels : int
-        Mel channels between 0 Hz and half the sample rate.
+        Number of mel channels from 0 Hz to half the sample rate.
     log_floor : float
-        Mel powers below it are raised to it (ours), which bounds the logarithm in digital silence.
-    dtype : str
-        ``float16`` or ``float32``, as stored.
+        Lower mel powers are raised to this value before the logarithm (ours), which bounds it in digital silence.
+    dtype : {"float16", "float32"}
+        Number format of the stored frames.
     """
 
-    window_ms: float = 25.0
-    hop_ms: float = 10.0
-    n_fft: int = 512
-    n_mels: int = 80
-    log_floor: float = 1e-6
-    dtype: str = "float16"
+    window_ms: Positive = 25.0
+    hop_ms: Positive = 10.0
+    n_fft: Count = 512
+    n_mels: Count = 80
+    log_floor: Positive = 1e-6
+    dtype: FrameType = "float16"
 
 
 def logmel_shard(source: str | Path, frames: str | Path, index: str | Path, config: LogmelConfig) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -27,10 +27,10 @@ class OpensmileConfig:
     Attributes
     ----------
     feature_set : str
-        A name of `opensmile.FeatureSet`: ``ComParE_2016`` (the paper's), ``eGeMAPSv02``...
+        Name of openSMILE's feature set; the paper's is ComParE_2016 (6,373 features).
     """
 
-    feature_set: str = "ComParE_2016"
+    feature_set: Literal["ComParE_2016", "GeMAPSv01b", "eGeMAPSv02"] = "ComParE_2016"
 
 
 def opensmile_shard(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import tee
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -26,6 +26,18 @@ from exvo.hubert.encoder import (
 )
 from exvo.hubert.weights import load_hubert
 from exvo.networks.torch_setup import device_name, torch_threads
+from exvo.util.settings import Count, Device, FrameType, Schema, Sha256
+
+Bundle = Literal["HUBERT_BASE", "HUBERT_LARGE", "WAV2VEC2_BASE", "WAVLM_BASE", "WAVLM_BASE_PLUS"]
+# Values that a config may have; only the workflow sets "frontend", for the frames of the front end.
+LAYERS = Schema(
+    {
+        "type": ["array", "null"],
+        "items": {"type": "integer", "minimum": 0},
+        "minItems": 1,
+        "uniqueItems": True,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -35,32 +47,40 @@ class EmbeddingConfig:
     Attributes
     ----------
     source : {"bundled", "random", "checkpoint", "bundle"}
-        Where the weights come from, with ``checkpoint``, ``sha256`` and ``bundle``: see
-        `exvo.hubert.weights.load_hubert`.
-    checkpoint, sha256 : str or None
+        Source of the weights: ``bundled``, the small encoder of this repository; ``random``, the same with random
+        weights, as a control; ``checkpoint``, a local file; ``bundle``, torchaudio's by name, fetched if it is not in
+        torch's cache (nothing else in the workflow fetches anything). See `exvo.hubert.weights.load_hubert`.
+    checkpoint : str or None
+        For ``checkpoint``: a state dict of torchaudio (.pt, .pth, .safetensors), or a folder of transformers
+        (config.json with model.safetensors or pytorch_model.bin). A ``config.json`` next to a state dict describes its
+        encoder; without one, HuBERT Base and Large, wav2vec 2.0 Base and WavLM Base are recognised by their shapes.
+    sha256 : str or None
+        SHA-256 that the file of the weights must have; null checks nothing, and the log says so. That of ``bundled``
+        is always checked.
     bundle : str
+        For ``bundle``: torchaudio's name.
     layers : tuple of int, None or "frontend"
-        Hidden states that are kept: 0 is what enters the first layer, ``i`` the output of layer ``i``; None for the
-        last one alone. The workflow sets ``frontend``, for the frames of the front end.
+        Hidden states that are stored: 0 is the input of the first layer, ``i`` the output of layer ``i``. The network
+        learns a weighted sum of several. Null stores the last only.
     dtype : {"float16", "float32"}
-        As stored.
+        Number format of the stored frames.
     device : str
-        ``auto`` (CUDA if there is one, else CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
+        ``auto`` (CUDA if there is a GPU, else the CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
     precision : {"fp32", "bf16"}
-        Of matrix products and convolutions.
+        Precision of matrix products and convolutions; bf16 is fast where the processor supports it.
     max_batch_frames : int
-        Frames that go through the transformer at once, of clips put end to end.
+        Maximum number of frames that pass through the transformer at once; clips are concatenated.
     """
 
     source: Literal["bundled", "random", "checkpoint", "bundle"] = "bundled"
     checkpoint: str | None = None
-    sha256: str | None = None
-    bundle: str = "HUBERT_BASE"
-    layers: tuple[int, ...] | Literal["frontend"] | None = None
-    dtype: Literal["float16", "float32"] = "float16"
-    device: str = "auto"
+    sha256: Sha256 | None = None
+    bundle: Bundle = "HUBERT_BASE"
+    layers: Annotated[tuple[int, ...] | Literal["frontend"] | None, LAYERS] = None
+    dtype: FrameType = "float16"
+    device: Device = "auto"
     precision: Precision = "fp32"
-    max_batch_frames: int = 2000
+    max_batch_frames: Count = 2000
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EmbeddingConfig":

@@ -12,7 +12,7 @@ has no mask. Here the front end processes each clip separately. The transformer 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from exvo.hubert.logmel_frontend import LogmelFrontend
 from exvo.hubert.packed import packed_layer_outputs, packs
 from exvo.networks.pooling import valid_frames
 from exvo.networks.torch_setup import seeded_weights
+from exvo.util.settings import Bounds, Count, Probability
 
 Precision = Literal["fp32", "bf16"]
 # Samples of the shortest clip with a frame after the convolutions, and the hop between frames.
@@ -43,48 +44,55 @@ class HubertConfig:
     Attributes
     ----------
     frontend : {"conv", "logmel"}
-        Seven convolutions over the waveform, or two stacked log-mel frames (`LogmelFrontend`); both give a frame
-        every 20 ms.
+        ``conv``: seven convolutions over the waveform; ``logmel``: two stacked log-mel frames (`LogmelFrontend`), for
+        which ``features.logmel`` has to keep its default window, hop, DFT and floor. Both give a frame every 20 ms.
     conv_channels : int
-        Of each convolution.
+        Number of channels of each convolution.
     conv_norm : {"group_norm", "layer_norm"}
         Group norm after the first convolution (Base), or layer norm after each (Large).
     conv_bias : bool
-        Whether the convolutions have one.
+        Whether the convolutions have a bias.
     n_mels : int
-        Channels of the log-mel front end.
+        Number of channels of the log-mel; equal to ``features.logmel.n_mels``.
     attention : {"plain", "wavlm"}
         ``wavlm`` adds gated relative positions.
-    d_model, n_heads, ffn, n_layers : int
-        Width of a frame, attention heads, width inside a feed-forward module, transformer layers.
+    d_model : int
+        Width of a frame; a multiple of ``n_heads`` and ``positional_groups``.
+    n_heads : int
+        Number of attention heads.
+    ffn : int
+        Width of the hidden layer of a feed-forward module.
+    n_layers : int
+        Number of transformer layers.
     layer_norm_first : bool
-        Layer norm before each module (Large) or after it (Base).
-    positional_kernel, positional_groups : int
-        Frames that the positional convolution spans, and its groups.
+        Layer norm before each module (Large) instead of after it (Base).
+    positional_kernel : int
+        Number of frames that the positional convolution spans.
+    positional_groups : int
+        Number of groups of the positional convolution.
     dropout : float
-        Probability, after the projection, in attention and after each module; in training only.
+        Dropout probability in training, after the projection, in attention and after each module.
     layer_drop : float
-        Probability that a layer is passed over in training.
+        Probability that a layer is skipped in training.
     normalise : bool
-        Whether each clip's waveform is brought to mean 0 and variance 1 first (Large), as
-        ``layer_norm(waveform)``.
+        Whether each clip's waveform is normalised to mean 0 and variance 1 (Large).
     """
 
     frontend: Literal["conv", "logmel"] = "conv"
-    conv_channels: int = 512
+    conv_channels: Count = 512
     conv_norm: Literal["group_norm", "layer_norm"] = "group_norm"
     conv_bias: bool = False
-    n_mels: int = 80
+    n_mels: Count = 80
     attention: Literal["plain", "wavlm"] = "plain"
-    d_model: int = 768
-    n_heads: int = 12
-    ffn: int = 3072
-    n_layers: int = 12
+    d_model: Count = 768
+    n_heads: Count = 12
+    ffn: Count = 3072
+    n_layers: Count = 12
     layer_norm_first: bool = False
-    positional_kernel: int = 128
-    positional_groups: int = 16
-    dropout: float = 0.1
-    layer_drop: float = 0.05
+    positional_kernel: Annotated[int, Bounds(at_least=2)] = 128
+    positional_groups: Count = 16
+    dropout: Probability = 0.1
+    layer_drop: Probability = 0.05
     normalise: bool = False
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from exvo.corpus.labels import TASKS
 from exvo.hubert.encoder import Hubert, HubertConfig, build_hubert
 from exvo.networks.embedding_network import EmbeddingNetworkConfig
+from exvo.util.settings import NotNegative, Share
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class FineTune:
     Attributes
     ----------
     learning_rate_share : float
-        Of the decoder's learning rate, for the encoder, which has learned already.
+        Learning rate of the encoder as a share of ``learning_rate``.
     layer_drop : float
-        Probability that a layer is passed over in a step.
+        Probability that a layer is skipped in a training step.
     """
 
-    learning_rate_share: float = 0.05
-    layer_drop: float = 0.1
+    learning_rate_share: NotNegative = 0.05
+    layer_drop: Share = 0.1
 
 
 @dataclass(frozen=True)

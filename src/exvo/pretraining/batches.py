@@ -17,6 +17,7 @@ from exvo.hubert.encoder import HOP, RECEPTIVE_FIELD
 from exvo.hubert.logmel_frontend import STACK
 from exvo.training.batches import Batches, like_length_batches
 from exvo.training.frames import FrameStore
+from exvo.util.settings import Count, OpenShare
 
 # Epoch number for held-out clips, whose masks are the same at every evaluation; epochs count from 0.
 HELD_OUT = 2**32 - 1
@@ -29,13 +30,13 @@ class MaskConfig:
     Attributes
     ----------
     share : float
-        Of the frames of every clip that are masked.
+        Share of each clip's frames that is masked.
     span : int
-        Frames of 20 ms that are masked together.
+        Number of frames of 20 ms that are masked together.
     """
 
-    share: float = 0.65
-    span: int = 10
+    share: OpenShare = 0.65
+    span: Count = 10
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from safetensors import safe_open
@@ -20,6 +21,7 @@ from exvo.corpus.shards import stable_hash
 from exvo.features.store import FeatureRow, write_sequences
 from exvo.pretraining.cluster_inputs import ClusterInputs
 from exvo.util.atomic import atomic_path, write_text
+from exvo.util.settings import Bounds
 
 logger = logging.getLogger(__name__)
 
@@ -37,16 +39,16 @@ class ClusterConfig:
     Attributes
     ----------
     k : int
-        Clusters, at most 32,767.
+        Number of clusters.
     n_frames : int
-        Frames of 20 ms that the clusters are fitted to, from clips drawn at random.
+        Number of frames of 20 ms that the clusters are fitted to, from clips drawn at random.
     standardise : bool
-        Divide every dimension by its deviation first. Distances then do not follow the few dimensions of a
+        Whether each dimension is divided by its SD first, so that distances do not follow the few dimensions of a
         teacher that vary most.
     """
 
-    k: int = 100
-    n_frames: int = 200_000
+    k: Annotated[int, Bounds(at_least=2, at_most=32767)] = 100
+    n_frames: Annotated[int, Bounds(at_least=2)] = 200_000
     standardise: bool = False
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ and the seed. A run that resumes from a checkpoint therefore ends with the same 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from exvo.pretraining.batches import HELD_OUT, MaskConfig, MaskedBatch, MaskedCl
 from exvo.pretraining.masked_prediction import N_SUMS, MaskedPrediction
 from exvo.training.batches import Batches
 from exvo.training.loop import Loop, parameter_groups, seed_torch
+from exvo.util.settings import Bounds, Count, Device, NotNegative, OpenShare, Positive, Share
 
 logger = logging.getLogger(__name__)
 
@@ -33,44 +34,46 @@ class PretrainConfig:
     Attributes
     ----------
     max_steps : int
-        Steps; the learning rate is 0 after the last one.
+        Number of steps; the learning rate is 0 after the last.
     max_batch_frames : int
-        Frames of 20 ms in a step, padding included.
+        Number of frames of 20 ms in a step, padding included.
     crop_frames : int or None
-        Of a longer clip, a random stretch of so many frames is taken in each epoch.
+        Maximum length of a training clip, in frames of 20 ms: each epoch takes a random stretch of a longer clip. Null
+        takes the complete clip.
     mask : MaskConfig
+        Which frames are masked and predicted.
     unmasked_weight : float
-        Of the loss over frames that are not masked.
+        Weight of the loss over frames that are not masked.
     learning_rate : float
-        Of AdamW at its highest; it rises linearly and falls linearly to 0.
+        Maximum learning rate of AdamW; it rises and falls linearly.
     warmup_fraction : float
-        Share of ``max_steps`` in which it rises.
+        Share of ``max_steps`` in which the learning rate rises.
     weight_decay : float
-        Of matrices and kernels, and not of biases and gains.
+        Weight decay of matrices and kernels; biases and gains have none.
     gradient_clip : float
-        Largest norm of the gradient; 0 for no limit.
+        Maximum norm of the gradient; 0 for no limit.
     heldout_share : float
-        Share of the speakers whose clips are not trained on, at least one speaker: the curves' held-out part.
+        Share of the speakers, at least one, that is held out from training and measured by the curves.
     report_every : int
-        Steps between rows of the curves, each with a checkpoint.
+        Number of steps between rows of the curves; each row comes with a checkpoint.
     device : str
-        ``auto`` (CUDA if there is one, else CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
+        ``auto`` (CUDA if there is a GPU, else the CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
     precision : {"fp32", "bf16"}
-        Mixed precision needs CUDA: on CPUs without matrix units bfloat16 is ten times slower.
+        ``bf16`` is mixed precision, which needs CUDA.
     """
 
-    max_steps: int = 20_000
-    max_batch_frames: int = 1600
-    crop_frames: int | None = 300
+    max_steps: Count = 20_000
+    max_batch_frames: Annotated[int, Bounds(at_least=2)] = 1600
+    crop_frames: Annotated[int, Bounds(at_least=2)] | None = 300
     mask: MaskConfig = field(default_factory=MaskConfig)
-    unmasked_weight: float = 0.0
-    learning_rate: float = 1e-3
-    warmup_fraction: float = 0.08
-    weight_decay: float = 0.01
-    gradient_clip: float = 5.0
-    heldout_share: float = 0.02
-    report_every: int = 500
-    device: str = "auto"
+    unmasked_weight: NotNegative = 0.0
+    learning_rate: Positive = 1e-3
+    warmup_fraction: Share = 0.08
+    weight_decay: NotNegative = 0.01
+    gradient_clip: NotNegative = 5.0
+    heldout_share: OpenShare = 0.02
+    report_every: Count = 500
+    device: Device = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
 
     @classmethod
