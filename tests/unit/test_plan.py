@@ -142,8 +142,8 @@ def test_a_joint_fusion_reads_each_of_its_systems_once(config):
         "results/utterance_embeddings/features/opensmile/raw.parquet",
     ]
     assert joint.embedded_systems() == systems[:3]
-    assert joint.feature_files("conformer-strf")[:1] == ["results/features/logmel/raw/0000.npy"]
-    assert [path[-7:] for path in joint.feature_files("mlp-raw")] == ["parquet"] * len(plan.shards)
+    assert plan.feature_files("conformer-strf")[:1] == ["results/features/logmel/raw/0000.npy"]
+    assert [path[-7:] for path in plan.feature_files("mlp-raw")] == ["parquet"] * len(plan.shards)
     settings = joint.settings("mid")
     assert settings["systems"] == systems[:3] and settings["tasks"] == ["emotion", "age", "country"]
     assert settings["training"] == {**config["feature_fusion"], "head": 7}
@@ -260,7 +260,7 @@ def test_a_variant_is_its_feature_with_some_keys_changed(config):
     assert plan.feature("hubert-random") == changed
     assert plan.feature_names("hubert") == ["hubert", "hubert-random"]
     assert plan.feature_names("logmel") == ["logmel"]
-    assert plan.sequences("control").frames[0].startswith("results/features/hubert-random/raw/")
+    assert plan.feature_files("control")[0].startswith("results/features/hubert-random/raw/")
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_messages_name_the_variant_they_are_of(config, tmp_path):
     plan = Plan(config)
     for ask in (plan.hubert_files, plan.weights):
         with pytest.raises(
-            ValueError, match=r"config: features\.variants\.hubert-x\.checkpoint: no\.pt is not there"
+            ValueError, match=r"config: features\.variants\.hubert-x\.checkpoint: no\.pt does not exist"
         ):
             ask("hubert-x")
 
@@ -298,7 +298,7 @@ def test_messages_name_the_variant_they_are_of(config, tmp_path):
     [
         ("hubert-base", None, "there is no feature hubert-base; the features are: opensmile, logmel, hubert"),
         ("hubert-base", {"layer": 3}, "features.variants.hubert-base has no key layer"),
-        ("logmel-40", {"n_mels": 40}, "the encoder hubert reads hubert, not logmel-40"),
+        ("opensmile-e", {"feature_set": "eGeMAPSv02"}, "hubert reads hubert or logmel, not opensmile-e"),
     ],
 )
 def test_a_variant_that_is_not_there_or_does_not_fit_is_refused(config, feature, variant, message):
@@ -375,7 +375,7 @@ def test_the_check_of_a_system_is_of_the_recordings_it_comes_from(config, tmp_pa
         ),
         ("File_ID,Split,Age\n[09],Test,thirty\n", r"Age must be a number or empty \(line 2: 'thirty'\)"),
         ("File_ID,Split,Country\n[09],Test,7\n", r"Country must be one of those in data_info\.csv"),
-        ("File_ID,Split,Age\n[09],Test,30\n[09],Test,30\n", "stands more than once"),
+        ("File_ID,Split,Age\n[09],Test,30\n[09],Test,30\n", "occurs more than once"),
     ],
 )
 def test_test_labels_are_checked_before_any_job(config, tmp_path, text, message):
@@ -414,20 +414,20 @@ def test_a_run_says_of_files_and_names_what_exvo_check_says(config, tmp_path):
     )
     absent = [f"{n:02d}" for n in range(12) if n != 7]
     files = [
-        f"wav/ has no recording of {', '.join(absent[:5])} and 6 more: they will be predicted without audio",
-        "raw/ has no recording of 03 (meant '003'?), 04 (there is 04.txt, which is no recording by its ending): they"
-        " will be predicted without audio",
-        "raw/ has files without a row in data_info.csv: 003, b\\xe9\\n: they are left out",
+        f"wav/ has no recording of {', '.join(absent[:5])} and 6 more: they are predicted without audio",
+        "raw/ has no recording of 03 (meant '003'?), 04 (there is 04.txt, which is not a recording by its ending): they"
+        " are predicted without audio",
+        "raw/ has files without a row in data_info.csv: 003, b\\xe9\\n: they are ignored",
         "raw/ has more than one file for 05: the first by name is read (05.wav)",
     ]
     names = [
-        "speakers (Subject_ID of data_info.csv and test_labels.csv) that may be one stand in several spellings, and"
-        " each counts as one of its own: 'VA0' and 'Va0', 'VA1' and 'Va1'; write it one way if it is one"
+        "speakers (Subject_ID of data_info.csv and test_labels.csv) may have several spellings, and each spelling"
+        " counts separately: 'VA0' and 'Va0', 'VA1' and 'Va1'; use one spelling if they are the same"
     ]
     assert Plan(config).check_sources() == files + names
     report, problems = check_corpus(tmp_path, n_sample=0)
     assert sorted(problems) == sorted(files) and f"notice: {names[0]}" in report
-    assert "  no recordings, by their names: .TextGrid (1), ._* (1), .json (1), .txt (1)" in report
+    assert "  ignored, not named as recordings: .TextGrid (1), ._* (1), .json (1), .txt (1)" in report
     # What a limit leaves out has rows all the same.
     config["corpus"]["limit"] = 3
     assert not any("without a row" in finding for finding in Plan(config).check_sources())
@@ -480,7 +480,7 @@ def test_what_may_not_be_read_is_named_with_what_to_do(config, tmp_path, named, 
         if user == 0:  # root may read everything, so for a moment the test is somebody else
             os.seteuid(65534)
         with pytest.raises(
-            CorpusError, match=r"cannot be read \(Permission denied\).*right to read"
+            CorpusError, match=r"cannot be read \(Permission denied\).*permission to read"
         ) as raised:
             Plan(config).check_sources()
     finally:

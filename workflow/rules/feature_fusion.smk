@@ -4,11 +4,11 @@ FEATURE_FUSION = FeatureFusionPlan(PLAN)
 
 
 rule pool_clips:
-    """What the heads of a trained system read of every clip: its part of a feature fusion."""
+    """The utterance embeddings of all clips by a trained system: its part of a feature fusion."""
     input:
         model="results/models/{system}/{seed}/model.safetensors",
         config="results/models/{system}/{seed}/config.json",
-        features=lambda wildcards: FEATURE_FUSION.feature_files(wildcards.system),
+        features=lambda wildcards: PLAN.feature_files(wildcards.system),
     output:
         frames=ensure("results/utterance_embeddings/systems/{system}/{seed}.npy", non_empty=True),
         index=ensure("results/utterance_embeddings/systems/{system}/{seed}.parquet", non_empty=True),
@@ -28,8 +28,10 @@ rule pool_clips:
         runtime=growing(240),
         gpu_jobs=1,
     params:
-        encoder=lambda wildcards: PLAN.systems[wildcards.system].encoder,
-        code=lambda wildcards: code_digest(FEATURE_FUSION.embedding_module(wildcards.system)),
+        module=lambda wildcards: PLAN.encoder_module(wildcards.system),
+        code=lambda wildcards: code_digest(
+            "exvo.systems.utterance_embeddings", PLAN.encoder_module(wildcards.system)
+        ),
     message:
         "Representing clips by {wildcards.system}, seed {wildcards.seed}"
     script:

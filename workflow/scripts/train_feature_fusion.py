@@ -1,4 +1,4 @@
-"""Train one seed of the model of a feature fusion."""
+"""Train one seed of a feature fusion."""
 
 from typing import Any
 

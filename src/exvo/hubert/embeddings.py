@@ -1,8 +1,9 @@
-"""HuBERT embeddings of an audio shard: the hidden states of some layers, side by side in each 20 ms frame.
+"""HuBERT embeddings of an audio shard: the hidden states of some layers, concatenated in each 20 ms frame.
 
-Or, for training an encoder further, the frames of its front end, which stays as it is.
+For fine-tuning an encoder, the frames of its frozen front end instead.
 
-It is a feature that needs a model, so it stands here and not in `exvo.features`, which knows of no models.
+This feature needs a network. It is therefore in this package and not in `exvo.features`, which is independent of
+networks.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,7 +42,7 @@ LAYERS = Schema(
 
 @dataclass(frozen=True)
 class EmbeddingConfig:
-    """How embeddings are computed.
+    """Settings of embeddings; each attribute is a key of ``features.hubert``.
 
     Attributes
     ----------
@@ -83,19 +84,19 @@ class EmbeddingConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EmbeddingConfig":
-        """Return the config of a section of the config file."""
+        """Return the config from a section of the config file."""
         layers = values.get("layers")
         return cls(**{**values, "layers": tuple(layers) if isinstance(layers, list) else layers})
 
 
 class Embedder:
-    """A loaded encoder and how it is used.
+    """A loaded encoder with its settings.
 
     Parameters
     ----------
     config : EmbeddingConfig
     where : str
-        Its place in the config file, for messages.
+        Section of the config file, for messages.
 
     Attributes
     ----------
@@ -109,35 +110,39 @@ class Embedder:
 
     @property
     def n_channels(self) -> int:
-        """Channels of a frame: the layers that are kept, one after the other."""
+        """Channels of a frame: the selected layers, concatenated."""
         if self.config.layers == "frontend":
             return self.model.encoder.feature_projection.projection.in_features
         return len(kept_layers(self.config.layers, self.model.config)) * self.model.config.d_model
 
     def rows(self, clips: Iterable[Clip]) -> Iterator[FeatureRow]:
-        """Yield the embeddings of clips, rounded as they are stored; a clip without audio has none.
+        """Yield the embeddings of clips in their stored type; a clip without audio has no values.
 
-        Clips are taken as `exvo.hubert.encoder.iter_hidden_states` needs them.
+        Clips are consumed as `exvo.hubert.encoder.iter_hidden_states` needs them.
         """
         config = self.config
-        # One run of the clips is for their audio, the other for the rows; tee keeps what lies between.
-        heard, clips = tee(clips)
-        signals = (clip.audio for clip in heard if clip.audio is not None)
-        types = {"precision": config.precision, "dtype": config.dtype}
+        # One iterator provides the audio, the other the rows; tee buffers the clips between them.
+        audible, clips = tee(clips)
+        signals = (clip.audio for clip in audible if clip.audio is not None)
         if config.layers == "frontend":
-            values = frontend_frames(self.model, signals, **types)
+            values = frontend_frames(self.model, signals, precision=config.precision, dtype=config.dtype)
         else:
             layers = kept_layers(config.layers, self.model.config)
             states = iter_hidden_states(
-                self.model, signals, layers, max_frames=config.max_batch_frames, **types
+                self.model,
+                signals,
+                layers,
+                max_frames=config.max_batch_frames,
+                precision=config.precision,
+                dtype=config.dtype,
             )
-            values = map(_side_by_side, states)
+            values = map(_concatenated, states)
         for clip in clips:
             yield _row(clip, None if clip.audio is None else next(values))
 
 
 def kept_layers(layers: Sequence[int] | None, size: HubertConfig) -> tuple[int, ...]:
-    """Return the hidden states that ``features.hubert.layers`` names: of None, the last."""
+    """Return the hidden states in ``features.hubert.layers``; None means the last one."""
     return (size.n_layers,) if layers is None else tuple(layers)
 
 
@@ -157,17 +162,17 @@ def embed_shard(
     source : str or Path
         Audio shard.
     frames, index : str or Path
-        As `exvo.features.store.write_sequences` writes them; a frame's channels are layer after layer.
+        As for `exvo.features.store.write_sequences`; the channels of a frame are the layers, concatenated.
     config : EmbeddingConfig
     where : str
-        Its place in the config file, for messages.
+        Section of the config file, for messages.
     n_threads : int
         Threads of PyTorch during the call.
 
     Raises
     ------
     ValueError
-        As `exvo.hubert.weights.load_hubert`, or where the model lacks a layer.
+        As for `exvo.hubert.weights.load_hubert`, or where the model lacks a layer.
     """
     with torch_threads(n_threads):
         embedder = Embedder(config, where)
@@ -175,12 +180,12 @@ def embed_shard(
         write_sequences(frames, index, rows, embedder.n_channels, config.dtype)
 
 
-def _side_by_side(states: np.ndarray) -> np.ndarray:
+def _concatenated(states: np.ndarray) -> np.ndarray:
     """Turn (n_layers, n_frames, d_model) into (n_frames, n_layers * d_model)."""
     return np.moveaxis(states, 0, 1).reshape(states.shape[1], -1)
 
 
 def _row(clip: Clip, values: np.ndarray | None) -> FeatureRow:
-    if values is not None and len(clip.audio) < RECEPTIVE_FIELD:
-        clip = clip.flagged(PADDED, f"{len(clip.audio)} samples, lengthened to {RECEPTIVE_FIELD} with zeros")
+    if values is not None and (n_samples := len(clip.samples)) < RECEPTIVE_FIELD:
+        clip = clip.flagged(PADDED, f"{n_samples} samples, padded to {RECEPTIVE_FIELD} with zeros")
     return FeatureRow(clip.clip_id, values, clip.status, "" if clip.status == OK else clip.reason)

@@ -48,6 +48,7 @@ class ConformerNetworkConfig:
     """
 
     kind: ClassVar[str] = "conformer"
+    reads_vectors: ClassVar[bool] = False
 
     tasks: Annotated[tuple[str, ...], NO_KEY] = TASKS
     frontend: Literal["logmel", "strf"] = "logmel"
@@ -163,7 +164,11 @@ class ConformerNetwork(nn.Module):
         dict of Tensor [float32]
             As `MultitaskDecoder.forward`.
         """
-        return self.decode(*self.encode(logmel, lengths))
+        return self.decoder(*self.encode(logmel, lengths))
+
+    def embed(self, logmel: Tensor, lengths: Tensor) -> Tensor:
+        """Return the utterance embeddings (batch, n_tasks * d_out), as `MultitaskDecoder.embed`."""
+        return self.decoder.embed(*self.encode(logmel, lengths))
 
     def encode(self, logmel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return encoded frames (batch, n_out, d_out) and their lengths (batch,); input as in `forward`."""
@@ -172,7 +177,3 @@ class ConformerNetwork(nn.Module):
         # The kernels reach over the end of a clip; the encoder sets what they leave there to 0.
         channels = frames.unsqueeze(1) if self.frontend is None else self.frontend(frames)
         return self.encoder(channels, lengths)
-
-    def decode(self, frames: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """Return the outputs for encoded frames, as `MultitaskDecoder.forward`."""
-        return self.decoder(frames, lengths)

@@ -42,6 +42,7 @@ class EmbeddingNetworkConfig:
     """
 
     kind: ClassVar[str] = "embedding"
+    reads_vectors: ClassVar[bool] = False
 
     tasks: Annotated[tuple[str, ...], NO_KEY] = TASKS
     n_layers: Annotated[int, NO_KEY] = 1
@@ -136,12 +137,20 @@ class EmbeddingNetwork(nn.Module):
         dict of Tensor [float32]
             As `MultitaskDecoder.forward`.
         """
+        return self.decoder(self.encode(frames, lengths), lengths)
+
+    def embed(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Return the utterance embeddings (batch, n_tasks * d), as `MultitaskDecoder.embed`."""
+        return self.decoder.embed(self.encode(frames, lengths), lengths)
+
+    def encode(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Return the frames that the decoder reads (batch, n_frames, d); input as in `forward`."""
         padding = ~valid_frames(lengths, frames.shape[1])
         frames = frames.float().masked_fill(padding.unsqueeze(2), 0.0)
         x = self.layers(frames.unflatten(2, (self.config.n_layers, -1)))
         if self.projection is not None:
             x = functional.relu(self.projection(x))
-        return self.decoder(self.dropout(x), lengths)
+        return self.dropout(x)
 
 
 class LayerSum(nn.Module):

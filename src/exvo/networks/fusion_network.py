@@ -45,6 +45,7 @@ class FeatureFusionConfig:
     """
 
     kind: ClassVar[str] = "feature_fusion"
+    reads_vectors: ClassVar[bool] = False
 
     widths: Annotated[tuple[int, ...], NO_KEY]
     tasks: Annotated[tuple[str, ...], NO_KEY] = TASKS

@@ -1,4 +1,4 @@
-"""A sequence network once trained: the choices of its training, what it holds, its predictions."""
+"""The choices of a training, and a trained network with all that prediction needs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,19 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from exvo.corpus.labels import Country, Labels
-from exvo.networks.losses import Combination, EmotionLoss, LossWeights
-from exvo.networks.torch_setup import device_name, torch_threads
-from exvo.training.batches import Batches, SpecAugment, whole_batches
-from exvo.training.frames import FrameStore
-from exvo.training.outputs import answers
+from exvo.corpus.labels import Country
+from exvo.networks.losses import AgeLoss, Combination, EmotionLoss, LossWeights
+from exvo.networks.torch_setup import device_name
+from exvo.training.batches import SpecAugment
+from exvo.training.loop import Precision
 from exvo.util.settings import Count, Device, Items, NotNegative, Positive, Share
 
-# Clips and frames, padding included, that are predicted at once: 160 s of log-mel. Of frames with thousands of
-# channels, as many as fill 50 MB.
-_PREDICT_CLIPS = 64
-_PREDICT_FRAMES = 16_000
-_PREDICT_NUMBERS = 12_800_000
+Optimizer = Literal["adamw", "adam"]
+Schedule = Literal["cosine", "constant"]
 
 
 class NetworkConfig(Protocol):
@@ -30,10 +26,13 @@ class NetworkConfig(Protocol):
     ----------
     kind : str
         Name of the class, for storage.
+    reads_vectors : bool
+        Whether a clip is one vector (`exvo.training.vectors.VectorStore`), not a number of frames.
     tasks : tuple of str
     """
 
     kind: ClassVar[str]
+    reads_vectors: ClassVar[bool]
     tasks: tuple[str, ...]
 
     @classmethod
@@ -105,20 +104,30 @@ class TrainingConfig:
         Maximum number of epochs.
     patience : int
         Number of epochs without a better validation score before training stops.
+    optimizer : {"adamw", "adam"}
+        AdamW, whose weight decay is decoupled and applies to matrices and kernels only, or Adam, whose weight decay is
+        an L2 penalty on all parameters.
     learning_rate : float
-        Maximum learning rate of AdamW; it rises linearly and falls to 0 along half a cosine (ours).
+        Maximum learning rate.
+    schedule : {"cosine", "constant"}
+        Whether the learning rate rises linearly and falls to 0 along half a cosine (ours), or is constant.
     warmup_fraction : float
-        Share of ``max_epochs`` in which the learning rate rises.
+        Share of ``max_epochs`` in which the learning rate rises, with ``cosine``.
     weight_decay : float
-        Weight decay of weight matrices and convolution kernels; biases, gains, rates and scales have none.
+        Weight decay, as ``optimizer`` applies it.
     gradient_clip : float
         Maximum norm of the gradient of all parameters together; 0 for no limit.
     combination : {"weighted", "uncertainty"}
         How the tasks' losses are added: with ``loss_weights``, or with learned uncertainties.
     loss_weights : LossWeights
-        Factors of the tasks' losses.
-    emotion_loss : {"mae", "mse", "ccc"}
-        Loss of emotion.
+        Factors of the tasks' losses, with ``weighted``.
+    initial_log_variance : float
+        Initial value of each task's learned log variance s, with ``uncertainty``.
+    emotion_loss : {"mae", "mse", "mse_sum", "ccc"}
+        Loss of emotion: mean absolute error, mean squared error, the sum over the emotions of the mean squared error of
+        each, or 1 - CCC.
+    age_loss : {"mae", "mse"}
+        Loss of age: mean absolute error in years, or mean squared error.
     spec_augment : SpecAugment or None
         Masks over time and channels of training clips (SpecAugment); null for none, ``{}`` for the defaults.
     speed_perturbation : bool
@@ -136,18 +145,22 @@ class TrainingConfig:
     crop_frames: Count | None = 1500
     max_epochs: Count = 40
     patience: Count = 10
+    optimizer: Optimizer = "adamw"
     learning_rate: Positive = 4e-4
+    schedule: Schedule = "cosine"
     warmup_fraction: Share = 0.1
     weight_decay: NotNegative = 0.01
     gradient_clip: NotNegative = 5.0
     combination: Combination = "weighted"
     loss_weights: LossWeights = field(default_factory=LossWeights)
+    initial_log_variance: float = -0.33
     emotion_loss: EmotionLoss = "mae"
+    age_loss: AgeLoss = "mae"
     spec_augment: SpecAugment | None = None
     speed_perturbation: bool = False
     loss_weight_grid: LossGrid | None = None
     device: Device = "auto"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingConfig":
@@ -180,7 +193,7 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
-class TrainedSequence:
+class Trained:
     """A trained network with all that prediction needs.
 
     Attributes
@@ -201,7 +214,7 @@ class TrainedSequence:
         batches before each step; ``s_<task>`` at its end where the weights are learned; ``val_loss`` (all of Val as
         one batch), ``val_ccc``, ``val_uar``, ``val_mae``, ``val_s_mtl``, ``val_selection``; ``seconds``, of which
         ``loading_seconds`` for batches of Train and Val and ``network_seconds`` for steps and for the forward
-        passes of Val (the rest: metrics and lightning's own work). NaN where there is nothing to measure.
+        passes of Val (the rest: metrics and logs). NaN where there is nothing to measure.
     best_epoch : int
         The epoch kept, from 1.
     priors : dict
@@ -211,6 +224,8 @@ class TrainedSequence:
     untrained : tuple of str
         Tasks of the system without any label on Train (their outputs are NaN), and emotions without any (their
         output is 0).
+    features_digest : str or None
+        SHA-256 of the names of utterance-level features, so that prediction refuses other features.
     strf_history : dict of np.ndarray
         ``rate`` (rad per frame) and ``scale`` (rad per channel) of every STRF kernel before training and after
         each epoch [shape=(n_epochs + 1, n_kernels)]; empty for a network without such a front end.
@@ -227,6 +242,7 @@ class TrainedSequence:
     priors: dict[str, Any]
     n_labelled: dict[str, int]
     untrained: tuple[str, ...]
+    features_digest: str | None = None
     strf_history: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
@@ -242,67 +258,3 @@ class TrainedSequence:
         network = config.network(self.n_channels, len(self.countries), moments, 0.0, 1.0, self.seed)
         network.load_state_dict(self.state)
         return network.eval()
-
-
-def predict_sequence(
-    trained: TrainedSequence, store: FrameStore, clip_ids: Sequence[str], *, n_threads: int = 1
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predict clips.
-
-    Parameters
-    ----------
-    trained : TrainedSequence
-    store : FrameStore
-    clip_ids : sequence of str
-        All of them with audio.
-    n_threads : int
-        Threads of PyTorch during the call.
-
-    Returns
-    -------
-    emotion : np.ndarray [shape=(n_clips, 10), float64]
-        0 throughout for an emotion that Train has no label of.
-    age : np.ndarray [shape=(n_clips,), float64]
-        In years.
-    country : np.ndarray [shape=(n_clips, n_countries), float64]
-        Probabilities.
-        A task that the system does not do, or that Train has no label of, is NaN.
-    """
-    if store.n_channels != trained.n_channels:
-        raise ValueError(
-            f"frames: {store.n_channels} channels, but the model was trained on {trained.n_channels}"
-        )
-    network = trained.network().to(trained.training_config.placement())
-    with torch_threads(n_threads):
-        outputs = network_outputs(network, prediction_batches(store, clip_ids))
-    return answers(outputs, len(clip_ids), len(trained.countries), trained.untrained)
-
-
-def prediction_batches(store: FrameStore, clip_ids: Sequence[str], labels: Labels | None = None) -> Batches:
-    """Return batches of whole clips by length, as large as prediction takes them."""
-    max_frames = min(_PREDICT_FRAMES, _PREDICT_NUMBERS // store.n_channels)
-    return whole_batches(
-        store, clip_ids, batch_size=_PREDICT_CLIPS, max_batch_frames=max_frames, labels=labels
-    )
-
-
-@torch.no_grad()
-def network_outputs(network: nn.Module, batches: Batches) -> dict[str, Tensor]:
-    """Return the outputs of a network for all clips of some batches, in the order of the clips, on the CPU."""
-    device = next(network.parameters()).device
-    parts = [(batch.rows, network(batch.frames.to(device), batch.lengths.to(device))) for batch in batches]
-    return in_order(parts)
-
-
-def in_order(parts: Sequence[tuple[Tensor, Mapping[str, Tensor]]]) -> dict[str, Tensor]:
-    """Return outputs of batches as outputs of clips, float32 and on the CPU.
-
-    Parameters
-    ----------
-    parts : sequence of (rows, outputs)
-        Of each batch: where its clips are, and its outputs by task.
-    """
-    if not parts:
-        return {}
-    place = torch.argsort(torch.cat([rows.cpu() for rows, _ in parts]))
-    return {task: torch.cat([out[task].float().cpu() for _, out in parts])[place] for task in parts[0][1]}

@@ -28,7 +28,7 @@ def benchmark_steps(plan: Plan) -> dict[str, list[str]]:
     for system in systems:
         steps |= _pretraining(plan, system)
     for system in systems:
-        steps |= _features(plan, joint.feature_files(system.name), system)
+        steps |= _features(plan, plan.feature_files(system.name), system)
     for system in systems:
         steps[f"training, {system.name}"] = [f"models/{system.name}/{seed}" for seed in plan.seeds()]
     vectors = [
@@ -52,13 +52,10 @@ def _features(plan: Plan, files: list[str], system: System) -> dict[str, list[st
     folder = PurePosixPath(files[0]).parent
     step = f"{folder.parent.name}, {folder.name}"
     steps = {step: _benchmarks(files)}
-    if system.encoder == "mlp":
-        return steps
-    sequences = plan.sequences(system.name)
-    if system.encoder == "conformer":
-        steps[f"{system.feature} statistics, {system.stage}"] = _benchmarks([sequences.statistics])
-    if sequences.perturbed:
-        features = _benchmarks(sequences.perturbed)
+    if statistics := plan.statistics(system.name):
+        steps[f"{system.feature} statistics, {system.stage}"] = _benchmarks(statistics)
+    if perturbed := plan.perturbed(system.name):
+        features = _benchmarks(perturbed)
         audio = [f"audio/{path.parent.name}/{path.name}" for path in map(PurePosixPath, features)]
         steps[f"audio, {system.stage} at other speeds"] = audio
         steps[f"{step} at other speeds"] = features

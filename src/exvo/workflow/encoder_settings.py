@@ -9,8 +9,8 @@ from exvo.networks.conformer_network import ConformerNetworkConfig
 from exvo.networks.embedding_network import EmbeddingNetworkConfig
 from exvo.networks.fusion_network import FeatureFusionConfig
 from exvo.networks.losses import LossWeights
+from exvo.networks.mlp import MlpConfig
 from exvo.training.trained import TrainingConfig
-from exvo.training.trained_mlp import MlpConfig
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,28 @@ class FineTuning:
     fine_tune: FineTune | None = None
 
 
+# Settings of the training of networks that read frames; others read one vector per clip.
+FRAME_KEYS = ("max_batch_frames", "crop_frames", "spec_augment", "speed_perturbation")
+
 ENCODERS = {
-    "mlp": EncoderSettings((MlpConfig,)),
+    "mlp": EncoderSettings(
+        (MlpConfig, TrainingConfig),
+        # The organisers' baseline.
+        defaults={
+            "batch_size": 8,
+            "max_epochs": 20,
+            "patience": 5,
+            "optimizer": "adam",
+            "learning_rate": 1e-3,
+            "schedule": "constant",
+            "weight_decay": 1e-4,
+            "gradient_clip": 0.0,
+            "combination": "uncertainty",
+            "emotion_loss": "mse_sum",
+            "age_loss": "mse",
+        },
+        without=FRAME_KEYS,
+    ),
     "conformer": EncoderSettings((ConformerNetworkConfig, TrainingConfig)),
     "hubert": EncoderSettings((EmbeddingNetworkConfig, FineTuning, TrainingConfig)),
     "feature_fusion": EncoderSettings(
@@ -60,7 +80,6 @@ ENCODERS = {
             "loss_weights": LossWeights(emotion=20.0),
             "emotion_loss": "ccc",
         },
-        # It reads vectors, and no frames.
-        without=("max_batch_frames", "crop_frames", "spec_augment", "speed_perturbation", "loss_weight_grid"),
+        without=(*FRAME_KEYS, "loss_weight_grid"),
     ),
 }

@@ -50,24 +50,12 @@ class FeatureFusionPlan:
         entries = [entry for entry in self.fusions.values() if entry["inputs"] == "embeddings"]
         return list(dict.fromkeys(name for entry in entries for name in entry["systems"]))
 
-    def embedding_module(self, system: str) -> str:
-        """Return the module that computes the utterance embeddings of a system."""
-        encoder = self.plan.systems[system].encoder
-        return "exvo.systems.mlp_embeddings" if encoder == "mlp" else "exvo.systems.utterance_embeddings"
-
-    def feature_files(self, system: str) -> list[str]:
-        """Return the feature shards that a system reads: tables of functionals, or frames followed by their indices."""
-        found = self.plan.systems[system]
-        if found.encoder == "mlp":
-            folder = f"results/features/{found.feature}/{found.stage}"
-            return [f"{folder}/{shard}.parquet" for shard in self.plan.shard_names()]
-        files = self.plan.sequences(system)
-        return [*files.frames, *files.index]
-
     def shards(self, feature: str, stage: str) -> list[str]:
         """Return the shards of a feature that a system reads."""
         wanted = f"{feature}/{stage}"
-        return next(self.feature_files(name) for name in self.plan.systems if self._folder(name) == wanted)
+        return next(
+            self.plan.feature_files(name) for name in self.plan.systems if self._folder(name) == wanted
+        )
 
     def settings(self, fusion: str) -> dict[str, Any]:
         """Return ``systems``, ``inputs``, ``training`` and ``tasks`` of a feature fusion."""
@@ -78,4 +66,4 @@ class FeatureFusionPlan:
 
     def _folder(self, system: str) -> str:
         """Return the folder of a system's feature, such as ``logmel/raw``."""
-        return str(PurePosixPath(self.feature_files(system)[0]).parent.relative_to("results/features"))
+        return str(PurePosixPath(self.plan.feature_files(system)[0]).parent.relative_to("results/features"))

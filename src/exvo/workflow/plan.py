@@ -26,7 +26,7 @@ from exvo.hubert.checkpoint_files import weights_digest, weights_files
 from exvo.util.code_digest import canonical_json, digest
 from exvo.workflow.fusion_plan import BEST, possible_fusions, possible_tables
 from exvo.workflow.params import as_param
-from exvo.workflow.systems import SequenceFiles, System, configured_systems, feature_settings
+from exvo.workflow.systems import ENCODERS, System, configured_systems, feature_settings
 
 # The template of the report counts like the code that fills it.
 REPORT_PAGE = Path(__file__).parents[1] / "report/page/page.html.j2"
@@ -170,23 +170,36 @@ class Plan:
         """Return the settings of a system, as `exvo.workflow.systems.System.spec`."""
         return as_param(self.systems[name].spec())
 
-    def sequences(self, name: str) -> SequenceFiles:
-        """Return the feature files of a system that reads sequences."""
+    def encoder_module(self, name: str) -> str:
+        """Return the module that trains a system."""
+        return ENCODERS[self.systems[name].encoder].module
+
+    def feature_files(self, name: str) -> list[str]:
+        """Return the feature shards that a system reads: tables of functionals, or frames and then their indices."""
+        return self._feature_files(name, self.systems[name].stage)
+
+    def perturbed(self, name: str) -> list[str]:
+        """Return the feature shards of Train at other speeds, where a system trains on them."""
+        system = self.systems[name]
+        speeds = SPEEDS if system.training.get("speed_perturbation") else ()
+        return [path for speed in speeds for path in self._feature_files(name, f"{system.stage}@{speed}")]
+
+    def statistics(self, name: str) -> list[str]:
+        """Return the file of the moments of a system's log-mel in a list; empty for an encoder that reads none."""
+        system = self.systems[name]
+        read = system.encoder == "conformer"
+        return [f"results/features/{system.feature}/{system.stage}/statistics.json"] if read else []
+
+    def encoder_files(self, name: str) -> list[str]:
+        """Return the files of the HuBERT weights that a system's feature is of; ValueError as `hubert_spec`."""
+        feature = self.systems[name].feature
+        return self.hubert_files(feature) if feature_kind(feature) == "hubert" else []
+
+    def _feature_files(self, name: str, stage: str) -> list[str]:
         system = self.systems[name]
         feature = f"{system.feature}_frontend" if fine_tuned(system.spec()) else system.feature
-
-        def files(stage: str, ending: str) -> list[str]:
-            folder = f"results/features/{feature}/{stage}"
-            return [f"{folder}/{shard}.{ending}" for shard in self.shards]
-
-        speeds = SPEEDS if system.training["speed_perturbation"] else ()
-        derived = [f"{system.stage}@{speed}" for speed in speeds]
-        return SequenceFiles(
-            f"results/features/{system.feature}/{system.stage}/statistics.json",
-            files(system.stage, "npy"),
-            files(system.stage, "parquet"),
-            [path for stage in derived for ending in ("npy", "parquet") for path in files(stage, ending)],
-        )
+        endings = ("parquet",) if feature_kind(system.feature) == "opensmile" else ("npy", "parquet")
+        return [f"results/features/{feature}/{stage}/{shard}.{e}" for e in endings for shard in self.shards]
 
     @cached_property
     def labels(self) -> dict[str, Any]:
@@ -286,10 +299,6 @@ class Plan:
         for name in self.compared_systems():
             needed.update(stage_path(self.systems[name].stage))
         return [stage for stage in STAGES if stage in needed]
-
-    def system_names(self, encoder: str) -> list[str]:
-        """Return the names of the systems of one encoder."""
-        return [name for name, system in self.systems.items() if system.encoder == encoder]
 
     def is_fine_tuned(self, name: str) -> bool:
         """Return whether a system fine-tunes its HuBERT."""

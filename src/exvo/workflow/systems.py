@@ -6,22 +6,34 @@ from typing import Any
 
 from exvo.audio.stages import SECTION, stage_path
 from exvo.corpus.errors import CorpusError
-from exvo.features.spec import feature_key, feature_kind
+from exvo.features.spec import feature_key, feature_kind, fine_tuned
 
-# The kind of feature that each encoder reads.
-READS = {"mlp": "opensmile", "conformer": "logmel", "hubert": "hubert"}
-# The settings of a feature that say where its weights come from.
-_WEIGHTS = ("source", "checkpoint", "bundle")
+FEATURE_KINDS = ("opensmile", "logmel", "hubert")
 
 
 @dataclass(frozen=True)
-class SequenceFiles:
-    """Input files of a system that reads sequences, shard by shard; only log-mel has statistics."""
+class Encoder:
+    """An encoder that systems can name.
 
-    statistics: str
-    frames: list[str]
-    index: list[str]
-    perturbed: list[str]
+    Attributes
+    ----------
+    module : str
+        Has ``train_system`` and ``KINDS``.
+    reads : tuple of str
+        Kinds of features.
+    """
+
+    module: str
+    reads: tuple[str, ...]
+
+
+ENCODERS = {
+    "mlp": Encoder("exvo.systems.mlp", FEATURE_KINDS),
+    "conformer": Encoder("exvo.systems.conformer", ("logmel",)),
+    "hubert": Encoder("exvo.systems.hubert", ("hubert", "logmel")),
+}
+# What says where the weights of a feature come from, where it has any.
+_WEIGHTS = ("source", "checkpoint", "bundle")
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,7 @@ def feature_settings(config: Mapping, feature: str) -> dict[str, Any]:
         return dict(features[kind])
     changes = features["variants"].get(feature)
     if changes is None:
-        known = ", ".join([*READS.values(), *(name for name, entry in features["variants"].items() if entry)])
+        known = ", ".join([*FEATURE_KINDS, *(name for name, entry in features["variants"].items() if entry)])
         raise CorpusError(f"config: there is no feature {feature}; the features are: {known}")
     settings = merged(features[kind], changes, feature_key(feature))
     other = [key for key in _WEIGHTS if settings.get(key) != features[kind].get(key)]
@@ -124,11 +136,12 @@ def configured_systems(config: Mapping) -> dict[str, System]:
         if entry is None:  # a config on top of the default one removes a system by `name: null`
             continue
         encoder, feature = entry["encoder"], entry["feature"]
-        if READS[encoder] != feature_kind(feature):
+        reads = ENCODERS[encoder].reads
+        if feature_kind(feature) not in reads:
             raise CorpusError(
-                f"config: systems.{name}: the encoder {encoder} reads {READS[encoder]}, not {feature}"
+                f"config: systems.{name}: the encoder {encoder} reads {' or '.join(reads)}, not {feature}"
             )
-        systems[name] = System(
+        system = System(
             name=name,
             stage=entry["stage"],
             feature=feature,
@@ -138,4 +151,10 @@ def configured_systems(config: Mapping) -> dict[str, System]:
             audio={SECTION[stage]: config["audio"][SECTION[stage]] for stage in stage_path(entry["stage"])},
             feature_config=feature_settings(config, feature),
         )
+        if fine_tuned(system.spec()) and feature_kind(feature) != "hubert":
+            raise CorpusError(
+                f"config: systems.{name}: fine_tune trains a HuBERT further, and {feature} is none; "
+                "set the feature to a HuBERT, or fine_tune to null"
+            )
+        systems[name] = system
     return systems

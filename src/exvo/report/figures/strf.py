@@ -31,9 +31,10 @@ def plot_strf_system(folder: Path | str, kernels_path: Path | str, paths_path: P
         Where the kernels' history is missing: what to do about it.
     """
     # Only here: the drawing itself needs no trained system.
-    from exvo.training.storage import STRF_HISTORY, load_sequence
+    from exvo.networks.conformer_network import ConformerNetworkConfig
+    from exvo.training.storage import STRF_HISTORY, load_trained
 
-    trained = load_sequence(folder)
+    trained = load_trained(folder, [ConformerNetworkConfig])
     if not trained.strf_history:
         # It is no output of the rule, which trains networks without kernels too.
         raise ValueError(

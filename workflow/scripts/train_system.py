@@ -1,4 +1,4 @@
-"""Train one seed of a system that reads a HuBERT."""
+"""Train one seed of a system."""
 
 from typing import Any
 
@@ -6,21 +6,21 @@ from exvo.workflow.jobs import run_job
 
 
 def main(snakemake: Any) -> None:
-    """Map the job to `exvo.systems.hubert.train_hubert_system`."""
+    """Map the job to ``train_system`` of the encoder's module."""
+    from importlib import import_module
     from pathlib import Path
 
     from exvo.corpus.table import read_corpus
-    from exvo.systems.hubert import train_hubert_system
-    from exvo.systems.sequence import shards_by_speed
 
     limit = snakemake.params.labels["limit"]
-    train_hubert_system(
-        list(zip(snakemake.input.frames, snakemake.input.index, strict=True)),
+    import_module(snakemake.params.module).train_system(
+        snakemake.input.features,
         read_corpus(Path(snakemake.input.table).parent, limit),
         snakemake.params.config,
         int(snakemake.wildcards.seed),
         Path(snakemake.output.model).parent,
-        perturbed=shards_by_speed(snakemake.input.perturbed),
+        statistics=next(iter(snakemake.input.statistics), None),
+        perturbed=snakemake.input.perturbed,
         n_threads=snakemake.threads,
     )
 
