@@ -43,7 +43,7 @@ def test_rules_that_use_a_gpu_count_as_gpu_jobs_and_ask_a_cluster_for_none():
     counted = {name for name, body in RULES if re.search(r"^        gpu_jobs=1,$", body, re.MULTILINE)}
     # It has the resources of extract_hubert.
     counted.add("extract_hubert_frontend")
-    manual = (REPOSITORY / "README.md").read_text()
+    manual = (REPOSITORY / "docs/cluster.md").read_text()
     assert counted == set(re.findall(r"^  (\w+): \{gpu: 1, ", manual, re.MULTILINE))
     # SLURM reads `gpu` and `gres`, and would queue for ever where there are none.
     assert not any(re.search(r"^        (gpu|gpus|gres)=", body, re.MULTILINE) for _, body in RULES)

@@ -1,5 +1,5 @@
 rule fuse_systems:
-    """Combine systems, write the submission, and score and compare everything: the last rule."""
+    """Fuse systems, write the submission, and score and compare all systems: the last rule."""
     input:
         table=ancient(PLAN.table),
         test_labels=ancient(PLAN.test_table),
@@ -14,7 +14,7 @@ rule fuse_systems:
             expand(
                 "results/tables/{table}.{ending}",
                 table=PLAN.outcome_tables(),
-                ending=["csv", "md", "html"],
+                ending=["csv", "md", "html", "json"],
             ),
             caption="../report/tables.rst",
             category="Tables",

@@ -16,7 +16,7 @@ def main(snakemake: Any) -> None:
     from exvo.report.outcome import OutcomePaths, OutcomePlan, write_outcome
 
     outcome = snakemake.params.outcome
-    # Of systems and feature fusions, which never share a name: .../<name>/<seed>/val.parquet.
+    # Systems and feature fusions have different names: .../<name>/<seed>/val.parquet.
     runs = defaultdict(list)
     for val, test in zip(snakemake.input.val, snakemake.input.test, strict=True):
         runs[Path(val).parent.parent.name].append((val, test))

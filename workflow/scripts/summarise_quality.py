@@ -1,4 +1,4 @@
-"""Summarise what became of every clip."""
+"""Summarise the quality of every clip."""
 
 from typing import Any
 

@@ -108,6 +108,15 @@ def design_highpass(config: HighpassConfig, sample_rate: int) -> np.ndarray:
     ------
     ValueError
         If the pass band starts above the Nyquist frequency.
+
+    Examples
+    --------
+    >>> taps = design_highpass(HighpassConfig(stop_hz=20, pass_hz=70, stop_db=60), 16000)
+    >>> len(taps), bool(abs(taps.sum()) < 1e-12)
+    (1341, True)
+    >>> shifts = np.exp(-2j * np.pi * np.outer([20, 70, 1000], np.arange(len(taps))) / 16000)
+    >>> [round(20 * float(np.log10(gain))) for gain in np.abs(shifts @ taps)]
+    [-64, 0, 0]
     """
     if config.pass_hz >= sample_rate / 2:
         raise ValueError(
@@ -180,6 +189,20 @@ def highpass_clips(
     ValueError
         If a clip is not one-dimensional floating point, or holds a sample that is not finite; the message
         gives its index.
+
+    Examples
+    --------
+    A tone of 200 Hz under an offset and rumble at 10 Hz. The peak is brought to -1 dBFS, 0.891 of full scale.
+
+    >>> import numpy as np
+    >>> time = np.arange(16000) / 16000
+    >>> tone, rumble = (np.sin(2 * np.pi * hz * time) for hz in (200, 10))
+    >>> (clip,), (measures,) = highpass_clips([0.05 + 0.1 * tone + 0.2 * rumble], 16000, HighpassConfig())
+    >>> round(measures.dc_removed, 3), round(float(np.abs(clip).max()), 3)
+    (0.05, 0.891)
+    >>> middle = slice(4000, 12000)
+    >>> [round(2 * float(np.mean(clip[middle] * wave[middle])), 2) for wave in (tone, rumble)]
+    [0.85, 0.0]
     """
     checked = [check_signal(signal, index) for index, signal in enumerate(signals)]
     means = [float(signal.mean(dtype=np.float64)) if signal.size else np.nan for signal in checked]

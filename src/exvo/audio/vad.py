@@ -107,6 +107,19 @@ def find_voice(
     Notes
     -----
     `voice_probabilities` and `kept_span` are its two steps, for a caller who wants the probabilities too.
+
+    Examples
+    --------
+    A tone that swells and fades from 0.5 s to 1 s, and a silent clip.
+
+    >>> import numpy as np
+    >>> burst = 0.3 * np.sin(2 * np.pi * 220 * np.arange(8000) / 16000) * np.hanning(8000)
+    >>> clip = np.concatenate([np.zeros(8000), burst, np.zeros(16000)])
+    >>> span, nothing = find_voice([clip, np.zeros(16000)], 16000, VadConfig(pad_ms=100))
+    >>> span.start / 16000, span.end / 16000
+    (0.412, 1.092)
+    >>> nothing is None
+    True
     """
     probabilities = voice_probabilities(signals, sample_rate, n_threads=n_threads)
     return [

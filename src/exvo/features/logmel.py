@@ -69,6 +69,18 @@ def logmel(signal: np.ndarray, config: LogmelConfig, sample_rate: int = SAMPLE_R
     -------
     np.ndarray [shape=(1 + n_samples // hop, n_mels), float32]
         Natural logarithm of the mel power.
+
+    Examples
+    --------
+    A second of a tone at 1 kHz: 101 frames of 10 ms, loudest in the channel whose filter peaks at 1 kHz.
+
+    >>> import numpy as np
+    >>> tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
+    >>> frames = logmel(tone, LogmelConfig(n_mels=80))
+    >>> frames.shape, int(frames[50].argmax())
+    ((101, 80), 26)
+    >>> int(mel_filters(16000, 512, 80)[:, 26].argmax()) * 16000 / 512
+    1000.0
     """
     window_length, hop = (round(ms * sample_rate / 1000) for ms in (config.window_ms, config.hop_ms))
     if window_length > config.n_fft:

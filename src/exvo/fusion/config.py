@@ -1,4 +1,4 @@
-"""What a fusion is asked to be, and how Val is parted to judge it."""
+"""The configuration of a late fusion, and the folds of Val for out-of-fold predictions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -62,7 +62,7 @@ class FusionConfig:
             raise ValueError(f"{where}: rule must be one of {', '.join(get_args(Rule))}, not {self.rule!r}")
         if not 0 < self.step <= 1 or abs(round(1 / self.step) * self.step - 1) > 1e-9:
             raise ValueError(
-                f"{where}: step must divide 1 into whole parts (0.1, 0.05, 0.25), not {self.step}"
+                f"{where}: step must be an integer fraction of 1 (0.1, 0.05, 0.25), not {self.step}"
             )
         if self.emotion_from is not None and self.emotion_from not in self.systems:
             raise ValueError(

@@ -84,6 +84,20 @@ class Strf(nn.Module):
     scale : Parameter [shape=(n_kernels,)]
         Omega, in rad per mel channel. Where both have one sign, the kernel's ripple falls in frequency as time
         goes on; where they differ, it rises.
+
+    Examples
+    --------
+    Four kernels over two clips of 30 frames: a real and an imaginary channel each.
+
+    >>> import torch
+    >>> config = StrfConfig(n_kernels=4, support_frames=7, support_channels=5)
+    >>> layer = Strf(config, generator=torch.Generator().manual_seed(0))
+    >>> tuple(layer(torch.zeros(2, 30, 80)).shape)
+    (2, 8, 30, 80)
+    >>> [round(rate, 1) for rate in layer.rates_hz(hop_ms=10).tolist()]
+    [12.4, 19.2, 2.2, 3.3]
+    >>> sum(parameter.numel() for parameter in layer.parameters())
+    8
     """
 
     def __init__(self, config: StrfConfig | None = None, *, generator: torch.Generator | None = None) -> None:
