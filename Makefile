@@ -9,7 +9,7 @@ CORES ?= all
 DEMO := corpora/demo
 REPORT := results/report/report.html
 
-.PHONY: demo report test test-browser test-fuzz test-faults test-changes test-slurm audit lint docs format bench clean lock
+.PHONY: demo report reference test test-browser test-fuzz test-faults test-changes test-slurm audit lint docs format bench clean lock
 
 demo: $(READY)
 	@$(BIN)/exvo demo $(DEMO)
@@ -68,8 +68,13 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check workflow
+	$(BIN)/mypy
 	$(BIN)/exvo demo $(DEMO)
 	$(BIN)/snakemake --lint
+
+# The config's schema and its reference page, from the dataclasses that declare the keys.
+reference: $(READY)
+	$(BIN)/python docs/tools/reference.py
 
 # Into site/, without a network. A broken link, a missing page or a docstring that cannot be read is an error.
 docs: $(READY)
