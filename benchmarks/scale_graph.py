@@ -100,9 +100,7 @@ def dependencies(run: Run, results: Path) -> dict[str, list[str]]:
         if kind == "utterance_embeddings":
             of, name, last = rest
             return (
-                [f"models/{name}/{last}"]
-                if of == "systems"
-                else by_step.get(f"features/{name}/{last}", [])
+                [f"models/{name}/{last}"] if of == "systems" else by_step.get(f"features/{name}/{last}", [])
             )
         if kind == "fusion" and rest:
             embedded = [

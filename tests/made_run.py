@@ -1,4 +1,4 @@
-"""What a run leaves on disk, made in a second: true files by the library's own writers, of sounds made up here."""
+"""The output files of a synthetic run, written in a second by the writers of the library."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ from exvo.report.page.write import ReportFiles, write_report
 from exvo.workflow.config import complete
 
 REPOSITORY = Path(__file__).parents[1]
-# Names that a careless page would run as code, or a careless figure set as a formula.
+# Names that would run as code in an unescaped page, or be set as a formula in a figure.
 COUNTRY = r"<script>alert(1)</script> $\no{formula$"
 CLIP = '"><img src=x onerror=alert(1)>'
 BROKEN = "zz-broken"
@@ -73,7 +73,7 @@ class MadeRun:
         self.systems = dict.fromkeys(SYSTEMS, spec)
 
     def write_outcome(self, results):
-        """Write what the last rule writes into a folder of results."""
+        """Write the outputs of the last rule into a folder of results."""
         fusion = results / "fusion"
         paths = OutcomePaths(
             fusion / "test_preds.csv",
@@ -157,7 +157,7 @@ class MadeRun:
             part = labels.take(labels.split == split)
             noise = self.random.standard_normal((len(part), 12)) * SYSTEMS[name]
             chance = np.clip(0.5 + 0.3 * noise[:, 0], 0, 1)
-            answers = Predictions(
+            predictions = Predictions(
                 part.clip_id,
                 np.nan_to_num(part.age, nan=27.0) + 3 * noise[:, 1],
                 np.stack([chance, 1 - chance], axis=1),
@@ -165,9 +165,9 @@ class MadeRun:
                 tuple(country.code for country in labels.countries),
             )
             pair.append(folder / f"{split.lower()}.parquet")
-            write_predictions(pair[-1], answers)
+            write_predictions(pair[-1], predictions)
             if split == "Val":
-                record = {"val": score(part, answers).to_json(), "best_epoch": 2, "n_epochs": 3}
+                record = {"val": score(part, predictions).to_json(), "best_epoch": 2, "n_epochs": 3}
                 (folder / "metrics.json").write_text(json.dumps(record))
         (folder / "history.csv").write_text(
             "epoch,loss,val_loss,val_selection\n1,3,3,0.1\n2,2,2.5,0.3\n3,1,2.7,nan\n"
@@ -183,7 +183,7 @@ class MadeRun:
         benchmark.parent.mkdir()
         benchmark.write_text("s\th:m:s\tmax_rss\tcpu_time\n75.5\t0:01:15\t210.25\t60\n")
         tables = [
-            results / f"tables/{name}.html" for name in ("table1", "table3", "table4", "emotions", "groups")
+            results / f"tables/{name}.json" for name in ("table1", "table3", "table4", "emotions", "groups")
         ]
         return ReportFiles(
             results / "fusion/fusion.json",

@@ -1,4 +1,4 @@
-"""The report in a real browser: it opens from disk, is whole, asks the network for nothing, and fits its window.
+"""The report in a real browser: it opens from disk, is complete, loads nothing from the network, and fits.
 
 Screenshots and the print go to the folder that ``EXVO_SCREENSHOTS`` names, for people to look at.
 ``EXVO_REPORT`` may name a report to open in place of the one made here.
@@ -59,7 +59,7 @@ def folder(tmp_path_factory):
     return path
 
 
-def test_nothing_is_asked_of_the_network_and_nothing_complained_of(browser, report):
+def test_nothing_is_loaded_from_the_network_and_there_are_no_errors(browser, report):
     browser.wait("return document.readyState === 'complete'")
     events = [json.loads(entry["message"])["message"] for entry in browser.log("performance")]
     asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
@@ -70,10 +70,10 @@ def test_nothing_is_asked_of_the_network_and_nothing_complained_of(browser, repo
 
 def test_tables_figures_and_players_are_there(browser):
     counts = browser.run(
-        "return Object.fromEntries(['section', 'table', 'figure img', 'audio', '.tile']"
+        "return Object.fromEntries(['section', 'table', 'figure img', 'audio', '.overview', 'details']"
         ".map(name => [name, document.querySelectorAll(name).length]))"
     )
-    assert counts["section"] == 10 and counts[".tile"] == 3
+    assert counts["section"] == 11 and counts[".overview"] == 1 and counts["details"] >= 8
     assert counts["table"] >= 12 and counts["figure img"] >= 10 and counts["audio"] >= 5
     empty = "return [...document.querySelectorAll('tbody')].filter(body => !body.rows.length).length"
     assert browser.run(empty) == 0
@@ -96,6 +96,27 @@ def test_every_player_has_its_sound(browser):
     assert len(peaks) == len(found)
     for (seconds, _), (n_samples, peak) in zip(found, peaks, strict=True):
         assert abs(n_samples / 16_000 - seconds) < 0.01 and 0.01 < peak <= 1
+
+
+def test_the_result_is_on_the_first_screen(browser, folder):
+    browser.resize(1200, 800)
+    bottoms = browser.run(
+        "return ['#result .lead', '#result table', '#result figure img']"
+        ".map(name => document.querySelector(name).getBoundingClientRect().bottom)"
+    )
+    assert max(bottoms) <= 800
+    (folder / "first_screen.png").write_bytes(browser.screenshot(1200, 800))
+
+
+def test_no_table_needs_a_scroll_bar(browser):
+    browser.resize(1200, 800)
+    wide = (
+        "document.querySelectorAll('details').forEach(part => part.open = arguments[0]);"
+        "return [...document.querySelectorAll('.scroll')].filter(part => part.scrollWidth > part.clientWidth + 1)"
+        ".map(part => part.textContent.trim().slice(0, 40))"
+    )
+    assert browser.run(wide, True) == []
+    assert browser.run(wide, False) == []
 
 
 @pytest.mark.parametrize("width", [1280, 400])

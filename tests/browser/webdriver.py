@@ -1,7 +1,6 @@
-"""As much of W3C WebDriver as the tests of the report need, over the standard library.
+"""The part of W3C WebDriver that the tests of the report need, with the standard library.
 
-Debian's ``chromium-driver`` speaks it over HTTP; a client such as selenium would be one more package in the lock for
-these few calls.
+Debian's ``chromium-driver`` speaks it over HTTP; these few calls need no client such as selenium.
 """
 
 import base64
@@ -11,7 +10,7 @@ import subprocess
 import time
 import urllib.request
 
-# No name resolves, so whatever asks the network for something fails and is logged.
+# No name resolves, so any network request fails and is logged.
 OPTIONS = [
     "--headless=new",
     "--no-sandbox",
@@ -42,8 +41,8 @@ class Browser:
                 "goog:chromeOptions": {"binary": chromium, "args": OPTIONS},
                 "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
             }
-            answer = self._call("POST", "/session", {"capabilities": {"alwaysMatch": always}})
-            self.session = f"/session/{answer['sessionId']}"
+            created = self._call("POST", "/session", {"capabilities": {"alwaysMatch": always}})
+            self.session = f"/session/{created['sessionId']}"
         except BaseException:
             self.quit()
             raise
@@ -71,13 +70,13 @@ class Browser:
         """Return a PNG of the page from its top, beyond what the window shows."""
         # Not the driver's own command: it gives up after ten seconds, and a busy machine may need more.
         clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
-        wish = {"format": "png", "captureBeyondViewport": True, "clip": clip}
-        return base64.b64decode(self._cdp("Page.captureScreenshot", wish)["data"])
+        options = {"format": "png", "captureBeyondViewport": True, "clip": clip}
+        return base64.b64decode(self._cdp("Page.captureScreenshot", options)["data"])
 
     def pdf(self):
-        """Print to PDF as the page's own style sheet wishes."""
-        wish = {"preferCSSPageSize": True, "printBackground": True}
-        return base64.b64decode(self._cdp("Page.printToPDF", wish)["data"])
+        """Print to PDF with the page size of the style sheet."""
+        options = {"preferCSSPageSize": True, "printBackground": True}
+        return base64.b64decode(self._cdp("Page.printToPDF", options)["data"])
 
     def log(self, kind):
         """Return what was logged since the last call: of ``browser`` or ``performance``."""

@@ -76,7 +76,7 @@ def test_weights_go_to_the_system_that_knows():
     np.testing.assert_array_equal(fusion.test.emotion, knows.test.emotion)
 
 
-def test_a_joint_model_answers_for_itself():
+def test_a_feature_fusion_uses_its_own_predictions():
     labels = make_labels()
     runs = {name: [make_run(labels, seed)] for seed, name in enumerate("ab")}
     runs["j"] = [only(make_run(labels, seed, 0.5), "age", "emotion") for seed in (8, 9)]
@@ -261,7 +261,7 @@ def test_many_systems_are_combined_by_steps_within_bounds():
     assert emotion["n_candidates"] < 2000
     assert sum(emotion["weights"].values()) == pytest.approx(1)
     assert emotion["val_score"] >= max(s["val"]["ccc"] for s in description["systems"].values())
-    assert any("may end short of the best" in note for note in description["notes"])
+    assert any("may end in a local optimum" in note for note in description["notes"])
 
 
 def test_steps_and_grid_agree_where_there_is_one_summit():

@@ -346,7 +346,7 @@ def test_start_takes_over_all_but_the_heads(data, pretrained, tmp_path):
     assert torch.equal(still.network.mask_embedding, pretrained.network.mask_embedding)
     assert not torch.equal(still.network.heads["sounds"].weight, pretrained.network.heads["sounds"].weight)
     other = replace(TINY, n_layers=1)
-    with pytest.raises(ValueError, match="the weights are of another encoder"):
+    with pytest.raises(ValueError, match="the weights belong to another encoder"):
         pretrain(**data | {"encoder_config": other}, folder=tmp_path / "b", start=start)
 
 
@@ -373,7 +373,7 @@ def test_convolutions_read_stretches_of_the_samples(data, tmp_path):
 def test_what_the_device_or_the_data_cannot_give_is_said(data, tmp_path):
     with pytest.raises(ValueError, match="bf16 needs a CUDA device, not cpu"):
         replace(QUICK, device="cpu", precision="bf16").placement()
-    with pytest.raises(ValueError, match="needs its mean and deviation"):
+    with pytest.raises(ValueError, match="needs the mean and SD"):
         pretrain(**data | {"statistics": None}, folder=tmp_path)
     with pytest.raises(ValueError, match="no targets"):
         pretrain(**data | {"targets": {}}, folder=tmp_path)

@@ -100,9 +100,9 @@ def test_a_recording_is_predicted_as_in_the_workflow(inside, tmp_path):
     folder = inside / MODEL
     val, test = (read_predictions(folder / f"{split}.parquet") for split in ("val", "test"))
     found = predict_files([inside / "b.wav", inside / "c.wav"], [folder], local=BUNDLED)
-    for answer, expected in zip(found, (val, test), strict=True):
-        np.testing.assert_allclose(answer.age, expected.age[0], rtol=1e-4)
-        np.testing.assert_allclose(list(answer.emotions.values()), expected.emotion[0], rtol=1e-3)
+    for prediction, expected in zip(found, (val, test), strict=True):
+        np.testing.assert_allclose(prediction.age, expected.age[0], rtol=1e-4)
+        np.testing.assert_allclose(list(prediction.emotions.values()), expected.emotion[0], rtol=1e-3)
     # Paths are kept from the folder on: they say nothing of where it is, and move with it.
     assert not {"alice", tmp_path.name, "tools"} & set((folder / "config.json").read_text().split("/"))
     moved = inside.rename(tmp_path / "moved")
@@ -143,12 +143,12 @@ def test_a_program_in_the_folder_of_a_model_is_not_started(inside, tmp_path, nam
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(ValueError, match="no program is started because a model names it"):
         predict_files([inside / "b.wav"], [folder])
-    (answer,) = predict_files([inside / "b.wav"], [folder], local=BUNDLED)
-    assert answer.status == "ok" and not marker.exists()
+    (prediction,) = predict_files([inside / "b.wav"], [folder], local=BUNDLED)
+    assert prediction.status == "ok" and not marker.exists()
 
 
 def test_the_program_that_the_user_names_is_started(inside, tmp_path):
     marker = tmp_path / "started"
     mine = program(tmp_path / "mine", marker, f'exec {shlex.quote(imageio_ffmpeg.get_ffmpeg_exe())} "$@"')
-    (answer,) = predict_files([inside / "b.wav"], [inside / MODEL], local=LocalFiles(ffmpeg=str(mine)))
-    assert answer.status == "ok" and marker.exists()
+    (prediction,) = predict_files([inside / "b.wav"], [inside / MODEL], local=LocalFiles(ffmpeg=str(mine)))
+    assert prediction.status == "ok" and marker.exists()

@@ -1,4 +1,4 @@
-"""What `exvo predict` prints, writes and ends with: nothing but a recording gets an answer, and nothing is lost."""
+"""Output, files and exit codes of `exvo predict`: only recordings get a prediction, and no input is dropped."""
 
 import csv
 import io
@@ -121,19 +121,19 @@ def not_recordings(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     said = {
         "lauhg.webm": ("missing", "no such file; check the path"),
-        "folder.wav": ("unreadable", "a folder; name the recordings in it"),
-        "gone.wav": ("missing", "a link to a file that is not there; check the path"),
+        "folder.wav": ("unreadable", "a folder; give the recordings in it"),
+        "gone.wav": ("missing", "a link to a missing file; check the path"),
         "loop.wav": ("unreadable", "cannot be opened (Too many levels of symbolic links)"),
-        "pipe.wav": ("unreadable", "not a regular file; save the recording as one"),
+        "pipe.wav": ("unreadable", "not a regular file; save the recording as a regular file"),
         "empty.wav": ("empty", "the file is empty"),
-        "text.wav": ("unreadable", "not a recording in a format that is known, or its beginning is damaged"),
+        "text.wav": ("unreadable", "not a recording in a known format, or its beginning is damaged"),
         "none.wav": ("empty", "no audio in the file"),
         "empty.wav/inside.wav": ("unreadable", "cannot be opened (Not a directory)"),
     }
     return {tmp_path / name: what for name, what in said.items()}
 
 
-def test_what_is_no_recording_has_no_answer_and_the_others_are_predicted(home, not_recordings, tmp_path):
+def test_what_is_not_a_recording_is_not_predicted_and_the_others_are(home, not_recordings, tmp_path):
     good = home / "clip6.wav"
     output = tmp_path / "o.csv"
     words = [*list(not_recordings)[:4], good, *list(not_recordings)[4:]]
@@ -147,9 +147,12 @@ def test_what_is_no_recording_has_no_answer_and_the_others_are_predicted(home, n
         assert set(numbers(rows[path])) == {""}
         (line,) = [line for line in lines if line.startswith(f"error: {path}: ")]
         assert rows[path]["reason"] == reason and line == f"error: {path}: {reason}"
-    assert lines[-1] == "without a prediction: 9 of 10; --prior gives them the prior of the training set"
+    assert (
+        lines[-1]
+        == "without a prediction: 9 of 10; with --prior, their values are the prior of the training set"
+    )
     assert rows[good]["status"] == "ok" and "" not in numbers(rows[good])
-    assert run.stdout == f"10 recordings, 1 of them predicted: {output}\n"
+    assert run.stdout == f"{output}: 1 of 10 recordings predicted\n"
 
 
 @pytest.mark.parametrize("name", ["lauhg.webm", "folder.wav", "text.wav"])
@@ -221,8 +224,8 @@ def test_only_the_tasks_of_the_models_are_printed_and_written(home, tmp_path, mo
 def test_a_task_without_a_label_in_training_is_not_printed(home, tmp_path):
     corpus = Corpus(home, IDS, replace(labels(), age=np.full(len(IDS), np.nan)))
     train_system([home / "opensmile.parquet"], corpus, spec(TASKS), 0, tmp_path / "model")
-    (answer,) = predict.predict_files([home / "clip6.wav"], [tmp_path / "model"])
-    assert answer.age is None and len(answer.countries) == 2 and len(answer.emotions) == 10
+    (prediction,) = predict.predict_files([home / "clip6.wav"], [tmp_path / "model"])
+    assert prediction.age is None and len(prediction.countries) == 2 and len(prediction.emotions) == 10
 
 
 @pytest.mark.parametrize("name", ["all", "age", "country", "feature-fusion"])
@@ -314,7 +317,7 @@ def test_names_of_any_bytes_survive_to_the_table(home, named, tmp_path):
     assert done.returncode == 0, done.stderr
     table = Path(os.fsdecode(output)).read_bytes()
     assert [os.fsencode(row["file"]) for row in rows_of(table)] == named
-    assert done.stdout.endswith(b"/o\\xe9.csv\n")
+    assert done.stdout.endswith(b"/o\\xe9.csv: 6 of 6 recordings predicted\n")
 
 
 @pytest.mark.parametrize(
@@ -364,11 +367,11 @@ def test_an_output_that_cannot_be_is_refused_before_any_work(home, tmp_path, mon
     os.mkfifo(tmp_path / "pipe")
     kept = recording.read_bytes()
     refused = {
-        tmp_path: "a folder; name a file, such as",
-        recording: "it is read, too, and would be replaced; name another file",
-        tmp_path / "same.csv": "it is read, too",
-        model(home, "all") / "config.json": "it is read, too",
-        tmp_path / "file/o.csv": "its folder cannot be made (",
+        tmp_path: "a folder; give a file, such as",
+        recording: "an input file, which would be replaced; give another file",
+        tmp_path / "same.csv": "an input file",
+        model(home, "all") / "config.json": "an input file",
+        tmp_path / "file/o.csv": "its folder cannot be created (",
         tmp_path / "pipe": "not a regular file; print the table with --output -",
     }
     monkeypatch.setattr(predict, "_decoded", None)
@@ -449,7 +452,7 @@ def test_a_model_of_a_version_with_other_settings_is_refused(home, tmp_path, set
     system["audio"]["convert"] = settings(system["audio"]["convert"])
     change(folder, system=system)
     run = CliRunner().invoke(app, ["predict", str(home / "clip6.wav"), "--model", str(folder)])
-    assert run.exit_code == 1 and run.stderr.startswith(f"{folder}: trained by another version"), run.output
+    assert run.exit_code == 1 and run.stderr.startswith(f"{folder}: trained with another version"), run.output
     assert f"audio.convert has other settings ({differing});" in run.stderr
 
 
@@ -472,9 +475,13 @@ def test_only_models_that_predict_the_country_have_to_agree_on_the_countries(hom
     for name in ("age", "country"):
         train_system([home / "opensmile.parquet"], corpus, spec([name]), 0, tmp_path / name)
     clip, ours = home / "clip6.wav", model(home, "all")
-    answer, alone = (predict.predict_files([clip], some)[0] for some in ([tmp_path / "age", ours], [ours]))
-    assert answer.countries == alone.countries
-    with pytest.raises(ValueError, match=r"of other countries than .*/all/0; predict with one of them"):
+    prediction, alone = (
+        predict.predict_files([clip], some)[0] for some in ([tmp_path / "age", ours], [ours])
+    )
+    assert prediction.countries == alone.countries
+    with pytest.raises(
+        ValueError, match=r"its countries differ from those of .*/all/0; predict with one of them"
+    ):
         predict.predict_files([clip], [ours, tmp_path / "country"])
 
 
@@ -501,14 +508,14 @@ def test_a_recording_that_one_model_cannot_have_decoded_is_not_predicted_by_the_
         return real(clip_id, config=config, **rest)
 
     monkeypatch.setattr(predict, "convert_clip", too_slow)
-    (answer,) = predict.predict_files([home / "clip6.wav"], folders)
-    assert answer.status == "timeout" and not answer.predicted and np.isnan(answer.age)
+    (prediction,) = predict.predict_files([home / "clip6.wav"], folders)
+    assert prediction.status == "timeout" and not prediction.predicted and np.isnan(prediction.age)
 
 
 def test_limits_of_a_model_under_which_nothing_is_decoded_are_not_put_down_to_recordings(home, monkeypatch):
     change_limits(monkeypatch, model(home, "all"), memory_mb=60.0)
     run = command(home, home / "clip6.wav")
-    assert run.exit_code == 1 and run.stdout == "" and "raise audio.convert.memory_mb" in run.stderr
+    assert run.exit_code == 1 and run.stdout == "" and "increase audio.convert.memory_mb" in run.stderr
 
 
 def test_standard_input_is_said_not_to_be_read(home, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The report as a whole: what is on the page, what is not, and that missing parts are said in words."""
+"""The complete report: its content, its safety, and the texts for missing parts."""
 
 import json
 import re
@@ -13,15 +13,25 @@ from made_run import CLIP, COUNTRY, FOLDER, STAGES, MadeRun
 from exvo.corpus.table import CorpusError
 from exvo.report.page.cost import cost_section
 from exvo.report.page.fusion import fusion_section
-from exvo.report.page.outcome import outcome_section
-from exvo.report.page.parts import Section, Story, Table, Words, bare_path, without_folders
-from exvo.report.page.sheets import read_table, tables_section
+from exvo.report.page.outcome import result_section, systems_section
+from exvo.report.page.parts import Notes, Section, Story, Table, Words, bare_path, without_folders
 from exvo.report.page.strf import strf_section
 from exvo.report.page.training import training_section
-from exvo.report.page.write import render
+from exvo.report.page.write import read_tables, render
 from exvo.report.tables.sheet import DASH, Grid, Sheet, write_sheet
 
-ANCHORS = ["outcome", "tables", "listen", "answers", "fusion", "strf", "training", "quality", "cost"]
+ANCHORS = [
+    "result",
+    "systems",
+    "emotions",
+    "groups",
+    "listen",
+    "fusion",
+    "training",
+    "strf",
+    "quality",
+    "cost",
+]
 ANCHORS += ["provenance"]
 
 
@@ -82,7 +92,7 @@ def named_html(made_run, tmp_path_factory):
     return made_run.write(tmp_path_factory.mktemp("named") / "report.html", clips=[CLIP])
 
 
-def test_names_from_the_data_are_text_and_nothing_else(page, named_html):
+def test_names_from_the_data_are_shown_as_text(page, named_html):
     named = Page(named_html)
     assert named.says(f"Clip {CLIP}: named in the config")
     assert CLIP in named.of("audio")[0]["aria-label"]
@@ -92,12 +102,17 @@ def test_names_from_the_data_are_text_and_nothing_else(page, named_html):
 
 def test_a_template_escapes_what_every_kind_of_part_holds():
     evil = "<script>alert(1)</script>"
-    grid = Grid([evil], [[evil, evil + " [" + evil]], evil)
-    parts = [Words(evil), Table(evil, [grid], [evil]), Story(evil, evil, evil, [])]
+    grids = [Grid([evil], [[evil, evil + " [" + evil]], evil, folded) for folded in (False, True)]
+    parts = [
+        Words(evil),
+        Table(evil, grids, [evil, evil * 9]),
+        Notes(evil, [evil]),
+        Story(evil, evil, evil, []),
+    ]
     assert "<script" not in render(evil, [Section("x", evil, evil, parts)])
 
 
-def test_folders_of_who_ran_it_are_not_told(html):
+def test_folders_of_the_user_are_not_shown(html):
     assert FOLDER not in html and "/home/" not in html
     assert "ffmpeg: …/ffmpeg" in html and "root: …/bursts" in html
     assert "…/x.webm: no &lt;script&gt;" in html
@@ -125,21 +140,21 @@ def test_the_scores_are_those_of_the_record(page, made_run):
     assert page.says(f"{record['test']['fusion']['s_mtl']:.3f}")
     best = record["selection"]["candidates"][0]
     low, high = (best["intervals"]["s_mtl"][end] for end in ("low", "high"))
-    assert page.says(f"{best['out_of_fold_val']['s_mtl']:.3f} [{low:.3f}, {high:.3f}]")
+    assert page.says(
+        f"{best['out_of_fold_val']['s_mtl']:.3f} ± {best['sd']['s_mtl']:.3f} [{low:.3f}, {high:.3f}]"
+    )
     runner_up = record["selection"]["runner_up"]
     found = record["selection"]["differences"][runner_up]["s_mtl"]
     word = "includes" if found["low"] <= 0 <= found["high"] else "excludes"
-    assert page.says(f"Against {runner_up}, the next best candidate") and page.says(
-        f"the interval {word} zero"
-    )
+    assert page.says(f"from {runner_up}, the next best candidate") and page.says(f"the interval {word} zero")
 
 
-def test_missing_benchmarks_are_said_and_the_others_shown(page):
+def test_missing_benchmarks_are_named_and_the_others_shown(page):
     assert page.says("Without benchmark files: quality.") and page.says("1 min 16 s")
 
 
-def test_without_benchmarks_strfs_and_histories_words_stand_there(tmp_path):
-    said = [
+def test_without_benchmarks_strfs_and_histories_the_page_says_so(tmp_path):
+    texts = [
         section.parts[0].text
         for section in (
             cost_section({"fusion": [tmp_path / "none.tsv"]}),
@@ -147,10 +162,10 @@ def test_without_benchmarks_strfs_and_histories_words_stand_there(tmp_path):
             training_section({}),
         )
     ]
-    assert said == [
+    assert texts == [
         "There are no benchmark files under results/benchmarks.",
         "No system of this run has an STRF front end.",
-        "No system has a history of its training: there is nothing to draw.",
+        "No system has a training history.",
     ]
 
 
@@ -162,13 +177,14 @@ def bare(tmp_path_factory):
     return Page(run.write(root / "r.html", clips=[CLIP]))
 
 
-def test_a_blind_test_and_tasks_without_labels_are_said(bare):
+def test_a_blind_test_and_tasks_without_labels_are_named(bare):
     assert bare.says("Test is blind: the corpus has no test_labels.csv")
     for words in (
         "Age: no validation clip has a label",
         "Country: no validation clip has a label",
         "Emotion: no emotion has a CCC",
-        "Without S_MTL, a term being missing or not positive: weighted, mlp-raw, conformer-strf.",
+        "S_MTL is undefined (a term is missing or not positive): weighted, mlp-raw, conformer-strf.",
+        "Its S_MTL on validation is undefined",
     ):
         assert bare.says(words), words
     assert [s["id"] for s in bare.of("section")] == ANCHORS
@@ -184,9 +200,9 @@ def single_system(record):
 def test_of_a_single_system_the_weights_of_the_best_fusion_are_drawn(made_run):
     record = single_system(json.loads(made_run.files.fusion.read_text()))
     words, drawn, _table = fusion_section(record).parts[:3]
-    assert "is a single system" in words.text
+    assert "is a single system and has no weights" in words.text
     best = next(c["name"] for c in record["selection"]["candidates"] if c["rule"] in ("weighted", "stacked"))
-    assert drawn.title == f"Parts of the systems in {best}, which is not submitted"
+    assert drawn.title == f"Weights of the systems in {best}, which is not submitted"
     # The best by candidates, not the first by name.
     record["selection"]["candidates"].reverse()
     other = fusion_section(record).parts[1].title
@@ -196,9 +212,9 @@ def test_of_a_single_system_the_weights_of_the_best_fusion_are_drawn(made_run):
     assert [part.kind for part in fusion_section(record).parts[:2]] == ["words", "table"]
 
 
-def test_a_joint_model_has_no_weights_and_those_of_the_best_fusion_are_drawn(made_run):
+def test_a_feature_fusion_has_no_weights_and_those_of_the_best_fusion_are_drawn(made_run):
     record = json.loads(made_run.files.fusion.read_text())
-    joint = {"inputs": "features", "training": {}, "n_seeds": 2}
+    model = {"inputs": "embeddings", "training": {}, "n_seeds": 2}
     tasks = {name: {**task, "chosen_by": "training on Train"} for name, task in record["tasks"].items()}
     for task in tasks.values():
         for key in ("weights", "shares", "rule", "train_prior"):
@@ -206,65 +222,88 @@ def test_a_joint_model_has_no_weights_and_those_of_the_best_fusion_are_drawn(mad
     systems = {"mlp-raw": {}, "conformer-strf": {}}
     record["kind"] = "fusion"
     section = fusion_section(
-        record | {"rule": "feature_fusion", "feature_fusion": joint, "tasks": tasks, "systems": systems}
+        record | {"rule": "feature_fusion", "feature_fusion": model, "tasks": tasks, "systems": systems}
     )
     words, drawn, table = section.parts[:3]
-    assert "trained on Train with 2 seeds on representations by mlp-raw, conformer-strf" in words.text
+    assert "reads the utterance embeddings of mlp-raw, conformer-strf" in words.text
     assert drawn.title.endswith("which is not submitted")
-    assert [row[1] for row in table.grids[0].rows] == ["feature_fusion"] * 3
+    assert [row[1] for row in table.grids[0].rows] == ["feature fusion"] * 3
 
 
-def test_every_score_of_outcome_and_fusion_has_its_interval_counts_and_deviation(made_run):
+def test_every_score_has_its_interval_counts_and_sd(made_run):
     record = json.loads(made_run.files.fusion.read_text())
-    tables = {part.title: part for part in outcome_section(record).parts if part.kind == "table"}
-    whole = re.compile(rf"\d\.\d+ \[(?:{DASH}|[-\d.]+), [-\d.]+\] ± \d\.\d+")
-    for row in tables["Scores of the submission"].grids[0].rows:
-        assert all(whole.fullmatch(cell) for cell in row[1:5]), row
-        assert row[5:] == ["24 / 24 / 24", "8 / 8 / 8"]
-    candidates = tables["Candidates"].grids[0].rows
+    overview, *_ = result_section(record).parts
+    full = re.compile(rf"\d\.\d+ \[(?:{DASH}|[-\d.]+), [-\d.]+\] ± \d\.\d+")
+    on_test, on_val = overview.table.grids
+    for grid in (on_test, on_val):
+        assert [row[0] for row in grid.rows] == [
+            "S_MTL",
+            "CCC (emotion)",
+            "UAR (country)",
+            "MAE (age, years)",
+        ]
+        assert all(full.fullmatch(row[1]) and "[" in row[2] and ", p " in row[3] for row in grid.rows)
+        assert grid.header[1:] == ["submission", "organisers' network (raw)", "difference"]
+        assert grid.caption.startswith("24 / 24 / 24 clips, 8 / 8 / 8 speakers")
+    table = next(part for part in systems_section(record, [], []).parts if part.kind == "table")
+    assert table.title == "Candidates on validation" and table.grids[1].folded
+    candidates = table.grids[0].rows
     assert len(candidates) == 4
     for row in candidates:
-        assert all(whole.fullmatch(cell) for cell in row[2:6]), row
+        assert all(full.fullmatch(cell) for cell in row[2:6]), row
         assert row[7:] == ["24 / 24 / 24", "8 / 8 / 8"]
     (table,) = [part for part in fusion_section(record).parts if part.kind == "table"]
     header = list(table.grids[0].header)
     for row in table.grids[0].rows:
-        assert whole.fullmatch(row[header.index("out-of-fold")]), row
-        assert "[" in row[header.index("on what it learned from")]
+        assert full.fullmatch(row[header.index("out-of-fold")]), row
+        assert "[" in row[header.index("in-sample")]
     prior = {row[0]: row[header.index("Train prior alone")] for row in table.grids[0].rows}
     assert prior["country"] == "0.500" and prior["emotion"] == "0.000" and float(prior["age"]) > 1
 
 
-def test_the_margin_over_the_reference_is_the_outcomes(made_run, page):
+def test_the_first_sentence_is_the_result(made_run, page):
     record = json.loads(made_run.files.fusion.read_text())
-    found = record["test"]["margins"][0]
-    assert found["over"] == "organisers' network (raw)"
-    percent = found["s_mtl_percent"]
+    submitted, test = record["selection"]["submitted"], record["test"]
+    assert test["comparisons"][0]["name"] == record["reference"] == "organisers' network (raw)"
+    found = test["comparisons"][0]["differences"]["s_mtl"]
+    low, high = (DASH if found[end] is None else f"{found[end]:+.3f}" for end in ("low", "high"))
+    lead = result_section(record).lead
+    assert lead.startswith(f"{submitted}, a ") and f"S_MTL {test['fusion']['s_mtl']:.3f}" in lead
+    assert f"on Test, a difference of {found['value']:+.3f} [{low}, {high}], p {found['p']:.3f}, from" in lead
+    assert page.says(f"Result {lead}")
+    # A record of a blind Test speaks of validation, and one without Table 1 of no difference.
+    blind = result_section(record | {"test": {"blind": "why"}, "reference": None}).lead
+    assert blind.endswith("on validation.") and "difference" not in blind
+
+
+def test_comparisons_and_few_speakers_are_on_the_page(made_run, page):
+    percent = json.loads(made_run.files.fusion.read_text())["test"]["comparisons"][0]["s_mtl_percent"]
     low, high = (DASH if percent[end] is None else f"{percent[end]:+.1f}" for end in ("low", "high"))
-    assert page.says(f"{percent['value']:+.1f} [{low}, {high}]") and page.says(f"{percent['value']:+.0f} %")
-    assert page.says("Margin of the submission")
+    assert page.says(f"{percent['value']:+.1f} [{low}, {high}]")
     # Four speakers of each of the two countries.
-    assert page.says("Countries with fewer than 5 speakers")
+    for split in ("validation", "Test"):
+        assert page.says(f"Countries of {split} with fewer than 5 speakers")
+
+
+def test_no_explanation_is_on_the_page_twice(made_run, html):
+    notes = re.findall(r"<li>(.*?)</li>", html)
+    assert len(notes) > 10 and len(notes) == len(set(notes))
+
+
+def test_details_are_folded_away_without_a_script(page, html):
+    assert len(page.of("details")) == len(page.of("summary")) >= 8
+    assert not any("open" in attributes for attributes in page.of("details"))
+    assert "<details><summary>Difference from" in html and "<summary>How to read the tables" in html
 
 
 def test_tables_come_back_as_they_were_written(tmp_path):
     evil = "a <b> & 'c' \"d\" ü"
-    grids = [Grid(["stage", evil], [["raw", "0.1 [0.0, 0.2]"], [evil, ""]], evil), Grid(["x"], [["y"]])]
+    grids = [Grid(["stage", evil], [["raw", "0.1 [0.0, 0.2]"], [evil, ""]], evil, True), Grid(["x"], [["y"]])]
     for name, notes in (("one", ["both", evil]), ("two", ["both", "two only"])):
         write_sheet(tmp_path, name, Sheet(evil, grids, notes, ["x"], [{"x": "1"}]))
-    table = read_table(tmp_path / "one.html")
-    assert table.title == evil and list(table.notes) == ["both", evil]
-    assert [(list(g.header), [list(r) for r in g.rows], g.caption) for g in table.grids] == [
-        (list(g.header), [list(r) for r in g.rows], g.caption) for g in grids
-    ]
-    shared, *own = tables_section([tmp_path / "one.html", tmp_path / "two.html"]).parts
-    assert shared.lines == ["both"] and [list(t.notes) for t in own] == [[evil], ["two only"]]
-
-
-def test_a_file_that_is_no_table_is_refused_by_name(tmp_path):
-    (tmp_path / "t.html").write_text("<p>nothing")
-    with pytest.raises(ValueError, match=r"t\.html"):
-        read_table(tmp_path / "t.html")
+    tables, shared = read_tables([tmp_path / "one.json", tmp_path / "two.json"])
+    assert shared == ["both"] and [table.notes for table in tables.values()] == [[evil], ["two only"]]
+    assert tables["one"].title == evil and tables["one"].grids == grids
 
 
 @pytest.mark.parametrize(
@@ -331,20 +370,18 @@ def test_a_corpus_without_broken_or_clipped_clips_says_so(made_run):
     texts = [
         p.text for p in quality_section(rows, STAGES, made_run.corpus.labels).parts if isinstance(p, Words)
     ]
-    assert texts == ["Clipping: no clip has a clipped sample (raw 0 of 72).", "Broken or odd clips: none."]
+    assert texts == ["Clipping: no clip has a clipped sample (raw 0 of 72).", "Clips with a problem: none."]
 
 
-def test_labels_of_nobody_draw_nothing(made_run):
+def test_tasks_that_are_not_predicted_are_not_drawn(made_run):
     from exvo.evaluation.predictions import read_predictions
-    from exvo.report.page.predictions import answers_section
+    from exvo.report.page.predictions import groups_section
 
     labels = made_run.corpus.labels.take(made_run.corpus.labels.split == "Val")
-    answers = read_predictions(made_run.files.val)
-    silent = replace(answers, age=np.full_like(answers.age, np.nan), country=answers.country * np.nan)
-    emotions = made_run.files.tables[0].with_name("emotions.csv")
-    submitted = re.search(r"^(\w+),Awe", emotions.read_text(), re.MULTILINE)[1]
-    parts = answers_section(labels, silent, submitted, emotions).parts
-    assert [p.text for p in parts[:2]] == [
+    made = read_predictions(made_run.files.val)
+    emotion_only = replace(made, age=np.full_like(made.age, np.nan), country=made.country * np.nan)
+    parts = groups_section(labels, emotion_only, "weighted", []).parts
+    assert [p.text for p in parts] == [
         "Age: the submission does not predict it.",
         "Country: the submission does not predict it.",
     ]

@@ -12,7 +12,7 @@ from exvo.report.page.cost import cost_section, duration, read_costs
 from exvo.report.page.drawing import svg_uri
 from exvo.report.page.predictions import confusion
 from exvo.report.page.provenance import provenance_section, without_paths
-from exvo.report.page.training import read_course
+from exvo.report.page.training import read_curves
 from exvo.report.tables.sheet import DASH
 
 STAGES = ("raw", "denoised", "vad")
@@ -39,8 +39,8 @@ def test_clips_are_chosen_by_what_was_measured_none_twice():
         row("long", 1, seconds=7),
         row("broken", 0, status="unreadable"),
     ]
-    chosen, said = choose_clips(rows, STAGES)
-    assert said == []
+    chosen, missing = choose_clips(rows, STAGES)
+    assert missing == []
     assert ids(chosen) == {
         "the lowest SNR": "noisy",
         "a median SNR": "c",  # of the four that are left
@@ -48,17 +48,17 @@ def test_clips_are_chosen_by_what_was_measured_none_twice():
         "the most clipped (raw)": "a",
         "the most trimmed": "b",
     }
-    assert choose_clips(rows[::-1], STAGES) == (chosen, said)
+    assert choose_clips(rows[::-1], STAGES) == (chosen, missing)
 
 
 def test_kinds_of_clips_that_are_not_there_are_said():
-    chosen, said = choose_clips([row("a", 1), row("b", 2), row("c", 3), row("d", 4)], STAGES)
+    chosen, missing = choose_clips([row("a", 1), row("b", 2), row("c", 3), row("d", 4)], STAGES)
     assert len(chosen) == 3
-    assert [text.split(" is ")[0] for text in said] == ["A clipped clip", "A trimmed clip"]
+    assert [text.split(" is ")[0] for text in missing] == ["A clipped clip", "A trimmed clip"]
     without_snr = [row("a", None, clipping=0.1)]
-    chosen, said = choose_clips(without_snr, STAGES)
-    assert ids(chosen) == {"the most clipped (raw)": "a"} and len(said) == 4
-    assert choose_clips([row("a", 1, seconds=0)], STAGES)[1][0].startswith("No clip has audio at every stage")
+    chosen, missing = choose_clips(without_snr, STAGES)
+    assert ids(chosen) == {"the most clipped (raw)": "a"} and len(missing) == 4
+    assert choose_clips([row("a", 1, seconds=0)], STAGES)[1][0].startswith("No clip is shown: none has audio")
 
 
 def test_sounds_are_the_stored_ones(made_run):
@@ -119,9 +119,9 @@ def test_costs_add_up_and_unmeasured_jobs_do_not_spoil_them(tmp_path):
 def test_a_history_is_read_with_its_gaps(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,val_loss,val_selection\n1,3,\n2,2,nan\n3,1,0.5\n")
     (tmp_path / "metrics.json").write_text('{"best_epoch": 3}')
-    course = read_course(tmp_path)
-    assert course.best_epoch == 3 and course.history["val_loss"] == [3, 2, 1]
-    assert np.isnan(course.history["val_selection"][:2]).all()
+    curves = read_curves(tmp_path)
+    assert curves.best_epoch == 3 and curves.history["val_loss"] == [3, 2, 1]
+    assert np.isnan(curves.history["val_selection"][:2]).all()
 
 
 def test_drawings_hold_no_time_and_are_the_same_twice():

@@ -1,4 +1,4 @@
-"""What is learned on Val: equal to a peer, blind to held-out speakers, and not optimistic about itself."""
+"""Rules fitted on Val: equal to references, independent of held-out speakers, and without optimistic bias."""
 
 import time
 from dataclasses import replace
@@ -14,8 +14,8 @@ from exvo.evaluation.metrics import mae, mean_ccc, predicted_class, uar
 from exvo.evaluation.predictions import Predictions
 from exvo.fusion.combine import task_folds
 from exvo.fusion.fuse import CrossFit, FusionConfig, Run, fuse
-from exvo.fusion.objectives import values_of_weights
 from exvo.fusion.stacking import LogisticStack, RidgeStack
+from exvo.fusion.weights import values_of_weights
 
 COUNTRIES = tuple(Country(code, str(code)) for code in range(3))
 TEST_IDS = np.array(["t0", "t1", "t2"])
@@ -35,8 +35,8 @@ def make_labels(random, n_speakers=20, n_each=12):
     )
 
 
-def predict(random, clip_id, labels=None, noise=1.0, wrong=0.0):
-    """Predictions of labels with some noise (and some other clip's answer mixed in), or of nothing."""
+def predict(random, clip_id, labels=None, noise=1.0):
+    """Labels with noise as predictions; noise alone without labels."""
     n = len(clip_id)
     age, emotion = random.normal(30, 4, n), np.clip(random.normal(0.4, 0.2, (n, 10)), 0, 1)
     chance = random.dirichlet(np.ones(3), n)
@@ -139,7 +139,7 @@ def test_a_speakers_own_labels_do_not_enter_its_out_of_fold_predictions(rule):
     runs = make_runs(random, labels, (0.8, 1.2, None))
     before = fused(rule, runs, labels)
     held_out = labels.speaker == "s7"
-    # All that is known of this speaker changes, but for the country, which decides who shares its fold.
+    # All labels of this speaker change except the country, which decides the folds.
     changed = replace(
         labels,
         age=np.where(held_out, 80.0, labels.age),
@@ -184,7 +184,7 @@ def test_stacking_undoes_what_an_average_cannot():
     assert ages["model"] == "ridge" and sum(ages["shares"].values()) == pytest.approx(1)
 
 
-def test_ridge_is_that_of_scikit_learn():
+def test_a_ridge_combiner_is_the_ridge_of_its_chosen_penalty_and_inputs():
     random = np.random.default_rng(7)
     labels = make_labels(random)
     systems = [predict(random, labels.clip_id, labels, noise) for noise in (0.6, 1.2, 2)]
@@ -209,8 +209,8 @@ def test_ridge_is_that_of_scikit_learn():
     scaler = StandardScaler().fit(inputs[known])
     target = emotion[known, column]
     ridge = Ridge(alpha=found.record["penalty"] * known.sum()).fit(scaler.transform(inputs[known]), target)
-    answers = ridge.predict(scaler.transform(inputs))
-    stretched = target.mean() + (answers - target.mean()) * target.std() / answers[known].std()
+    predicted = ridge.predict(scaler.transform(inputs))
+    stretched = target.mean() + (predicted - target.mean()) * target.std() / predicted[known].std()
     np.testing.assert_allclose(found(stack)[:, column], np.clip(stretched, 0, 1), rtol=1e-8, atol=1e-10)
 
 
@@ -265,7 +265,7 @@ def test_a_country_of_one_speaker_costs_a_stacked_fusion_nothing():
     record = stacked.description["tasks"]["country"]
     assert record["chosen_by"] == "too few speakers" and set(record["weights"].values()) == {0.5}
     (note,) = [note for note in stacked.description["notes"] if note.startswith("country")]
-    assert note.endswith("too few to learn from: 2, so equal weights")
+    assert note.endswith("too few for a fit: 2, so equal weights")
     # Speakers in three folds are enough.
     three = replace(labels, country=np.where(np.isin(labels.speaker, ["s7", "s8", "s9"]), 2, country))
     assert fused("stacked", runs, three).description["tasks"]["country"]["chosen_by"] == "stacking"
@@ -289,7 +289,7 @@ def test_an_age_that_cannot_be_learned_costs_nothing(rule, n_systems):
     assert record["train_prior"] == {"weight": 1.0, "years": 21.0}
     assert sum((record.get("weights") or record["shares"]).values()) == pytest.approx(0)
     np.testing.assert_allclose(with_prior.test.age, 21.0)
-    for task in ("emotion", "country"):  # age alone leans on it
+    for task in ("emotion", "country"):  # only age uses the prior
         assert "train_prior" not in found["tasks"][task]
         np.testing.assert_array_equal(getattr(with_prior.test, task), getattr(without.test, task))
 
@@ -309,7 +309,7 @@ def test_the_prior_has_the_weight_that_val_gives_it(rule):
     assert record["train_prior"] == {"weight": 0.5, "years": 30.0} and record["weights"] == {"a": 0.5}
     np.testing.assert_allclose(fusion.test.age, [25.0, 30.0, 40.0])
     assert fusion.description["out_of_fold_val"]["mae"] == pytest.approx(0, abs=1e-9)
-    # What the rule learns of a speaker's clips comes from others, the weight of the prior too.
+    # Predictions of a speaker are fitted on other speakers, the weight of the prior included.
     other = replace(labels, age=np.where(labels.speaker == "s7", 90.0, labels.age))
     held_out = labels.speaker == "s7"
     before, after = (fused(rule, far, one, prior=30.0).out_of_fold.age[held_out] for one in (labels, other))

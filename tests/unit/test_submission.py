@@ -132,7 +132,7 @@ def test_a_corpus_without_countries_leaves_the_column_empty_and_the_check_says_s
     assert "[00007],,31.2346," in (tmp_path / "s.csv").read_text()
     findings = check_submission(tmp_path / "s.csv", corpus)
     assert findings.problems == []
-    assert findings.notes == ["Country is empty throughout: the corpus has no such labels to learn it from"]
+    assert findings.notes == ["Country is empty in every row: the corpus has no labels of it"]
     assert read_submission(tmp_path / "s.csv", corpus).country.shape == (3, 0)
 
 
@@ -173,17 +173,17 @@ ROW = EXPECTED.splitlines()[1]
         ("[00012]", "[99999]", "line 3 ('[99999]'): File_ID is not in data_info.csv"),
         ("[00012]", "[99999]", "1 Test clips have no row: [00012]"),
         ("[00012]", "[00004]", "[00004] is Val"),
-        ("[00012]", "[00007]", "line 3 ('[00007]'): a File_ID stands more than once"),
+        ("[00012]", "[00007]", "line 3 ('[00007]'): a File_ID is repeated"),
         (ROW + "\n", "", "2 rows, but the corpus has 3 Test clips"),
         (ROW + "\n", "", "1 Test clips have no row: [00007]"),
         (ROW, ROW + ",1", "line 2 (14 cells): a row must have as many cells as the header, 13"),
         (ROW, ROW + "\n", "line 3 (empty): remove the empty lines"),
         ("Country,Age", "Age,Country", "line 1: the columns are in another order"),
         ("Awe,", "awe,", "line 1: these columns are missing: Awe"),
-        ("Awe,", "awe,", "line 1: these columns do not belong there: 'awe'"),
-        ("Awe,", "Age,", "line 1: these columns stand there twice: Age"),
-        (",", ";", "columns are parted by semicolons"),
-        (",", "\t", "columns are parted by tabs"),
+        ("Awe,", "awe,", "line 1: these columns are not part of the format: 'awe'"),
+        ("Awe,", "Age,", "line 1: these columns are repeated: Age"),
+        (",", ";", "columns are separated by semicolons"),
+        (",", "\t", "columns are separated by tabs"),
         ("File_ID", "\ufeffFile_ID", "byte order mark"),
     ],
 )

@@ -1,5 +1,5 @@
 rule fuse_systems:
-    """Combine systems, write the submission, and score and compare everything: the last rule."""
+    """Fuse systems, write the submission, and score and compare all systems: the last rule."""
     input:
         table=ancient(PLAN.table),
         test_labels=ancient(PLAN.test_table),
@@ -14,7 +14,7 @@ rule fuse_systems:
             expand(
                 "results/tables/{table}.{ending}",
                 table=PLAN.outcome_tables(),
-                ending=["csv", "md", "html"],
+                ending=["csv", "md", "html", "json"],
             ),
             caption="../report/tables.rst",
             category="Tables",
@@ -30,7 +30,8 @@ rule fuse_systems:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
-        spec=PLAN.outcome_spec("exvo.report.outcome"),
+        outcome=PLAN.outcome(),
+        code=code_digest("exvo.report.outcome"),
         labels=PLAN.labels,
         speakers=PLAN.speakers,
     message:

@@ -1,9 +1,9 @@
-# The STRF systems whose kernels are drawn without being asked for by name: those of the tables and fusions.
+# The STRF systems whose kernels are drawn by default: those of the tables and fusions.
 DRAWN_SYSTEMS = [name for name in PLAN.compared_systems() if name in PLAN.strf_systems()]
 
 
 rule summarise_quality:
-    """Every clip's fate: its status, reason and measures at every stage and feature."""
+    """Quality table: status, reason and measures of every clip at every stage."""
     input:
         table=ancient(PLAN.table),
         audio=[
@@ -25,15 +25,16 @@ rule summarise_quality:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
-        spec=PLAN.quality_spec("exvo.audio.quality"),
+        quality=PLAN.quality(),
+        code=code_digest("exvo.audio.quality"),
     message:
-        "Summarising what became of every clip"
+        "Summarising the quality of every clip"
     script:
         "../scripts/summarise_quality.py"
 
 
 rule plot_highpass:
-    """Magnitude response of the high-pass filter beside its specification."""
+    """Magnitude response of the high-pass filter, and its specification."""
     output:
         figure="results/figures/highpass.png",
     log:
@@ -47,7 +48,8 @@ rule plot_highpass:
         mem_mb=growing(500),
         runtime=growing(10),
     params:
-        spec=PLAN.spec("audio.highpass", "exvo.report.figures.highpass"),
+        config=PLAN.section("audio.highpass"),
+        code=code_digest("exvo.report.figures.highpass"),
     message:
         "Plotting the response of the high-pass filter"
     script:
@@ -55,7 +57,7 @@ rule plot_highpass:
 
 
 rule plot_strf:
-    """Figure 1: the STRF kernels that a system learned, and how they moved."""
+    """Figure 1: the learned STRF kernels of a system, and their paths in training."""
     input:
         model="results/models/{system}/{seed}/model.safetensors",
         config="results/models/{system}/{seed}/config.json",
@@ -83,7 +85,7 @@ rule plot_strf:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        spec=PLAN.code("exvo.report.figures.strf"),
+        code=code_digest("exvo.report.figures.strf"),
     message:
         "Drawing the STRF kernels of {wildcards.system}, seed {wildcards.seed}"
     script:
@@ -91,7 +93,7 @@ rule plot_strf:
 
 
 rule write_report:
-    """One HTML file for readers: the outcome, clips to hear, figures, data, cost and config."""
+    """The report as one HTML file: result, tables, figures, clips to listen to, data quality, cost and config."""
     input:
         table=ancient(PLAN.table),
         fusion=rules.fuse_systems.output.fusion,
@@ -137,9 +139,10 @@ rule write_report:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
-        spec=PLAN.report_spec("exvo.report.page.write"),
+        report=PLAN.report(),
+        code=code_digest("exvo.report.page.write"),
         labels=PLAN.labels,
-        steps=canonical_json(benchmark_steps(PLAN)),
+        steps=as_param(benchmark_steps(PLAN)),
     message:
         "Writing the report"
     script:

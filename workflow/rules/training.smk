@@ -30,8 +30,9 @@ rule train_system:
         runtime=growing(1440),
         gpu_jobs=1,
     params:
-        spec=lambda wildcards: PLAN.system_spec(wildcards.system),
+        config=lambda wildcards: PLAN.system(wildcards.system),
         module=lambda wildcards: PLAN.encoder_module(wildcards.system),
+        code=lambda wildcards: code_digest(PLAN.encoder_module(wildcards.system)),
         labels=PLAN.labels,
     message:
         "Training {wildcards.system}, seed {wildcards.seed}"

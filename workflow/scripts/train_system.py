@@ -1,6 +1,5 @@
 """Train one seed of a system."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -13,11 +12,11 @@ def main(snakemake: Any) -> None:
 
     from exvo.corpus.table import read_corpus
 
-    limit = json.loads(snakemake.params.labels)["limit"]
+    limit = snakemake.params.labels["limit"]
     import_module(snakemake.params.module).train_system(
         snakemake.input.features,
         read_corpus(Path(snakemake.input.table).parent, limit),
-        json.loads(snakemake.params.spec)["system"],
+        snakemake.params.config,
         int(snakemake.wildcards.seed),
         Path(snakemake.output.model).parent,
         statistics=next(iter(snakemake.input.statistics), None),

@@ -1,1 +1,1 @@
-"""Metrics, intervals and the submission."""
+"""Metrics, confidence intervals and the submission."""

@@ -1,27 +1,29 @@
 """Confidence intervals and paired differences of the metrics, by a bootstrap over speakers.
 
-Clips of one speaker are alike, so a resample draws speakers with replacement, each with all its clips
-(the cluster bootstrap: Davison and Hinkley 1997, section 3.8). Drawing clips instead gives intervals that are too
-narrow; a test shows by how much.
+Clips of one speaker are correlated, so a resample draws speakers with replacement, each with all clips (the cluster
+bootstrap: Davison and Hinkley 1997, section 3.8). Resampling clips gives intervals that are too narrow; a test
+measures by how much.
 
-Every metric here is a function of sums over clips: counts, sums, squares and products for CCC, right answers per
-country for UAR, absolute errors for MAE. So a resample is the vector of how often each speaker was drawn, times the
-sums of each speaker; all resamples of all seeds are one matrix product.
+Every metric is a function of sums over clips: counts, sums, squares and products for CCC, correct predictions per
+country for UAR, absolute errors for MAE. A resample is therefore a vector of speaker counts times the sums of each
+speaker, and all resamples of all seeds are one matrix product.
 
-Of several seeds the quantity of interest is the mean over seeds: in each resample the metric is computed for each
-seed and then averaged, on the same speakers. What varies is the speakers; deviation over seeds is told separately.
+For several seeds, the metric is computed for each seed in each resample, then averaged over seeds on the same
+speakers. The interval covers the variation over speakers; the SD over seeds is reported separately.
 
-In a resample as on all clips, UAR is over the countries present and mean CCC over the emotions whose labels vary.
+In a resample, as on all clips, UAR is averaged over the countries present, and CCC over the emotions with varying
+labels.
 
-The interval is the percentile interval, widened for few speakers (Hesterberg 2015, section 3.3, "expanded
-percentile"): with n speakers its quantiles are ``Phi(sqrt(n / (n - 1)) t_(n-1, alpha/2))`` and the same from above,
-which makes the interval of a mean as wide as Student's. (Of UAR it may be too narrow where a country has very few
-speakers: no resample holds another. The tables name such countries.) P-values are the same interval turned round: the
-two-sided p of a difference is the level at which its interval begins to touch zero.
+The interval is the percentile interval, widened for small numbers of speakers (Hesterberg 2015, section 3.3, "expanded
+percentile"). With n speakers its quantiles are ``Phi(sqrt(n / (n - 1)) t_(n-1, alpha/2))`` and its complement, which
+gives the interval of a mean the width of Student's. The interval of UAR may be too narrow where a country has very few
+speakers, because no resample has others; the tables name such countries. The two-sided p-value of a difference is the
+level at which its interval reaches zero.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 
@@ -30,6 +32,7 @@ from exvo.evaluation.intervals import MIN_SPEAKERS, Difference, Interval, limits
 from exvo.evaluation.metrics import CccForm, labelled, predicted_class, varying
 from exvo.evaluation.predictions import Predictions
 from exvo.evaluation.speakers import speaker_index
+from exvo.util.settings import Bounds, Natural
 
 METRICS = ("uar", "mae", "ccc", "s_mtl")
 TASK_OF = {"uar": "country", "mae": "age", "ccc": "emotion"}
@@ -42,32 +45,31 @@ class BootstrapConfig:
     Attributes
     ----------
     resamples : int
-        Draws of the speakers.
+        Number of bootstrap resamples of the speakers.
     confidence : float
-        Share of such intervals that cover the true value.
+        Confidence level of the intervals.
     seed : int
-        Of the draws; all systems are compared on the same ones.
+        Seed of the resamples; all systems are compared on the same ones.
     """
 
-    resamples: int = 1000
-    confidence: float = 0.95
-    seed: int = 0
+    resamples: Annotated[int, Bounds(at_least=100)] = 1000
+    confidence: Annotated[float, Bounds(above=0.5, below=1)] = 0.95
+    seed: Natural = 0
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Metrics of one system, mean over its seeds, on all clips and on every resample.
+    """Metrics of one system, averaged over its seeds, on all clips and on every resample.
 
     Attributes
     ----------
     values : dict of str to np.ndarray [shape=(1 + resamples,)]
-        By metric: ``uar``, ``mae``, ``ccc``, ``s_mtl`` and each emotion's CCC by its name. The first is of all
-        clips. NaN where there is nothing to measure; -inf for an S_MTL with a term that is not positive.
+        By metric: ``uar``, ``mae``, ``ccc``, ``s_mtl`` and each emotion's CCC by its name. The first value is that
+        of all clips. NaN without labels or predictions; -inf for an S_MTL with a term that is not positive.
     n_speakers : dict of str to int
-        By metric: speakers with a label of its task, for the CCC of one emotion of that emotion; of ``s_mtl`` the
-        fewest of the three.
+        By metric: speakers with a label of its task, or of the emotion; for ``s_mtl`` the minimum over tasks.
     source : SpeakerBootstrap
-        Whose resamples these are.
+        The source of the resamples.
     """
 
     values: Mapping[str, np.ndarray]
@@ -75,7 +77,7 @@ class Draws:
     source: "SpeakerBootstrap" = field(repr=False, compare=False)
 
     def value(self, metric: str) -> float:
-        """Return the metric on all clips, NaN where it is not defined."""
+        """Return the metric on all clips, NaN where it is undefined."""
         value = self.values[metric][0]
         return float(value) if np.isfinite(value) else float("nan")
 
@@ -91,24 +93,24 @@ class Draws:
 
 
 class SpeakerBootstrap:
-    """The resamples of one set of labelled clips, on which any number of systems can be measured.
+    """The resamples of one set of labelled clips, on which any number of systems can be scored.
 
     Parameters
     ----------
     labels : Labels
-        Clips without any label do not matter; one without a speaker counts as a speaker of its own.
+        Clips without any label are ignored; a clip without a speaker counts as a speaker of its own.
     config : BootstrapConfig
     form : {"standard", "organisers"}
-        Of CCC, as in `exvo.evaluation.metrics.ccc`, but for the rounding.
+        Of CCC, as in `exvo.evaluation.metrics.ccc`, without its rounding.
 
     Attributes
     ----------
     n_clips, n_speakers, n_unnamed : int
-        Labelled clips, their speakers (those without a name included), and clips without a speaker.
+        Labelled clips, their speakers (unnamed ones included), and clips without a speaker.
     n_speakers_of : dict of str to int
         Speakers with a label, by task.
     n_speakers_of_emotion, n_speakers_of_country : dict of str to int
-        Speakers with a label of an emotion, and speakers of a country that has any, by name.
+        Speakers with a label of each emotion, and speakers of each country with any, by name.
 
     Examples
     --------
@@ -162,11 +164,11 @@ class SpeakerBootstrap:
         self._sum_labels()
 
     def _sum_labels(self) -> None:
-        """Sum what depends on the labels alone, over every resample."""
+        """Compute the sums that depend on the labels only, for every resample."""
         emotion, country = self._labels.emotion, self._labels.country
         self._emotion_known = ~np.isnan(emotion)
         n = np.maximum(self._emotion_known.sum(axis=0), 1)
-        # CCC does not change when labels and predictions move together; near zero, squares lose no digits.
+        # CCC is invariant to a common shift of labels and predictions; centred squares lose no digits.
         self._centre = np.where(self._emotion_known, emotion, 0).sum(axis=0) / n
         self._target = np.where(self._emotion_known, emotion - self._centre, 0)
         self._is_country = country[:, None] == np.arange(len(self._labels.countries))
@@ -178,13 +180,13 @@ class SpeakerBootstrap:
         self._varies = self._labels_that_vary()
 
     def _labels_that_vary(self) -> np.ndarray:
-        """Return which emotions have two different labels in each resample, exactly."""
+        """Return which emotions have two different labels in each resample, without rounding."""
         emotion = self._labels.emotion
         low = self._of_speakers(np.minimum, np.where(self._emotion_known, emotion, np.inf))
         high = self._of_speakers(np.maximum, np.where(self._emotion_known, emotion, -np.inf))
         drawn = self._weights > 0
         varies = self._weights @ (low < high).astype(float) > 0
-        # Where no drawn speaker's own labels vary, those of different speakers may still differ.
+        # Where the labels of no single speaker vary, those of different speakers may still differ.
         for resample, column in zip(*np.nonzero(~varies), strict=True):
             ends = low[drawn[resample], column]
             ends = ends[np.isfinite(ends)]
@@ -192,7 +194,7 @@ class SpeakerBootstrap:
         return varies
 
     def draws(self, seeds: Sequence[Predictions]) -> Draws:
-        """Measure a system on all clips and on every resample.
+        """Score a system on all clips and on every resample.
 
         Parameters
         ----------
@@ -206,44 +208,46 @@ class SpeakerBootstrap:
         """
         if not seeds:
             raise ValueError("bootstrap: no predictions")
-        columns, still = [], []
+        columns: list[np.ndarray] = []
+        constant: list[np.ndarray] = []
         for seed in seeds:
             if not np.array_equal(seed.clip_id, self._clip_id):
                 raise ValueError(
-                    "bootstrap: labels and predictions are not of the same clips in the same order: "
-                    "align them first"
+                    "bootstrap: labels and predictions have different clips or another order: align them first"
                 )
             columns += self._columns_of(seed)
-            still.append(~varying(np.where(self._emotion_known, seed.emotion[self._rows], np.nan)))
+            constant.append(~varying(np.where(self._emotion_known, seed.emotion[self._rows], np.nan)))
         width = 30 + self._is_country.shape[1] + 1
         totals = self._totals(columns)
-        parts = [self._metrics(totals[:, i * width : (i + 1) * width], still[i]) for i in range(len(seeds))]
+        parts = [
+            self._metrics(totals[:, i * width : (i + 1) * width], constant[i]) for i in range(len(seeds))
+        ]
         values = {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
         n_speakers = {name: self.n_speakers_of[task] for name, task in TASK_OF.items()}
         n_speakers |= self.n_speakers_of_emotion
         return Draws(values, n_speakers | {"s_mtl": min(self.n_speakers_of.values())}, self)
 
     def few_speakers(self) -> dict[str, int]:
-        """Return the countries with speakers, but so few that no resample can tell how others of them would do."""
+        """Return the countries with too few speakers for reliable intervals, and their numbers of speakers."""
         return {name: n for name, n in self.n_speakers_of_country.items() if n < MIN_SPEAKERS}
 
     def _columns_of(self, seed: Predictions) -> list[np.ndarray]:
-        """Return what is summed of one seed: per emotion p, p^2 and t p; right answers per country; errors of age."""
+        """Return the summands of one seed: p, p^2 and t p per emotion, correct predictions per country, age errors."""
         emotion = np.where(self._emotion_known, seed.emotion[self._rows] - self._centre, 0)
         chosen = predicted_class(seed.country[self._rows])
-        right = np.where(chosen < 0, np.nan, chosen == self._labels.country)
-        # A label without a prediction makes the metric undefined, whoever is drawn.
-        right = np.where(self._is_country, right[:, None], 0)
+        correct = np.where(chosen < 0, np.nan, chosen == self._labels.country)
+        # A label without a prediction makes the metric undefined in every resample.
+        correct = np.where(self._is_country, correct[:, None], 0)
         error = np.where(self._age_known, np.abs(seed.age[self._rows] - self._labels.age), 0)
-        return [emotion, emotion**2, emotion * self._target, right, error[:, None]]
+        return [emotion, emotion**2, emotion * self._target, correct, error[:, None]]
 
-    def _metrics(self, totals: np.ndarray, still: np.ndarray) -> dict[str, np.ndarray]:
-        """Compute the metrics of one seed from its sums; ``still`` emotions are answered by a constant: CCC 0."""
+    def _metrics(self, totals: np.ndarray, constant: np.ndarray) -> dict[str, np.ndarray]:
+        """Compute the metrics of one seed from its sums; ``constant`` marks emotions with a constant prediction."""
         with np.errstate(divide="ignore", invalid="ignore"):
             n, n_variance = self._n, self._n - (self.form == "organisers")
             mean_t, mean_p = self._sum_t / n, totals[:, :10] / n
             spread = self._sum_tt - n * mean_t**2 + totals[:, 10:20] - n * mean_p**2
-            covariance = np.where(still, 0.0, totals[:, 20:30] / n - mean_t * mean_p)
+            covariance = np.where(constant, 0.0, totals[:, 20:30] / n - mean_t * mean_p)
             ccc = 2 * covariance / (spread / n_variance + (mean_t - mean_p) ** 2)
             mean_ccc = np.where(self._varies, ccc, 0).sum(axis=1) / self._varies.sum(axis=1)
             present = self._n_country > 0
@@ -273,21 +277,21 @@ class SpeakerBootstrap:
 
 
 def difference(first: Draws, second: Draws, metric: str) -> Difference:
-    """Return by how much the first system's metric is above the second's, on the same speakers.
+    """Return the first system's metric minus the second's, on the same speakers.
 
     Raises
     ------
     ValueError
-        If the two were not measured by the same `SpeakerBootstrap`.
+        If the two were not scored by the same `SpeakerBootstrap`.
     """
     _check_source(first, second)
-    with np.errstate(invalid="ignore"):  # -inf less -inf: neither is defined, so the resample says nothing
+    with np.errstate(invalid="ignore"):  # -inf minus -inf: both are undefined, so the resample is left out
         drawn = first.values[metric][1:] - second.values[metric][1:]
     return _compared(first, metric, first.value(metric) - second.value(metric), drawn)
 
 
 def relative(first: Draws, second: Draws, metric: str) -> Difference:
-    """Return by how many percent the first system's metric is above the second's; of a metric that is positive.
+    """Return the difference of a positive metric in percent of the second system's value.
 
     Raises
     ------
@@ -304,11 +308,11 @@ def relative(first: Draws, second: Draws, metric: str) -> Difference:
 
 def _check_source(first: Draws, second: Draws) -> None:
     if first.source is not second.source:
-        raise ValueError("difference: the two systems were not measured on the same resamples")
+        raise ValueError("difference: the two systems were not scored on the same resamples")
 
 
 def _compared(first: Draws, metric: str, value: float, drawn: np.ndarray) -> Difference:
-    """Return a comparison with what its resamples say."""
+    """Return a difference with its interval and p-value."""
     known = np.sort(drawn[~np.isnan(drawn)])
     n_speakers = first.n_speakers[metric]
     if np.isnan(value) or n_speakers < MIN_SPEAKERS or not len(known):
@@ -318,7 +322,7 @@ def _compared(first: Draws, metric: str, value: float, drawn: np.ndarray) -> Dif
 
 
 def _draw(n_speakers: int, config: BootstrapConfig) -> np.ndarray:
-    """How often each speaker is drawn in each resample [shape=(1 + resamples, n_speakers)]; once in the first."""
+    """Return the counts of each speaker in each resample [shape=(1 + resamples, n_speakers)]; ones in the first."""
     random = np.random.default_rng(config.seed)
     weights = np.ones((1 + config.resamples, n_speakers))
     for row in weights[1:] if n_speakers else ():

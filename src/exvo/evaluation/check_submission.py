@@ -1,6 +1,6 @@
-"""Check that a submission keeps to the challenge's format, and say what to do where it does not.
+"""Check a submission against the format of the challenge; each problem says how to correct it.
 
-Reads any CSV, the output of other programs included, so nothing about the file is taken for granted.
+The file may come from any program, so nothing about it is assumed.
 """
 
 import csv
@@ -22,21 +22,21 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 @dataclass
 class Findings:
-    """What a check of a submission found.
+    """The findings of a check.
 
     Attributes
     ----------
     problems : list of str
-        What the organisers' scorer, or anyone's, would stumble over; each says where and what to do.
+        Violations of the format that a scorer would fail on, with the place and the correction.
     notes : list of str
-        What is worth knowing and need not change.
+        Observations that need no change.
     """
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def add_rows(self, rows: Sequence[tuple[int, str]], rule: str) -> None:
-        """Add one problem for all rows that break a rule, naming the first few.
+        """Add one problem for all rows that violate a rule; it names the first few.
 
         Parameters
         ----------
@@ -59,7 +59,7 @@ def check_submission(path: Path | str, corpus: Corpus) -> Findings:
     Returns
     -------
     Findings
-        Without problems, `read_submission` reads the file.
+        `read_submission` can read a file without problems.
     """
     findings = Findings()
     text = _read_text(Path(path), findings)
@@ -112,7 +112,7 @@ def _read_rows(text: str, findings: Findings) -> list[tuple[int, dict[str, str]]
     if len(header) == 1:
         for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (" ", "spaces")):
             if sign in header[0]:
-                findings.problems.append(f"line 1: columns are parted by {name}; part them by commas")
+                findings.problems.append(f"line 1: columns are separated by {name}; separate them by commas")
                 return None
     missing = [name for name in HEADER if name not in header]
     extra = [name for name in header if name not in HEADER]
@@ -120,11 +120,11 @@ def _read_rows(text: str, findings: Findings) -> list[tuple[int, dict[str, str]]
     if missing:
         findings.problems.append(f"line 1: these columns are missing: {', '.join(missing)}; add them")
     if extra:
-        findings.problems.append(f"line 1: these columns do not belong there: {', '.join(map(repr, extra))}")
-    if twice:
         findings.problems.append(
-            f"line 1: these columns stand there twice: {', '.join(twice)}; keep one each"
+            f"line 1: these columns are not part of the format: {', '.join(map(repr, extra))}"
         )
+    if twice:
+        findings.problems.append(f"line 1: these columns are repeated: {', '.join(twice)}; keep one of each")
     if not missing and not extra and not twice and tuple(header) != HEADER:
         findings.problems.append(f"line 1: the columns are in another order; write {','.join(HEADER)}")
     if missing or twice:
@@ -145,10 +145,13 @@ def _check_ids(rows: list[tuple[int, dict[str, str]]], corpus: Corpus, findings:
 
     if len(rows) != len(test_ids):
         findings.problems.append(
-            f"{len(rows):,} rows, but the corpus has {len(test_ids):,} Test clips; write one row a clip"
+            f"{len(rows):,} rows, but the corpus has {len(test_ids):,} Test clips; write one row per clip"
         )
-    spelt, unknown, elsewhere, again = [], [], [], []
-    seen = set()
+    misspelt: list[tuple[int, str]] = []
+    unknown: list[tuple[int, str]] = []
+    elsewhere: list[tuple[int, str]] = []
+    repeated: list[tuple[int, str]] = []
+    seen: set[str] = set()
     for line, cells in rows:
         file_id = cells["File_ID"]
         bare = file_id.strip().removeprefix("[").removesuffix("]").strip()
@@ -156,19 +159,19 @@ def _check_ids(rows: list[tuple[int, dict[str, str]]], corpus: Corpus, findings:
         padded = re.sub(r"\.0$", "", bare).zfill(5)
         meant = id_of_clip.get(bare) or id_of_clip.get(padded)
         if file_id in seen:
-            again.append((line, repr(file_id)))
+            repeated.append((line, repr(file_id)))
         elif file_id in split_of:
             if split_of[file_id] != "Test":
                 elsewhere.append((line, f"{file_id} is {split_of[file_id]}"))
         elif meant:
-            spelt.append((line, f"{file_id!r}, meant {meant!r}?"))
+            misspelt.append((line, f"{file_id!r}, meant {meant!r}?"))
         else:
             unknown.append((line, repr(file_id)))
         seen.add(file_id)
-    findings.add_rows(spelt, "File_ID must be written exactly as in data_info.csv")
+    findings.add_rows(misspelt, "File_ID must be written exactly as in data_info.csv")
     findings.add_rows(unknown, "File_ID is not in data_info.csv; remove the rows")
     findings.add_rows(elsewhere, "only Test clips belong in a submission; remove the rows")
-    findings.add_rows(again, "a File_ID stands more than once; keep one row a clip")
+    findings.add_rows(repeated, "a File_ID is repeated; keep one row per clip")
     missing = [file_id for file_id in test_ids if file_id not in given]
     if missing:
         named = ", ".join(missing[:MAX_NAMED]) + (", ..." if len(missing) > MAX_NAMED else "")
@@ -182,17 +185,19 @@ def _check_country(rows: list[tuple[int, dict[str, str]]], corpus: Corpus, findi
     code_of_name = {country.name: country.code for country in corpus.labels.countries}
     codes = set(code_of_name.values())
     named = ", ".join(f"{country.code} {country.name}" for country in corpus.labels.countries) or "none"
-    names, not_whole, unknown = [], [], []
+    names: list[tuple[int, str]] = []
+    not_integer: list[tuple[int, str]] = []
+    unknown: list[tuple[int, str]] = []
     for line, cells in rows:
         value = cells["Country"]
         if value in code_of_name and not value.isdigit():
             names.append((line, f"{value!r}, its code is {code_of_name[value]}"))
         elif not re.fullmatch(r"\d+", value, re.ASCII):
-            not_whole.append((line, repr(value)))
+            not_integer.append((line, repr(value)))
         elif int(value) not in codes:
             unknown.append((line, value))
     findings.add_rows(names, "Country must be the integer code, not the name")
-    findings.add_rows(not_whole, "Country must be an integer code such as 2 (not 2.0)")
+    findings.add_rows(not_integer, "Country must be an integer code such as 2 (not 2.0)")
     findings.add_rows(unknown, f"Country is not a code of this corpus ({named})")
 
 
@@ -200,7 +205,9 @@ def _check_numbers(rows: list[tuple[int, dict[str, str]]], corpus: Corpus, findi
     has = {task: bool(labelled(corpus.labels, task).any()) for task in TASKS}
     for name in ("Age", *EMOTIONS):
         present = _present(rows, name, has["age" if name == "Age" else "emotion"], findings)
-        not_number, not_finite, outside = [], [], []
+        not_number: list[tuple[int, str]] = []
+        not_finite: list[tuple[int, str]] = []
+        outside: list[tuple[int, str]] = []
         for line, cells in present:
             value = cells[name]
             if value.strip().lower().lstrip("+-") in ("nan", "inf", "infinity", "null", "none", "na", "n/a"):
@@ -221,10 +228,10 @@ def _check_numbers(rows: list[tuple[int, dict[str, str]]], corpus: Corpus, findi
 def _present(
     rows: list[tuple[int, dict[str, str]]], name: str, wanted: bool, findings: Findings
 ) -> list[tuple[int, dict[str, str]]]:
-    """Return the rows with a value in a column; report those without."""
+    """Return the rows with a value in a column, and report the others."""
     empty = [(line, cells["File_ID"]) for line, cells in rows if not cells[name].strip()]
     if not wanted and rows and len(empty) == len(rows):
-        findings.notes.append(f"{name} is empty throughout: the corpus has no such labels to learn it from")
+        findings.notes.append(f"{name} is empty in every row: the corpus has no labels of it")
     elif empty and len(empty) == len(rows):
         findings.problems.append(
             f"{name} is empty in every row; predict it, or name its system in the fusion"

@@ -1,11 +1,9 @@
 """The metrics of the ExVo 2022 Multitask track: CCC, UAR, MAE and S_MTL.
 
-Here beside the packages, and not in one of them, because training chooses its epochs by the same numbers
-that scoring reports. NumPy only.
+Training selects epochs by the same functions that scoring reports. NumPy only.
 
-A label that is not known (NaN, or -1 for a country) is masked. A *prediction* that is not there for a clip
-whose label is known makes the metric missing (NaN): a system is never scored on the clips it happened to
-answer.
+An unknown label (NaN, or -1 for a country) is masked. A missing *prediction* for a clip with a known label makes the
+metric NaN, so a system is never scored on a subset of the clips.
 
 Sources: Lin 1989 (CCC); Baird et al. 2022, "The ICML 2022 Expressive Vocalizations Workshop and Competition"
 (the task metrics and S_MTL).
@@ -20,36 +18,47 @@ import numpy as np
 CccForm = Literal["standard", "organisers"]
 
 
-class Answers(Protocol):
-    """Age, country and emotion of ``n`` clips: ``Labels`` and ``Predictions`` both are."""
+class TaskValues(Protocol):
+    """Age, country and emotion of ``n`` clips, such as ``Labels`` and ``Predictions``."""
 
-    clip_id: np.ndarray
-    age: np.ndarray
-    country: np.ndarray
-    emotion: np.ndarray
+    @property
+    def clip_id(self) -> np.ndarray:
+        """Clip ids [shape=(n,), str]."""
+
+    @property
+    def age(self) -> np.ndarray:
+        """Ages in years [shape=(n,)]."""
+
+    @property
+    def country(self) -> np.ndarray:
+        """Class indices [shape=(n,)], or probabilities [shape=(n, n_countries)]."""
+
+    @property
+    def emotion(self) -> np.ndarray:
+        """Intensities [shape=(n, 10)]."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The metrics of one set of predictions, and how many clips each rests on.
+    """The metrics of one set of predictions, and the number of clips of each.
 
-    A metric that is not defined is NaN: no labels, no predictions, or labels that do not vary (CCC).
+    An undefined metric is NaN: no labels, no predictions, or constant labels (CCC).
 
     Attributes
     ----------
     ccc : float
-        Mean over the emotions that have a CCC.
+        Mean over the emotions with a CCC.
     ccc_per_emotion : tuple of float
-        In the order of the emotion columns; NaN for an emotion without (varying) labels.
+        In the order of the emotion columns; NaN for an emotion without labels, or with constant labels.
     uar : float
         In [0, 1].
     mae : float
         In years.
     s_mtl : float
     n_emotion, n_country, n_age : int
-        Clips with a label (for emotion: of at least one emotion); 0 where the task was not predicted at all.
+        Clips with a label (for emotion: of at least one emotion); 0 for a task without predictions.
     predicted : tuple of str
-        The tasks that were predicted for at least one clip: a system of one task leaves the others NaN.
+        The tasks with a prediction for at least one clip; a single-task system leaves the others NaN.
     """
 
     ccc: float
@@ -72,12 +81,9 @@ class Scores:
     def from_json(cls, record: dict[str, Any]) -> "Scores":
         """Return the scores that `to_json` wrote; None becomes NaN."""
         numbers = {name: _nan_if_none(record[name]) for name in ("ccc", "uar", "mae", "s_mtl")}
-        counts = {name: int(record[name]) for name in ("n_emotion", "n_country", "n_age")}
+        per_emotion = tuple(_nan_if_none(value) for value in record["ccc_per_emotion"])
         return cls(
-            ccc_per_emotion=tuple(_nan_if_none(value) for value in record["ccc_per_emotion"]),
-            predicted=tuple(record["predicted"]),
-            **numbers,
-            **counts,
+            **{**record, **numbers, "ccc_per_emotion": per_emotion, "predicted": tuple(record["predicted"])}
         )
 
 
@@ -95,8 +101,8 @@ def ccc(target: np.ndarray, prediction: np.ndarray, *, form: CccForm = "standard
     Returns
     -------
     float
-        In [-1, 1]. A constant prediction of a target that varies gives 0. NaN where there is nothing to agree
-        with: fewer than two labels, or a constant target (which any prediction would "score" with 0, or 0/0).
+        In [-1, 1]. A constant prediction of a varying target gives 0. NaN for fewer than two labels, or a constant
+        target (for which the formula gives 0 or 0/0).
 
     Examples
     --------
@@ -130,8 +136,8 @@ def mean_ccc(
     -------
     per_emotion : np.ndarray [shape=(n_emotions,)]
     mean : float
-        Over the emotions whose labels vary. Labels alone decide which these are, so that all systems are
-        averaged over the same emotions; NaN if there is none, or if a prediction of one of them is missing.
+        Over the emotions with varying labels. This depends on the labels only, so all systems are averaged over the
+        same emotions. NaN if there is none, or if a prediction of one of them is missing.
     """
     target, prediction = np.asarray(target, float), np.asarray(prediction, float)
     if target.ndim != 2 or target.shape != prediction.shape:
@@ -221,7 +227,7 @@ def predicted_class(probability: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(probability).any(axis=1), -1, probability.argmax(axis=1))
 
 
-def score(labels: Answers, predictions: Answers, *, form: CccForm = "standard") -> Scores:
+def score(labels: TaskValues, predictions: TaskValues, *, form: CccForm = "standard") -> Scores:
     """Score predictions against labels of the same clips in the same order.
 
     Parameters
@@ -239,7 +245,7 @@ def score(labels: Answers, predictions: Answers, *, form: CccForm = "standard") 
     """
     if not np.array_equal(labels.clip_id, predictions.clip_id):
         raise ValueError(
-            "score: labels and predictions are not of the same clips in the same order: align them first"
+            "score: labels and predictions have different clips or another order: align them first"
         )
     per_emotion, ccc_mean = mean_ccc(labels.emotion, predictions.emotion, form)
     uar_value = uar(labels.country, predicted_class(predictions.country))
@@ -260,7 +266,7 @@ def score(labels: Answers, predictions: Answers, *, form: CccForm = "standard") 
     )
 
 
-def labelled(labels: Answers, task: str) -> np.ndarray:
+def labelled(labels: TaskValues, task: str) -> np.ndarray:
     """Which clips have a label of a task (for emotion: of at least one emotion) [shape=(n,), bool]."""
     if task == "country":
         return labels.country >= 0
@@ -268,12 +274,12 @@ def labelled(labels: Answers, task: str) -> np.ndarray:
 
 
 def varying(values: np.ndarray) -> np.ndarray:
-    """Return which columns have at least two different values; exact, where a variance would round.
+    """Return which columns have at least two different values; exact, unlike a test of the variance.
 
     Parameters
     ----------
     values : np.ndarray [shape=(n, k)]
-        NaN where there is none.
+        NaN where a value is missing.
     """
     known = ~np.isnan(values)
     low = np.where(known, values, np.inf).min(axis=0, initial=np.inf)
@@ -282,17 +288,17 @@ def varying(values: np.ndarray) -> np.ndarray:
 
 
 def selection_score(scores: Scores, tasks: Iterable[str] | None = None) -> float:
-    """One number to choose an epoch by, higher is better: the harmonic mean of the terms a system has.
+    """Return the score that selects an epoch, higher is better: the harmonic mean of the terms of the tasks.
 
-    With labels of all three tasks this is S_MTL; a system of one task is chosen by its own metric (CCC, UAR
-    or 1/MAE).
+    With labels of all three tasks this is S_MTL; for a single-task system it is the metric of the task (CCC, UAR or
+    1/MAE).
 
     Parameters
     ----------
     scores : Scores
         On Val.
     tasks : iterable of str, optional
-        The tasks the system does; by default those it predicted. A task without labels does not count.
+        The tasks of the system; by default those it predicted. A task without labels is left out.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""What a system says of every clip: the table that models write and that fusion and scoring read.
+"""Predictions of a system for every clip: the table written by systems and read by fusion and scoring.
 
-``clip_id``, ``age`` (years), ``country_<code>`` (one probability per country of the corpus) and the ten
-emotions by name. The columns of a task that a system does not do are NaN.
+Columns: ``clip_id``, ``age`` (years), ``country_<code>`` (one probability per country of the corpus) and the ten
+emotions by name. The columns of tasks that a system does not do are NaN.
 """
 
 import re
@@ -22,7 +22,7 @@ _COUNTRY_COLUMN = re.compile(r"country_(-?\d+)")
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of ``n`` clips; NaN throughout a task that the system does not do.
+    """Predictions for ``n`` clips; NaN for a task that the system does not do.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Predictions:
     Raises
     ------
     ValueError
-        If a shape is wrong or a clip stands there twice.
+        If a shape is wrong or a clip id is repeated.
     """
 
     clip_id: np.ndarray
@@ -58,14 +58,14 @@ class Predictions:
                     f"predictions: {name} has shape {getattr(self, name).shape}, expected {shape}"
                 )
         if len(np.unique(self.clip_id)) < n:
-            raise ValueError("predictions: a clip stands in them more than once")
+            raise ValueError("predictions: a clip id occurs more than once")
 
     def __len__(self) -> int:
         return len(self.clip_id)
 
 
 def write_predictions(path: Path | str, predictions: Predictions) -> None:
-    """Write predictions as Parquet; the file appears whole or not at all.
+    """Write predictions as Parquet, atomically.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def write_predictions(path: Path | str, predictions: Predictions) -> None:
 
 
 def read_predictions(path: Path | str) -> Predictions:
-    """Read predictions that `write_predictions` wrote.
+    """Read predictions written by `write_predictions`.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def align(predictions: Predictions, clip_ids: Sequence[str] | np.ndarray) -> Pre
     Parameters
     ----------
     predictions : Predictions
-        May hold more clips than are asked for.
+        May have more clips than are asked for.
     clip_ids : sequence of str
 
     Raises
@@ -146,15 +146,15 @@ def align(predictions: Predictions, clip_ids: Sequence[str] | np.ndarray) -> Pre
 
 
 def concatenate(parts: Sequence[Predictions]) -> Predictions:
-    """Return the predictions of several sets of clips as one, in their order.
+    """Concatenate the predictions of several sets of clips.
 
     Parameters
     ----------
     parts : sequence of Predictions
-        At least one; of the same countries, no clip twice.
+        At least one; of the same countries, without repeated clips.
     """
     if len({part.country_codes for part in parts}) != 1:
-        raise ValueError("predictions: the parts are of different countries, or there are none")
+        raise ValueError("predictions: the parts have different countries, or there are none")
     return Predictions(
         clip_id=np.concatenate([part.clip_id for part in parts]),
         age=np.concatenate([part.age for part in parts]),

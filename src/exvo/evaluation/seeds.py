@@ -1,4 +1,4 @@
-"""How much a score depends on the seeds of training."""
+"""The variation of scores over training seeds."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,15 @@ from exvo.evaluation.metrics import Scores, s_mtl
 
 def values(scores: Scores) -> dict[str, float]:
     """Return ``uar``, ``mae``, ``ccc``, ``s_mtl`` (computed from these) and each emotion's CCC by its name."""
-    whole = {"uar": scores.uar, "mae": scores.mae, "ccc": scores.ccc}
-    whole["s_mtl"] = s_mtl(scores.ccc, scores.uar, scores.mae)
-    return whole | dict(zip(EMOTIONS, scores.ccc_per_emotion, strict=True))
+    found = {"uar": scores.uar, "mae": scores.mae, "ccc": scores.ccc}
+    found["s_mtl"] = s_mtl(scores.ccc, scores.uar, scores.mae)
+    return found | dict(zip(EMOTIONS, scores.ccc_per_emotion, strict=True))
 
 
 def sd_over_seeds(seeds: Sequence[Scores]) -> dict[str, float]:
-    """Return the standard deviation over seeds (n - 1) of every metric of `values`.
+    """Return the SD over seeds (n - 1) of every metric of `values`.
 
-    NaN for one seed or none, and where a seed lacks the metric.
+    NaN for fewer than two seeds, and where a seed lacks the metric.
     """
     found = [values(seed) for seed in seeds]
     names = found[0] if found else ()

@@ -1,15 +1,15 @@
-"""Speakers as the unit of chance: clips of one speaker are alike, so speakers are drawn and held out whole."""
+"""Speakers as the sampling unit: clips of one speaker are correlated, so they are resampled and held out together."""
 
 import numpy as np
 
 
 def speaker_index(speaker: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return a number for the speaker of each clip.
+    """Return the speaker of each clip as an index.
 
     Parameters
     ----------
     speaker : np.ndarray [shape=(n,), str]
-        "" where it is not known: such a clip counts as a speaker of its own.
+        "" where unknown: such a clip counts as a speaker of its own.
 
     Returns
     -------
@@ -28,10 +28,10 @@ def speaker_index(speaker: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def speaker_folds(index: np.ndarray, n_folds: int, seed: int, strata: np.ndarray | None = None) -> np.ndarray:
-    """Part clips into folds of about equal size, each speaker whole.
+    """Split clips into folds of about equal size, without splitting a speaker.
 
-    Speakers are dealt out from the one with most clips to the one with fewest, each to the fold that has least
-    so far; the seed orders those with as many.
+    Speakers are assigned in descending order of their number of clips, each to the smallest fold so far; the seed
+    orders speakers with equal numbers.
 
     Parameters
     ----------
@@ -40,8 +40,7 @@ def speaker_folds(index: np.ndarray, n_folds: int, seed: int, strata: np.ndarray
     n_folds : int [scalar > 1]
     seed : int
     strata : np.ndarray [shape=(n,), int], optional
-        Class of each clip: the folds get about as many clips of each class, a speaker counting as the class of
-        most of its clips.
+        Class of each clip: folds are stratified by class, where a speaker has the class of most of its clips.
 
     Returns
     -------
@@ -55,7 +54,7 @@ def speaker_folds(index: np.ndarray, n_folds: int, seed: int, strata: np.ndarray
     """
     speakers, place, sizes = np.unique(index, return_inverse=True, return_counts=True)
     if len(speakers) < n_folds:
-        raise ValueError(f"{len(speakers)} speakers cannot be parted into {n_folds} folds")
+        raise ValueError(f"{len(speakers)} speakers cannot be split into {n_folds} folds")
     stratum = np.zeros(len(speakers), dtype=np.int64)
     if strata is not None:
         classes, column = np.unique(strata, return_inverse=True)

@@ -1,11 +1,11 @@
-"""The submission of the ExVo 2022 Multitask track: write it, read it.
+"""Write and read the submission of the ExVo 2022 Multitask track.
 
 ``File_ID,Country,Age,Awe,...,Surprise``: one row per Test clip, in the order of ``data_info.csv``,
-``File_ID`` exactly as there, ``Country`` the integer code, decimal points, UTF-8, lines ended by a line feed
-alone. The organisers name the file ``ExVo-Multi_<team>_<n>.csv``.
+``File_ID`` exactly as there, ``Country`` the integer code, decimal points, UTF-8, lines ended by a line feed.
+The organisers name the file ``ExVo-Multi_<team>_<n>.csv``.
 
-What is not predicted (no system does the task, or the corpus has no labels of it) leaves its cells empty.
-`exvo.evaluation.check_submission` says whether a file keeps to the format.
+The cells of a task without predictions (no system does it, or the corpus has no labels of it) are empty.
+`exvo.evaluation.check_submission` checks the format of a file.
 """
 
 import csv
@@ -23,18 +23,18 @@ HEADER = ("File_ID", "Country", "Age", *EMOTIONS)
 
 
 def write_submission(path: Path | str, predictions: Predictions, corpus: Corpus) -> None:
-    """Write the submission; the file appears whole or not at all.
+    """Write the submission, atomically.
 
-    Emotions are clipped to [0, 1]: labels lie there, so clipping only moves a prediction nearer to its label.
+    Emotions are clipped to [0, 1], the range of the labels, which never increases an error.
     Emotions have 6 decimals, ages 4.
 
     Parameters
     ----------
     path : Path or str
     predictions : Predictions
-        Of all Test clips, in any order. The country is the most probable, the first of equals.
+        Of all Test clips, in any order. The most probable country is written; ties go to the first.
     corpus : Corpus
-        Whose Test clips these are.
+        The corpus of these Test clips.
 
     Raises
     ------
@@ -63,18 +63,18 @@ def read_submission(path: Path | str, corpus: Corpus) -> Predictions:
     Parameters
     ----------
     path : Path or str
-        A file that `check_submission` finds no problem in; empty cells become NaN.
+        A file without problems according to `check_submission`; empty cells become NaN.
     corpus : Corpus
 
     Returns
     -------
     Predictions
-        In the order of the table's Test clips. The country named has probability 1.
+        In the order of the Test clips of the corpus. The country in the file has probability 1.
 
     Raises
     ------
     ValueError
-        If the file cannot be read so: the message names the file and the line.
+        If the file cannot be read: the message names the file and the line.
     """
     with Path(path).open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
@@ -108,5 +108,5 @@ def read_submission(path: Path | str, corpus: Corpus) -> Predictions:
 
 
 def _decimal(value: float, places: int) -> str:
-    """Return a plain decimal number, or nothing where there is none."""
+    """Return a decimal number, or an empty text for a missing one."""
     return f"{value:.{places}f}" if np.isfinite(value) else ""

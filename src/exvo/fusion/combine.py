@@ -1,12 +1,11 @@
-"""One task of a fusion: combine the systems by a rule, and say how well on speakers that the rule did not see.
+"""One task of a fusion: combine the systems by a rule, and predict each speaker with a rule fitted on the others.
 
-What a rule learns on Val (weights, or a trained combiner), it learns twice: on all of Val, for Test; and with each
-fold of speakers left out in turn, to predict that fold. The predictions of the folds together are *out-of-fold*: their
-score is not raised by what the rule remembers of its own clips, so all rules can be compared on equal terms. A rule
-that learns nothing needs no folds.
+Late-fusion weights and combiners are fitted on the validation set, so out-of-fold scores are reported: each speaker is
+predicted with weights fitted on the other speakers. A rule is therefore fitted on all of Val, for Test, and once more
+without each fold of speakers, to predict that fold. Rules without parameters need no folds.
 
-Of age, what learns on Val may also lean on the Train prior, a constant: where no system can tell ages, the constant is
-better than all of them, and an average of systems that add up to one cannot become it.
+A rule fitted on Val may also give weight to the Train prior of age, a constant. Where no system predicts age better
+than a constant, the constant has the lowest error, and no weighted average of the systems equals it.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,20 +18,24 @@ from exvo.corpus.labels import EMOTIONS, Labels
 from exvo.evaluation.metrics import labelled, mae, mean_ccc, predicted_class, uar
 from exvo.evaluation.speakers import speaker_folds, speaker_index
 from exvo.fusion.config import CrossFit, FusionConfig
-from exvo.fusion.objectives import values_of_weights
 from exvo.fusion.stacking import LogisticStack, RidgeStack, prior_record
-from exvo.fusion.weights import search_weights
+from exvo.fusion.weights import search_weights, values_of_weights
 
 METRICS = {"emotion": "ccc", "age": "mae", "country": "uar"}
-# A fit that chooses its penalty while it is judged goes without two folds, and must still know every country.
+# Nested cross-validation leaves two folds out, and the fit must still have clips of every country.
 MIN_COUNTRY_FOLDS = 3
 
 
 class Combiner(Protocol):
-    """What a rule learned: fuses the predictions of any clips, and says in ``record`` what it is."""
+    """A fitted rule: combines the predictions of any clips; ``record`` describes it in JSON types."""
 
-    record: dict[str, Any]
-    shares: np.ndarray
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was chosen, as JSON types."""
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Weights or shares of the systems [shape=(n_systems,)]."""
 
     def __call__(self, stack: np.ndarray) -> np.ndarray:
         """Combine predictions [shape=(n_systems, n, ...)]."""
@@ -41,14 +44,14 @@ class Combiner(Protocol):
 
 @dataclass(frozen=True)
 class Weights:
-    """A weighted average; ``shares`` are the weights of the systems, ``constant`` is what the Train prior adds."""
+    """A weighted average: ``shares`` are the weights of the systems, ``constant`` is added for the Train prior."""
 
     shares: np.ndarray
     record: dict[str, Any]
     constant: float = 0.0
 
     def __call__(self, stack: np.ndarray) -> np.ndarray:
-        """Average predictions [shape=(n_systems, n, ...)]; a system of weight 0 leaves no trace."""
+        """Average predictions [shape=(n_systems, n, ...)]; systems of weight 0 are not read."""
         used = self.shares > 0
         return np.tensordot(self.shares[used], stack[used], axes=1) + self.constant
 
@@ -60,11 +63,10 @@ class FusedTask:
     Attributes
     ----------
     val, out_of_fold, test : np.ndarray [shape=(n,) or (n, n_columns)]
-        ``val`` by what was learned on all of Val; ``out_of_fold`` on the other speakers' folds.
+        ``val`` by a fit on all of Val, ``out_of_fold`` by a fit on the other folds of speakers.
     record : dict
-        ``chosen_by``, ``weights`` or ``shares`` per system that does the task, ``train_prior`` (its ``weight`` and
-        ``years``) where the rule might lean on it, and more by rule; JSON types. Weights and that of the prior sum to
-        one.
+        JSON types: ``chosen_by``, ``weights`` or ``shares`` per system that does the task, and more by rule.
+        ``train_prior`` (its ``weight`` and ``years``) where the rule may use it. All weights sum to one.
     notes : list of str
     """
 
@@ -99,40 +101,40 @@ def combine_task(
         Of the Val clips.
     cross : CrossFit
     prior : float, optional
-        A constant that what is learned may lean on; of age only.
+        A constant that a fitted rule may give weight to; for age only.
     """
     notes: list[str] = []
-    learn = _learner(config, task, val, labels, cross, notes, prior)
-    if isinstance(learn, Weights):
-        fused = learn(val)
-        return FusedTask(fused, fused, learn(test), _record(learn, names), notes)
-    fit, rows, folds = learn
-    everything = range(cross.folds)
-    whole = fit(everything)
-    fused = whole(val)
-    out_of_fold = fused.copy()  # clips without a label were seen by no fit
-    for fold in everything:
+    rule = _rule(config, task, val, labels, cross, notes, prior)
+    if isinstance(rule, Weights):
+        fused = rule(val)
+        return FusedTask(fused, fused, rule(test), _record(rule, names), notes)
+    fit, rows, folds = rule
+    all_folds = range(cross.folds)
+    combiner = fit(all_folds)
+    fused = combiner(val)
+    out_of_fold = fused.copy()  # clips without a label are in no fit
+    for fold in all_folds:
         held_out = rows[folds == fold]
-        out_of_fold[held_out] = fit([other for other in everything if other != fold])(val[:, held_out])
-    record = _record(whole, names) | {"folds": cross.folds}
+        out_of_fold[held_out] = fit([other for other in all_folds if other != fold])(val[:, held_out])
+    record = _record(combiner, names) | {"folds": cross.folds}
     if record["chosen_by"] == "undefined":
         notes.append(f"{task}: the labels on Val do not vary, so its metric is undefined: equal weights")
     elif record["chosen_by"] == "steps":
         notes.append(
-            f"{task}: the grid of weights has more than {config.max_candidates} points; found by steps "
-            f"of {config.step} from equal weights, which may end short of the best"
+            f"{task}: the grid of weights has more than {config.max_candidates} points, so weights were found by "
+            f"steps of {config.step} from equal weights, which may end in a local optimum"
         )
-    return FusedTask(fused, out_of_fold, whole(test), record, notes)
+    return FusedTask(fused, out_of_fold, combiner(test), record, notes)
 
 
-def _record(learned: Combiner, names: Sequence[str]) -> dict[str, Any]:
-    key = "weights" if isinstance(learned, Weights) else "shares"
-    values = {name: round(float(value), 12) for name, value in zip(names, learned.shares, strict=True)}
-    chosen_by = learned.record.get("chosen_by", "stacking")
-    return {**learned.record, "chosen_by": chosen_by, key: values}
+def _record(combiner: Combiner, names: Sequence[str]) -> dict[str, Any]:
+    key = "weights" if isinstance(combiner, Weights) else "shares"
+    values = {name: round(float(value), 12) for name, value in zip(names, combiner.shares, strict=True)}
+    chosen_by = combiner.record.get("chosen_by", "stacking")
+    return {**combiner.record, "chosen_by": chosen_by, key: values}
 
 
-def _learner(
+def _rule(
     config: FusionConfig,
     task: str,
     val: np.ndarray,
@@ -141,7 +143,7 @@ def _learner(
     notes: list[str],
     prior: float | None,
 ) -> Weights | tuple[Callable[[Sequence[int]], Combiner], np.ndarray, np.ndarray]:
-    """Return weights where there is nothing to learn; else how to learn on folds, the clips and their folds."""
+    """Return fixed weights where nothing is fitted; else the fit on a choice of folds, its clips and their folds."""
     n = len(val)
     if config.rule == "paper" and task == "emotion":
         chosen = np.zeros(n)
@@ -153,7 +155,7 @@ def _learner(
         return _equal(n, "only system")
     rows = np.flatnonzero(labelled(labels, task))
     if not len(rows):
-        notes.append(f"{task}: no labels on Val to learn from, so equal weights")
+        notes.append(f"{task}: no labels on Val, so equal weights")
         return _equal(n, "no labels")
     seen = labels.take(rows)
     folds = task_folds(task, seen, cross)
@@ -175,26 +177,26 @@ def _learner(
     if task == "age":
         return RidgeStack(stack, seen.age, folds, prior=prior).fit, rows, folds
     index, _ = speaker_index(seen.speaker)
-    alone = [
+    averaged = [
         column
         for column, target in enumerate(seen.emotion.T)
         if len(np.unique(index[~np.isnan(target)])) < cross.folds
     ]
-    if alone:
-        names = ", ".join(EMOTIONS[column] for column in alone)
+    if averaged:
+        names = ", ".join(EMOTIONS[column] for column in averaged)
         notes.append(
             f"emotion: labels of fewer than {cross.folds} speakers, so systems are averaged: {names}"
         )
-    return RidgeStack(stack, seen.emotion, folds, alone).fit, rows, folds
+    return RidgeStack(stack, seen.emotion, folds, averaged).fit, rows, folds
 
 
 def task_folds(task: str, seen: Labels, cross: CrossFit) -> np.ndarray | None:
-    """Part the clips that have a label of a task into folds of speakers; None where there are too few.
+    """Split the clips that have a label of a task into folds of speakers; None where there are too few speakers.
 
     Parameters
     ----------
     task : {"emotion", "age", "country"}
-        Of country, the folds get about as many clips of each.
+        For country, the folds are stratified by country.
     seen : Labels
     cross : CrossFit
     """
@@ -204,14 +206,14 @@ def task_folds(task: str, seen: Labels, cross: CrossFit) -> np.ndarray | None:
     return speaker_folds(index, cross.folds, cross.seed, seen.country if task == "country" else None)
 
 
-def task_value(task: str, labels: Labels, answers: np.ndarray) -> float:
+def task_value(task: str, labels: Labels, predicted: np.ndarray) -> float:
     """Return the metric of a task, higher is better: mean CCC, UAR or minus MAE; -inf where it is undefined."""
     if task == "emotion":
-        value = mean_ccc(labels.emotion, answers)[1]
+        value = mean_ccc(labels.emotion, predicted)[1]
     elif task == "country":
-        value = uar(labels.country, predicted_class(answers))
+        value = uar(labels.country, predicted_class(predicted))
     else:
-        value = -mae(labels.age, answers)
+        value = -mae(labels.age, predicted)
     return value if np.isfinite(value) else float("-inf")
 
 
@@ -227,7 +229,7 @@ def _weight_fit(
     folds: np.ndarray,
     prior: float | None,
 ) -> Callable[[Sequence[int]], Weights]:
-    """Return a search of weights on the labelled clips of some folds; the prior is one more candidate."""
+    """Return a search for weights on the labelled clips of some folds; the prior is one more entry."""
     n = len(stack)
     if prior is not None:
         stack = np.concatenate([stack, np.full_like(stack[:1], prior)])
@@ -251,16 +253,16 @@ def _weight_fit(
 
 
 def _countries_too_few(seen: Labels, folds: np.ndarray) -> str | None:
-    """Say why a combiner cannot learn countries; None where it can.
+    """Return why a combiner of countries cannot be fitted; None where it can.
 
-    Nested cross-validation leaves two folds out. A country that is in them alone is unknown to the fit that judges
-    it: none of its clips could be told, whatever the systems say.
+    Nested cross-validation leaves two folds out. Where a country occurs in these two only, the fit has no clip of it,
+    and all of its held-out clips would be classified wrongly.
     """
     present = np.unique(seen.country)
     if len(present) < 2:
-        return "no speaker of a second country to learn from"
+        return "no speaker of a second country"
     few = [k for k in present if len(np.unique(folds[seen.country == k])) < MIN_COUNTRY_FOLDS]
     if not few:
         return None
     names = ", ".join(seen.countries[k].name for k in few)
-    return f"speakers in fewer than {MIN_COUNTRY_FOLDS} folds, too few to learn from: {names}"
+    return f"countries with speakers in fewer than {MIN_COUNTRY_FOLDS} folds, too few for a fit: {names}"

@@ -1,30 +1,30 @@
-"""Fusion of systems, task by task, learned on Val.
+"""Late fusion of systems, task by task, fitted on Val.
 
-The seeds of a system are averaged first. Then, for each task by itself, the predictions of the systems that do the
-task are combined: emotion intensities, ages, and the probabilities of the countries. Fusion sees predictions, Val
-labels and the Train prior of age, and nothing else; Test labels never come here.
+The seeds of a system are averaged first. Then each task is fused separately: the emotion intensities, ages or country
+probabilities of the systems that do the task are combined. The inputs are predictions, Val labels and the Train prior
+of age; Test labels are never read here.
 
 Rules
 -----
 weighted
-    A weighted average; weights of each task chosen on Val by the task's own metric (mean CCC, UAR, MAE). Of age the
-    Train prior is one more candidate (ours; the paper weighs systems alone), so that an age that cannot be learned
-    costs nothing.
+    A weighted average; the weights of each task maximise its metric on Val (mean CCC, UAR, MAE). For age, the Train
+    prior may get weight too (the paper weights systems only), so a corpus on which age cannot be predicted is scored
+    no worse than the prior.
 stacked
-    A trained combiner per task: ridge regression for emotion and age, logistic regression for country. Age is drawn
-    towards the Train prior as far as that helps on Val (`exvo.fusion.stacking`).
+    A combiner per task: ridge regression for emotion and age, logistic regression for country. Age is shrunk towards
+    the Train prior by a weight chosen on Val (`exvo.fusion.stacking`).
 per_task
-    Of ``average``, ``weighted`` and ``stacked``, for each task the one with the best out-of-fold score. For the
-    out-of-fold predictions of a fold that choice is made by the scores on the other folds, of predictions whose fits
-    saw the fold: not wholly nested, so a little optimistic still.
+    For each task, the rule of ``average``, ``weighted`` and ``stacked`` with the best out-of-fold score. For the
+    out-of-fold predictions of a fold, the rule is chosen by the scores on the other folds. The fits behind these
+    scores included the fold, so the selection is not fully nested and slightly optimistic.
 average
     Equal weights in every task.
 paper
-    Equal weights for country and age, emotion from one system alone: the rule of the paper's Table 4. Like
-    ``average``, it knows no prior.
+    Equal weights for country and age, emotion from one system: the rule of the paper's Table 4. Like ``average``, it
+    does not use the prior.
 feature_fusion
-    A model trained on Train on what the systems make of a clip before they answer (`exvo.networks.fusion_network`). Its
-    predictions come in like a system's, and nothing is learned from Val here.
+    A network trained on Train on the embeddings or features of the systems (`exvo.networks.fusion_network`). Its
+    predictions are read like those of a system, and nothing is fitted on Val here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,13 +37,13 @@ from exvo.corpus.labels import TASKS, Labels
 from exvo.evaluation.metrics import labelled, score
 from exvo.evaluation.predictions import Predictions, align
 from exvo.fusion.combine import METRICS, FusedTask, combine_task, task_folds, task_value
-from exvo.fusion.config import CrossFit, FusionConfig
+from exvo.fusion.config import CrossFit, FusionConfig, Rule
 
 __all__ = ["CrossFit", "Fusion", "FusionConfig", "Run", "fuse", "mean_of_seeds"]
 
 _FIVE_FOLDS = CrossFit()
-# Of the rule `per_task`, the simplest first.
-CHOICE = ("average", "weighted", "stacked")
+# For the rule `per_task`, the simplest first.
+CHOICE: tuple[Rule, ...] = ("average", "weighted", "stacked")
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Fusion:
-    """Fused predictions and what was combined and how.
+    """Fused predictions, and a description of the fusion.
 
     Attributes
     ----------
     val, out_of_fold, test : Predictions
-        In the order of the Val labels and of the Test clips. ``val`` by what was learned on all of Val,
-        ``out_of_fold`` each clip by what was learned on other speakers.
+        In the order of the Val labels and of the Test clips. ``val`` by a fit on all of Val; ``out_of_fold``
+        predicts each speaker by a fit on the other speakers.
     description : dict
-        JSON types only: ``name``, ``rule``, ``step``, ``feature_fusion`` (representation, training and number of seeds of a
-        feature fusion), ``tasks`` (per task: metric, weights or shares per system, of age ``train_prior`` beside them,
-        how they were chosen, Val score and out-of-fold Val score, clips and speakers with labels), ``systems`` (per
+        JSON types only: ``name``, ``rule``, ``step``, ``feature_fusion`` (inputs, training and number of seeds of a
+        feature fusion), ``tasks`` (per task: metric, weights or shares per system, ``train_prior`` for age, how
+        they were chosen, Val score, out-of-fold Val score, clips and speakers with labels), ``systems`` (per
         system: seeds, Val scores), ``val`` and ``out_of_fold_val`` (scores of the fusion), ``notes``.
     """
 
@@ -96,15 +96,15 @@ def fuse(
     test_clip_ids : sequence of str
         Test clips, in the order wanted.
     cross : CrossFit
-        How Val is parted to judge what was learned on it.
+        The folds of Val for out-of-fold predictions.
     age_prior : float, optional
-        The Train prior of age, in years, which ``weighted``, ``stacked`` and ``per_task`` may lean on.
+        The Train prior of age, in years, for the rules ``weighted``, ``stacked`` and ``per_task``.
 
     Raises
     ------
     ValueError
-        If a system has no runs, lacks a clip, does a task for a part of the clips only, or has other
-        countries than the corpus.
+        If a system has no runs, lacks a clip, predicts a task for some of the clips only, or predicts other
+        countries than those of the corpus.
     """
     systems = {}
     for name in config.systems:
@@ -117,7 +117,7 @@ def fuse(
         if not runs.get(config.name):
             raise ValueError(f"fusion {config.name!r}: no runs of its feature fusion")
         model = mean_of_seeds(config.name, runs[config.name], val_labels, test_clip_ids)
-        parts = {task: _answered_task(task, model) for task in TASKS}
+        parts = {task: _predicted_task(task, model) for task in TASKS}
     else:
         parts = {task: _fuse_task(config, task, systems, val_labels, cross, age_prior) for task in TASKS}
     for part in parts.values():
@@ -171,7 +171,7 @@ def fuse(
 def mean_of_seeds(
     name: str, seeds: Sequence[Run], val_labels: Labels, test_clip_ids: Sequence[str] | np.ndarray
 ) -> Run:
-    """Average the seeds of a system, its clips in the order of the labels and of the Test clips.
+    """Average the seeds of a system, with the clips in the order of the labels and of the Test clips.
 
     Raises
     ------
@@ -207,12 +207,12 @@ def _mean(name: str, seeds: list[Predictions], codes: tuple[int, ...]) -> Predic
     return Predictions(clip_id=seeds[0].clip_id, country_codes=codes, **mean)
 
 
-def _answered_task(task: str, model: Run) -> FusedTask:
-    """Return what a feature fusion says of a task; it has not learned from Val, so it needs no folds."""
+def _predicted_task(task: str, model: Run) -> FusedTask:
+    """Return the predictions of a feature fusion; nothing is fitted on Val, so no folds are needed."""
     val, test = getattr(model.val, task), getattr(model.test, task)
     if _does(model.val if len(model.val) else model.test, task):
         return FusedTask(val, val, test, {"chosen_by": "training on Train"})
-    note = f"{task}: the feature fusion does not predict it, for lack of systems or labels of Train that do"
+    note = f"{task}: the feature fusion does not predict it: no system does, or Train has no labels"
     return FusedTask(val, val, test, {"chosen_by": "none"}, [note])
 
 
@@ -224,14 +224,14 @@ def _fuse_task(
     cross: CrossFit,
     age_prior: float | None,
 ) -> FusedTask:
-    """Combine the systems that do a task; a task that none does is left NaN."""
-    # A corpus may have no Val clips: what a system does then shows on Test.
+    """Combine the systems that do a task; NaN where no system does it."""
+    # A corpus may have no Val clips: the tasks of a system are then read from Test.
     shown = {name: run.val if len(run.val) else run.test for name, run in systems.items()}
     doing = [name for name in config.systems if _does(shown[name], task)]
     first = next(iter(systems.values()))
     if not doing:
         if first.val.country_codes or task != "country":
-            note = f"{task}: no system of this fusion predicts it, so the fusion does not either"
+            note = f"{task}: no system of this fusion predicts it, so the fusion does not"
         else:
             note = "country: the corpus has no country labels, so none is predicted"
         val, test = (np.full_like(getattr(p, task), np.nan) for p in (first.val, first.test))
@@ -267,7 +267,7 @@ def _best_rule(
     cross: CrossFit,
     prior: float | None,
 ) -> FusedTask:
-    """Combine a task by the rule that does best on held-out speakers; arguments as of `combine_task`."""
+    """Combine a task by the rule with the best out-of-fold score; arguments as of `combine_task`."""
     parts = {
         rule: combine_task(replace(config, rule=rule), task, names, val, test, labels, cross, prior)
         for rule in CHOICE
@@ -276,18 +276,22 @@ def _best_rule(
     seen = labels.take(rows)
     folds = task_folds(task, seen, cross)
 
-    def best(use: np.ndarray) -> str:
+    def best(use: np.ndarray) -> Rule:
         values = {
             rule: task_value(task, seen.take(use), part.out_of_fold[rows[use]])
             for rule, part in parts.items()
         }
-        return max(values, key=lambda rule: round(values[rule], 9))  # the first, simplest, of equals
+        return max(values, key=lambda rule: round(values[rule], 9))  # ties go to the first, simplest rule
 
-    chosen = CHOICE[0] if folds is None else best(np.ones(len(rows), dtype=bool))
-    out_of_fold = parts[chosen].out_of_fold.copy()
-    for fold in range(cross.folds if folds is not None else 0):
-        held_out = rows[folds == fold]
-        out_of_fold[held_out] = parts[best(folds != fold)].out_of_fold[held_out]
+    if folds is None:
+        chosen = CHOICE[0]
+        out_of_fold = parts[chosen].out_of_fold
+    else:
+        chosen = best(np.ones(len(rows), dtype=bool))
+        out_of_fold = parts[chosen].out_of_fold.copy()
+        for fold in range(cross.folds):
+            held_out = rows[folds == fold]
+            out_of_fold[held_out] = parts[best(folds != fold)].out_of_fold[held_out]
     part = parts[chosen]
     record = {"rule": chosen, **part.record}
     return FusedTask(part.val, out_of_fold, part.test, record, parts["stacked"].notes)

@@ -1,14 +1,15 @@
-"""Which fusion is submitted: candidates compared on Val by what they say of speakers they did not learn from.
+"""Selection of the submission: candidates are compared on Val by their out-of-fold predictions.
 
-Candidates are the fusions of the config and each single system (its seeds averaged). They are compared by their
-out-of-fold predictions (see `exvo.fusion.combine`), on the same resamples of speakers.
+Candidates are the fusions of the config and each single system (its seeds averaged). They are compared on the same
+resamples of speakers.
 
-The best has the highest S_MTL. Where S_MTL is not defined for all (a task without labels, a system of one task, a CCC
-below zero), the rule is: first, the most tasks whose term is positive; then the highest harmonic mean of these terms.
-With all three that is S_MTL. Ties go to the first: fusions as in the config, then systems.
+The best candidate has the highest S_MTL. Where S_MTL is not defined for all (a task without labels, a system of one
+task, a CCC below zero), candidates are ranked by the number of tasks with a positive term, then by the harmonic mean of
+these terms. With all three terms that mean is S_MTL. Ties go to the first: fusions in the order of the config, then
+systems.
 
-The best of many is best by luck too: its score, out-of-fold or not, is a little too high, and p-values against it are
-a little too low. The more candidates, the more so.
+The maximum over many candidates is biased: its validation score is slightly too high, and p-values against it are
+slightly too low. The bias grows with the number of candidates.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ from exvo.evaluation.predictions import align
 from exvo.evaluation.seeds import sd_over_seeds
 from exvo.fusion.fuse import CrossFit, Fusion, FusionConfig, Run, fuse
 
+Kind = Literal["fusion", "system"]
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -40,12 +43,12 @@ class Candidate:
     draws : Draws
         Of the same.
     seeds : sequence of Fusion
-        The same made of one seed of each system at a time: what its deviation over seeds is of. Empty where a system
-        has one seed.
+        The same fusion made from one seed of each system at a time; the SD over seeds is computed from these. Empty
+        where a system has one seed.
     """
 
     name: str
-    kind: Literal["fusion", "system"]
+    kind: Kind
     fusion: Fusion
     scores: Scores
     draws: Draws
@@ -54,12 +57,12 @@ class Candidate:
     def sd_over_seeds(
         self, labels: Labels, split: Literal["out_of_fold", "test"] = "out_of_fold"
     ) -> dict[str, float]:
-        """Return the deviation over seeds of every metric, as `exvo.evaluation.seeds.sd`.
+        """Return the SD over seeds of every metric, as `exvo.evaluation.seeds.sd_over_seeds`.
 
         Parameters
         ----------
         labels : Labels
-            Of the clips of the split; of Test, any that have labels.
+            Of clips of the split; of Test, those with labels.
         split : {"out_of_fold", "test"}
         """
         return sd_over_seeds(
@@ -76,7 +79,7 @@ def find_candidates(
     source: SpeakerBootstrap,
     age_prior: float | None = None,
 ) -> list[Candidate]:
-    """Compute the fusions and the single systems in them, and score both on Val.
+    """Compute the fusions and the single systems in them, and score all on Val.
 
     Parameters
     ----------
@@ -95,27 +98,27 @@ def find_candidates(
     """
     systems = dict.fromkeys(name for config in fusions for name in config.systems)
     single = [FusionConfig(name, (name,), rule="average") for name in systems]
-    candidates = []
-    for kind, configs in (("fusion", fusions), ("system", single)):
-        for config in configs:
-            fusion = fuse(config, runs, labels, test_clip_ids, cross, age_prior)
-            scores, draws = score(labels, fusion.out_of_fold), source.draws([fusion.out_of_fold])
-            seeds = [
-                fuse(config, one, labels, test_clip_ids, cross, age_prior) for one in _by_seed(config, runs)
-            ]
-            candidates.append(Candidate(config.name, kind, fusion, scores, draws, seeds))
-    return candidates
+
+    def candidate(config: FusionConfig, kind: Kind) -> Candidate:
+        fusion = fuse(config, runs, labels, test_clip_ids, cross, age_prior)
+        scores, draws = score(labels, fusion.out_of_fold), source.draws([fusion.out_of_fold])
+        seeds = [fuse(config, one, labels, test_clip_ids, cross, age_prior) for one in _by_seed(config, runs)]
+        return Candidate(config.name, kind, fusion, scores, draws, seeds)
+
+    return [candidate(config, "fusion") for config in fusions] + [
+        candidate(config, "system") for config in single
+    ]
 
 
 def _by_seed(config: FusionConfig, runs: Mapping[str, Sequence[Run]]) -> list[dict[str, Sequence[Run]]]:
-    """Return the runs of each seed alone: the first of every system, then the second; none where there is one."""
+    """Return the runs of one seed at a time: the first of every system, then the second; empty for a single seed."""
     names = [*config.systems, *([config.name] if config.rule == "feature_fusion" else [])]
     n_seeds = min(len(runs.get(name, ())) for name in names)
     return [{name: runs[name][i : i + 1] for name in names} for i in range(n_seeds if n_seeds > 1 else 0)]
 
 
 def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return candidates, the best first, by the rule of this module."""
+    """Return the candidates, the best first, by the rule of this module."""
     return sorted(candidates, key=lambda candidate: _rank(candidate.scores), reverse=True)
 
 
@@ -129,16 +132,16 @@ def _rank(scores: Scores) -> tuple[int, float]:
 
 
 def describe(
-    candidates: Sequence[Candidate], submitted: Candidate, wish: str | None, labels: Labels
+    candidates: Sequence[Candidate], submitted: Candidate, asked_for: str | None, labels: Labels
 ) -> dict[str, Any]:
-    """Say which candidate was submitted and why, and how it compares with the others; JSON types only.
+    """Describe which candidate was submitted and why, and how it compares with the others; JSON types only.
 
     Parameters
     ----------
     candidates : sequence of Candidate
     submitted : Candidate
-    wish : str or None
-        The name that the config asked for; None for the best.
+    asked_for : str or None
+        The name in the config; None for the best candidate.
     labels : Labels
         Of the Val clips.
 
@@ -146,13 +149,13 @@ def describe(
     -------
     dict
         ``asked_for``, ``submitted``, ``runner_up`` (the best of the others), ``candidates`` (best first: name, kind,
-        rule, systems, out-of-fold Val scores, intervals, deviation over seeds), ``differences`` (submitted minus each
+        rule, systems, out-of-fold Val scores, intervals, SD over seeds), ``differences`` (submitted minus each
         other candidate: value, low, high and p per metric).
     """
     order = ranked(candidates)
     others = [candidate for candidate in order if candidate is not submitted]
     return {
-        "asked_for": wish or "best",
+        "asked_for": asked_for or "best",
         "submitted": submitted.name,
         "runner_up": others[0].name if others else None,
         "candidates": [
@@ -178,24 +181,25 @@ def describe(
 
 
 def interval_json(interval: Interval) -> dict[str, Any]:
-    """Return an interval as JSON types; None where there is no limit."""
+    """Return an interval as JSON types; None stands for a missing limit."""
     return {
-        "low": _finite(interval.low),
-        "high": _finite(interval.high),
+        "low": finite(interval.low),
+        "high": finite(interval.high),
         "n_speakers": interval.n_speakers,
         "n_undefined": interval.n_undefined,
     }
 
 
 def difference_json(found: Difference) -> dict[str, float | None]:
-    """Return a difference as JSON types; None where there is none."""
-    return {name: _finite(getattr(found, name)) for name in ("value", "low", "high", "p")}
+    """Return a difference as JSON types; None stands for an undefined number."""
+    return {name: finite(getattr(found, name)) for name in ("value", "low", "high", "p")}
 
 
 def sd_json(sd: Mapping[str, float]) -> dict[str, float | None]:
-    """Return the deviation of each metric as JSON types; None where there is none."""
-    return {metric: _finite(sd.get(metric, np.nan)) for metric in METRICS}
+    """Return the SD over seeds of each metric as JSON types; None where there is none."""
+    return {metric: finite(sd.get(metric, np.nan)) for metric in METRICS}
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """Return a number as a JSON type; None where it is not finite."""
     return float(value) if np.isfinite(value) else None

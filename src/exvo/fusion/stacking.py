@@ -1,17 +1,18 @@
-"""Trained combiners of systems, one per task, fitted on Val: what the paper names as future work.
+"""Stacking: a combiner of systems per task, fitted on Val (the paper names this as future work).
 
-Emotion and age: ridge regression on the systems' predictions, standardised. An emotion may read the systems'
-predictions of itself alone (``own``) or of all ten (``joint``). Ridge predicts too narrowly for CCC, which for a given
-correlation is highest where predictions vary as much as labels do (Lin 1989), so emotions are stretched to the variance
-of the labels, and then limited to [0, 1].
+Emotion and age use ridge regression on the standardised predictions of the systems. An emotion may read the systems'
+predictions of that emotion only (``own``) or of all ten (``joint``). For a given correlation, CCC is highest where
+predictions and labels have the same variance (Lin 1989), but ridge predictions have less. Emotions are therefore
+rescaled to the variance of the labels, then clipped to [0, 1].
 
-Ridge minimises squared errors and age is scored by absolute ones, so an age may also be drawn towards the Train prior,
-Train's median, by a weight that is chosen with the penalty, by MAE on the same held-out folds.
+Ridge minimises squared errors, and age is scored by absolute errors. An age may therefore be shrunk towards the Train
+prior, the median of Train. The weight of the prior is chosen with the penalty, by MAE on the same held-out folds.
 
-Country: multinomial logistic regression on the systems' log-probabilities, countries weighted equally, as UAR does.
+Country uses multinomial logistic regression on the systems' log-probabilities, with equal weight for each country, as
+in UAR.
 
-How strongly to regularise, and which inputs to read, is chosen by the task's metric on folds that the fit did not
-see. Where a fit is itself judged on held-out folds, that choice is made inside the others: nested cross-validation.
+The penalty and the inputs are chosen by the task's metric on folds that the fit did not see. Out-of-fold predictions
+make this choice within the other folds: nested cross-validation.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,14 +20,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from exvo.evaluation.metrics import mae, mean_ccc, predicted_class, uar
 from exvo.fusion.weights import TIE
 
 # Penalties, strongest first: of standardised inputs, relative to the mean squared error.
 RIDGE_GRID = (10.0, 1.0, 0.1, 0.01, 0.001)
-# Of the Train prior, in an age; 0 first, so that it comes in only where it helps.
+# Weights of the Train prior in an age; 0 first, so that the prior enters only where it improves the MAE.
 PRIOR_GRID = tuple(i / 10 for i in range(11))
 # Relative to the mean log-loss.
 LOGISTIC_GRID = (1.0, 0.1, 0.01)
@@ -44,10 +44,10 @@ class LinearCombiner:
         Of the inputs, systems slowest.
     intercept : np.ndarray [shape=(n_columns,)]
     limits : (float, float)
-        Predictions are limited to them.
+        Predictions are clipped to them.
     shares : np.ndarray [shape=(n_systems,)]
-        Part of each system in the sum of the absolute standardised coefficients; they sum to one, less the weight of
-        the Train prior.
+        Share of each system in the sum of the absolute standardised coefficients. The shares and the weight of the
+        Train prior sum to one.
     record : dict
         What was chosen, as JSON types.
     """
@@ -67,18 +67,16 @@ class LinearCombiner:
 class RidgeStack:
     """Ridge regressions of emotion or age, for any choice of the folds.
 
-    Sums of squares and products are taken once per fold; a fit adds those of its folds.
-
     Parameters
     ----------
     stack : np.ndarray [shape=(n_systems, n) or (n_systems, n, n_columns)]
     target : np.ndarray [shape=(n,) or (n, n_columns)]
         NaN where it is not known.
     folds : np.ndarray [shape=(n,), int]
-    left_alone : sequence of int
-        Columns with too few labels to learn from: the systems are averaged.
+    averaged : sequence of int
+        Columns with too few labels for a fit: the systems are averaged.
     prior : float, optional
-        Of age: the constant that it may be drawn towards.
+        For age: the constant that predictions may be shrunk towards, in years.
     """
 
     def __init__(
@@ -86,7 +84,7 @@ class RidgeStack:
         stack: np.ndarray,
         target: np.ndarray,
         folds: np.ndarray,
-        left_alone: Sequence[int] = (),
+        averaged: Sequence[int] = (),
         prior: float | None = None,
     ) -> None:
         self._prior = prior
@@ -94,17 +92,13 @@ class RidgeStack:
         self._is_emotion = stack.ndim == 3
         self._inputs = _inputs(stack)
         self._target = target.reshape(len(folds), -1)
-        self._left_alone = set(left_alone)
-        self._centre = self._inputs.mean(axis=0)
-        by_fold = [folds == fold for fold in range(folds.max() + 1)]
-        n_columns = self._target.shape[1]
-        self._sums = np.array([[self._sum(column, rows) for rows in by_fold] for column in range(n_columns)])
-        known = ~np.isnan(self._target)
-        self._low = np.array([np.where(known, self._target, np.inf)[rows].min(axis=0) for rows in by_fold])
-        self._high = np.array([np.where(known, self._target, -np.inf)[rows].max(axis=0) for rows in by_fold])
+        self._averaged = set(averaged)
 
     def fit(self, use: Sequence[int]) -> LinearCombiner:
-        """Fit on some folds; penalty, inputs and weight of the prior are chosen by leaving each of them out in turn."""
+        """Fit on some folds.
+
+        Penalty, inputs and weight of the prior are chosen by leaving each of these folds out in turn.
+        """
         use = list(use)
         inside = np.isin(self._folds, use)
         best, best_value = ("own", 0, 0.0), -np.inf
@@ -112,17 +106,17 @@ class RidgeStack:
             held_out = np.full((len(RIDGE_GRID), *self._target.shape), np.nan)
             for fold in use:
                 rows = self._folds == fold
-                coefficients, intercept, _ = self._solve(which, [other for other in use if other != fold])
+                coefficients, intercept, _ = self._solve(which, inside & ~rows)
                 fused = self._inputs[rows] @ coefficients + intercept[:, None]
                 held_out[:, rows] = np.clip(fused, *self._limits())
-            for place, answers in enumerate(held_out[:, inside]):
-                for weight, drawn in self._towards_prior(answers):
-                    value = self._value(self._target[inside], drawn)
+            for place, predicted in enumerate(held_out[:, inside]):
+                for weight, shrunk in self._towards_prior(predicted):
+                    value = self._value(self._target[inside], shrunk)
                     if value > best_value + TIE:
                         best, best_value = (which, place, weight), value
         which, place, weight = best
-        coefficients, intercept, shares = (part[place] for part in self._solve(which, use))
-        record = {"model": "ridge", "penalty": RIDGE_GRID[place]}
+        coefficients, intercept, shares = (part[place] for part in self._solve(which, inside))
+        record: dict[str, Any] = {"model": "ridge", "penalty": RIDGE_GRID[place]}
         record |= {"inputs": which} if self._is_emotion else {}
         if self._prior is None:
             return LinearCombiner(coefficients, intercept, self._limits(), shares, record)
@@ -135,13 +129,13 @@ class RidgeStack:
             record | prior_record(weight, self._prior),
         )
 
-    def _towards_prior(self, answers: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
-        """Give every weight that the prior may have, and the answers drawn towards it."""
+    def _towards_prior(self, predicted: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
+        """Yield every weight that the prior may have, with the predictions shrunk by it."""
         if self._prior is None:
-            yield 0.0, answers
+            yield 0.0, predicted
             return
         for weight in PRIOR_GRID:
-            yield weight, (1 - weight) * answers + weight * self._prior
+            yield weight, (1 - weight) * predicted + weight * self._prior
 
     def _limits(self) -> tuple[float, float]:
         return (0.0, 1.0) if self._is_emotion else (0.0, np.inf)
@@ -150,16 +144,13 @@ class RidgeStack:
         value = mean_ccc(target, fused)[1] if self._is_emotion else -mae(target[:, 0], fused[:, 0])
         return value if np.isfinite(value) else -np.inf
 
-    def _sum(self, column: int, rows: np.ndarray) -> np.ndarray:
-        """Return the products of (1, inputs, target) with themselves, over labelled clips [shape=(m + 2, m + 2)]."""
-        rows = rows & ~np.isnan(self._target[:, column])
-        z = np.column_stack(
-            [np.ones(rows.sum()), self._inputs[rows] - self._centre, self._target[rows, column]]
-        )
-        return z.T @ z
+    def _solve(self, which: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Fit every penalty of the grid on some clips.
 
-    def _solve(self, which: str, use: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Fit every penalty of the grid.
+        Parameters
+        ----------
+        which : {"own", "joint"}
+        rows : np.ndarray [shape=(n,), bool]
 
         Returns
         -------
@@ -168,43 +159,65 @@ class RidgeStack:
         shares : np.ndarray [shape=(n_penalties, n_systems)]
         """
         n_inputs, n_columns = self._inputs.shape[1], self._target.shape[1]
-        columns = np.arange(n_columns)[:, None]
-        own = columns + np.arange(0, n_inputs, n_columns)
-        read = own if which == "own" else np.tile(np.arange(n_inputs), (n_columns, 1))
-        # An emotion of which these folds know nothing, or nothing but one value, is left to the average.
-        learned = self._low[use].min(axis=0) < self._high[use].max(axis=0)
-        learned[list(self._left_alone)] = False
-
-        total = self._sums[:, use].sum(axis=1)
-        n = np.where(learned, total[:, 0, 0], 1)
-        mean = total[:, 0, 1:] / n[:, None]
-        covariance = total[:, 1:, 1:] / n[:, None, None] - mean[:, :, None] * mean[:, None, :]
-        deviation = np.sqrt(np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0))
-        scale = np.where(deviation > 1e-12, deviation, np.inf)  # what does not vary gets no weight
-        standard = covariance / scale[:, :, None] / scale[:, None, :]
-        inputs = standard[columns[:, :, None], read[:, :, None], read[:, None, :]]
-        along = np.where(learned[:, None], standard[columns, read, -1] * deviation[:, -1:], 0)
-        penalty = np.array(RIDGE_GRID)[:, None, None, None] * np.eye(read.shape[1])
-        slope = np.linalg.solve(inputs + penalty, along[:, :, None])[..., 0]
-        if self._is_emotion:
-            variance = np.einsum("pci,cij,pcj->pc", slope, inputs, slope)
-            stretch = np.divide(
-                deviation[:, -1], np.sqrt(variance), out=np.zeros_like(variance), where=variance > 1e-24
-            )
-            slope = slope * stretch[:, :, None]
-
         coefficients = np.zeros((len(RIDGE_GRID), n_inputs, n_columns))
-        coefficients[:, read, columns] = np.where(learned[:, None], slope / scale[columns, read], 0)
-        offset = np.einsum("pic,ci->pc", coefficients, mean[:, :-1] + self._centre)
-        intercept = np.where(learned, mean[:, -1] - offset, 0)
-        coefficients[:, own[~learned], columns[~learned]] = 1 / self._n_systems
-        weight = np.zeros_like(coefficients)
-        weight[:, read, columns] = np.abs(slope) / np.maximum(
-            np.abs(slope).sum(axis=2, keepdims=True), 1e-300
-        )
-        weight[:, own[~learned], columns[~learned]] = 1 / self._n_systems
-        shares = weight.reshape(len(RIDGE_GRID), self._n_systems, -1).sum(axis=2)
+        intercept, importance = np.zeros((len(RIDGE_GRID), n_columns)), np.zeros_like(coefficients)
+        for columns, clips in self._groups(which, rows):
+            own = np.arange(columns[0], n_inputs, n_columns)
+            if clips is None:
+                coefficients[:, own, columns[0]] = importance[:, own, columns[0]] = 1 / self._n_systems
+                continue
+            read = own[:, None] if which == "own" else np.arange(n_inputs)[:, None]
+            target = self._target[clips][:, columns]
+            slope, mean, scale = self._ridge(self._inputs[np.ix_(clips, read[:, 0])], target)
+            found = slope / scale[:, None]
+            coefficients[:, read, columns] = found
+            intercept[:, columns] = target.mean(axis=0) - np.einsum("i,pic->pc", mean, found)
+            total = np.abs(slope).sum(axis=1, keepdims=True)
+            importance[:, read, columns] = np.abs(slope) / np.maximum(total, 1e-300)
+        shares = importance.reshape(len(RIDGE_GRID), self._n_systems, -1).sum(axis=2)
         return coefficients, intercept, shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-300)
+
+    def _groups(self, which: str, rows: np.ndarray) -> Iterator[tuple[list[int], np.ndarray | None]]:
+        """Yield the columns that are fitted together, and their labelled clips; None where systems are averaged.
+
+        Joint columns with labels of the same clips read the same inputs, so one fit serves them all.
+        """
+        known = rows[:, None] & ~np.isnan(self._target)
+        groups: dict[int | bytes, list[int]] = {}
+        for column, target in enumerate(self._target.T):
+            values = target[known[:, column]]
+            if column in self._averaged or not len(values) or np.ptp(values) == 0:
+                yield [column], None
+            else:
+                key = column if which == "own" else known[:, column].tobytes()
+                groups.setdefault(key, []).append(column)
+        for columns in groups.values():
+            yield columns, np.flatnonzero(known[:, columns[0]])
+
+    def _ridge(self, inputs: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Fit every column of the target with every penalty.
+
+        Returns
+        -------
+        slope : np.ndarray [shape=(n_penalties, n_read, n_columns)]
+            Of the standardised inputs.
+        mean, scale : np.ndarray [shape=(n_read,)]
+            Of the inputs.
+        """
+        from sklearn.linear_model import Ridge
+        from sklearn.preprocessing import StandardScaler
+
+        scaler, n_columns = StandardScaler(), target.shape[1]
+        standard = scaler.fit_transform(inputs)
+        # Ridge takes one penalty per target, so the target is repeated: all share one matrix of products.
+        model = Ridge(alpha=len(target) * np.repeat(RIDGE_GRID, n_columns))
+        slope = model.fit(standard, np.tile(target, len(RIDGE_GRID))).coef_
+        if self._is_emotion:
+            sd = (standard @ slope.T).std(axis=0)
+            stretch = np.tile(target.std(axis=0), len(RIDGE_GRID))
+            slope = slope * np.divide(stretch, sd, out=np.zeros_like(sd), where=sd > 1e-12)[:, None]
+        slope = slope.reshape(len(RIDGE_GRID), n_columns, -1).transpose(0, 2, 1)
+        return slope, scaler.mean_, scaler.scale_
 
 
 @dataclass(frozen=True)
@@ -262,15 +275,17 @@ class LogisticStack:
         )
 
     def _solve(self, penalty: float, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return coefficients and intercepts; a country that is not among the clips gets no chance."""
-        # Newton's method: a few steps where quasi-Newton needs hundreds on so few, so alike inputs.
+        """Return coefficients and intercepts; a country that is not among the clips gets probability 0."""
+        from sklearn.linear_model import LogisticRegression
+
+        # Newton's method: a few steps, where quasi-Newton needs hundreds on few and highly correlated inputs.
         model = LogisticRegression(
             C=1 / (penalty * rows.sum()), class_weight="balanced", solver="newton-cholesky", max_iter=100
         )
         model.fit(self._inputs[rows], self._target[rows])
         coefficients = np.zeros((self._inputs.shape[1], self._n_countries))
         intercept = np.full(self._n_countries, -np.inf)
-        # Of two countries scikit-learn keeps the odds of the second against the first only.
+        # For two countries scikit-learn keeps only the log-odds of the second.
         two = len(model.classes_) == 2
         found = np.vstack([0 * model.coef_, model.coef_]) if two else model.coef_
         coefficients[:, model.classes_] = found.T
@@ -279,12 +294,12 @@ class LogisticStack:
 
 
 def prior_record(weight: float, years: float) -> dict[str, Any]:
-    """Say how far an age leans on the Train prior, as JSON types."""
+    """Return the weight and the value of the Train prior in an age, as JSON types."""
     return {"train_prior": {"weight": round(float(weight), 12), "years": float(years)}}
 
 
 def _inputs(stack: np.ndarray) -> np.ndarray:
-    """Return one row a clip: the columns of the first system, then those of the second..."""
+    """Return one row per clip: the columns of the first system, then those of the second, and so on."""
     stack = stack[:, :, None] if stack.ndim == 2 else stack
     return stack.transpose(1, 0, 2).reshape(stack.shape[1], -1)
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from exvo.corpus.labels import TASKS
+from exvo.util.settings import NotNegative
 
 EmotionLoss = Literal["mae", "mse", "mse_sum", "ccc"]
 AgeLoss = Literal["mae", "mse"]
@@ -28,11 +29,21 @@ _LEAST_SPREAD = 1e-6  # keeps CCC defined where targets and predictions are one 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Factor of each task's loss; the paper's by default, for ages in years and the MAE of emotion."""
+    """Factor of each task's loss. Defaults: the paper's, for ages in years and the MAE of emotion.
 
-    age: float = 1.0
-    emotion: float = 80.0
-    country: float = 8.0
+    Attributes
+    ----------
+    age : float
+        Factor of the MAE of age in years.
+    emotion : float
+        Factor of the loss of emotion.
+    country : float
+        Factor of the negative log-likelihood of the country.
+    """
+
+    age: NotNegative = 1.0
+    emotion: NotNegative = 80.0
+    country: NotNegative = 8.0
 
 
 def known_labels(targets: Mapping[str, Tensor]) -> dict[str, Tensor]:

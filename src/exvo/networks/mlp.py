@@ -7,19 +7,20 @@ and ``mse`` of age.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from exvo.corpus.labels import EMOTIONS, TASKS
+from exvo.util.settings import NO_KEY, Count, Items, Positive
 
 NEGATIVE_SLOPE = 0.01
 
 
 @dataclass(frozen=True)
 class MlpConfig:
-    """Choices of the network; each is a key of the config file.
+    """Settings of the organisers' network.
 
     Attributes
     ----------
@@ -30,17 +31,17 @@ class MlpConfig:
     head : int
         Width of the hidden layer of each task's head.
     max_sd : float
-        Standardised features are limited to +- this many SDs of Train (ours): a feature can be thousands of SDs off on
-        another clip, and one such value would decide all outputs.
+        Standardised features are limited to +- this many SDs of the training set (ours), because a single feature of
+        another clip can be thousands of SDs from the mean.
     """
 
     kind: ClassVar[str] = "mlp"
     reads_vectors: ClassVar[bool] = True
 
-    tasks: tuple[str, ...] = TASKS
-    hidden: tuple[int, ...] = (128, 64)
-    head: int = 32
-    max_sd: float = 10.0
+    tasks: Annotated[tuple[str, ...], NO_KEY] = TASKS
+    hidden: Annotated[tuple[Count, ...], Items(at_least=1)] = (128, 64)
+    head: Count = 32
+    max_sd: Positive = 10.0
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "MlpConfig":

@@ -1,1 +1,1 @@
-"""Tables of results beside the figures of the paper."""
+"""Tables, figures and the report."""

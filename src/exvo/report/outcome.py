@@ -1,6 +1,6 @@
-"""The last step: fuse the systems, write the submission, score what can be scored, and write the tables.
+"""The last step: fuse the systems, write the submission, score it, and write the tables.
 
-Everything is chosen on Val. The Test labels are read here and nowhere else, once everything is chosen.
+All choices are made on Val. The Test labels are read only here, after all choices.
 """
 
 import json
@@ -20,14 +20,13 @@ from exvo.evaluation.bootstrap import METRICS, BootstrapConfig, SpeakerBootstrap
 from exvo.evaluation.metrics import labelled, score
 from exvo.evaluation.predictions import Predictions, align, read_predictions, write_predictions
 from exvo.evaluation.submission import write_submission
-from exvo.fusion.comparisons import Reference, Rivals
+from exvo.fusion.comparisons import ComparedSystems, Reference, compare, comparisons_json
 from exvo.fusion.fuse import CrossFit, FusionConfig, Run
-from exvo.fusion.margins import margins, margins_json
 from exvo.fusion.selection import Candidate, describe, find_candidates, interval_json, ranked
 from exvo.report.tables.emotion_table import emotion_sheet
 from exvo.report.tables.group_table import group_sheet
 from exvo.report.tables.sheet import Sheet, write_sheet
-from exvo.report.tables.systems_layout import interval_notes, systems_sheet
+from exvo.report.tables.systems_layout import OUT_OF_FOLD_NOTE, SEEDS_NOTE, interval_notes, systems_sheet
 from exvo.report.tables.systems_table import TABLES, TableSpec, reference_row, table_rows
 from exvo.report.tables.table4 import constant, table4
 from exvo.training.priors import priors
@@ -38,10 +37,7 @@ SNR_COLUMN = "denoised_snr_before_db"
 
 @dataclass(frozen=True)
 class OutcomePaths:
-    """Where the outcome goes: three files and the folder of the tables.
-
-    ``val`` holds the submission's predictions of Val, each clip by what was learned from other speakers.
-    """
+    """Output paths: three files and the folder of the tables; ``val`` is for out-of-fold predictions of Val."""
 
     submission: Path
     fusion: Path
@@ -56,15 +52,15 @@ class OutcomePlan:
     Attributes
     ----------
     fusions : sequence of FusionConfig
-        At least one. A joint one comes with predictions of its own, by its name, beside those of the systems.
+        At least one. A feature fusion has predictions of its own under its name.
     submission : str or None
-        The name of a fusion; None takes the best candidate.
+        The name of a fusion; None submits the best candidate.
     tables : mapping of str to mapping of str to str
         By table (``table1`` to ``table3``), the system of each of its rows.
     bootstrap : BootstrapConfig
     cross : CrossFit
     notices : sequence of str
-        What was left out and why; stands under the tables and in fusion.json.
+        What was left out and why; repeated under the tables and in fusion.json.
     """
 
     fusions: Sequence[FusionConfig]
@@ -77,7 +73,7 @@ class OutcomePlan:
 
 @dataclass(frozen=True)
 class Scored:
-    """A split with labels, and every system's seeds and every fusion on it."""
+    """A split with labels, and the predictions of every seed of every system for it."""
 
     labels: Labels
     source: SpeakerBootstrap
@@ -90,7 +86,7 @@ class Scored:
         reference: str | None,
         notes: Sequence[str],
     ) -> Sheet:
-        """Score the rows of a table, each a list of seeds, and lay it out."""
+        """Score the rows of a table, each a list of seeds, and lay the table out."""
         draws = {name: self.source.draws(seeds) for name, seeds in rows.items()}
         scores = {name: [score(self.labels, seed) for seed in seeds] for name, seeds in rows.items()}
         notes = [*interval_notes(self.source, spec.split), *notes]
@@ -104,16 +100,16 @@ def write_outcome(
     quality: str | Path,
     paths: OutcomePaths,
 ) -> None:
-    """Fuse, submit, score and tabulate.
+    """Fuse the systems; write submission, scores and tables.
 
     Parameters
     ----------
     corpus : Corpus
     runs : mapping of str to sequence of (str or Path, str or Path)
-        Files of predictions of Val and Test, a pair a seed, by system and feature fusion.
+        Files of the predictions for Val and Test, one pair per seed, by system and feature fusion.
     plan : OutcomePlan
     quality : str or Path
-        The quality table, which says which clips have no audio, and how noisy they are.
+        The quality table, with the status and the SNR of every clip.
     paths : OutcomePaths
     """
     labels = corpus.labels
@@ -138,27 +134,29 @@ def write_outcome(
     notices = [f"{notice}." for notice in plan.notices]
     for name, systems in plan.tables.items():
         spec, rows = TABLES[name], {row: val.systems[system] for row, system in systems.items()}
-        said = _reference_notes(spec, reference_row(spec, rows), systems)
-        sheet = val.sheet(spec, rows, reference_row(spec, rows), [*said, *notices])
+        notes = _reference_notes(spec, reference_row(spec, rows), systems)
+        sheet = val.sheet(spec, rows, reference_row(spec, rows), [*notes, *notices])
         write_sheet(paths.tables, name, sheet)
-    _write_parts_of_val(val_labels, candidates, submitted, quality, plan, paths.tables)
+    _write_emotions_and_groups(val_labels, source, candidates, submitted, quality, plan, paths.tables)
 
-    rivals = Rivals(submitted, candidates, _reference(plan.tables), read, val_labels, test_ids)
-    learned = source.draws([submitted.fusion.val])
-    ahead = margins(submitted.draws, rivals.draws("val", val_labels, source))
+    row_names = _row_names(plan.tables.get("table3", {}), plan.fusions)
+    compared = ComparedSystems(
+        submitted, candidates, _reference(plan.tables), read, row_names, val_labels, test_ids
+    )
+    in_sample = source.draws([submitted.fusion.val])
+    comparisons = compare(submitted.draws, compared.draws("val", val_labels, source))
 
-    # From here on nothing is chosen any more, so Test may be read.
+    # All choices are made, so Test may be read.
     test_labels = read_test_labels(corpus)
     test_source = None if test_labels is None else SpeakerBootstrap(test_labels, plan.bootstrap)
-    rows = plan.tables.get("table3", {})
-    sheet, test_record = table4(rows, rivals, candidates, plan.notices, prior, test_source, test_labels)
+    sheet, test_record = table4(compared, candidates, plan.notices, prior, test_source, test_labels)
     write_sheet(paths.tables, "table4", sheet)
     record = submitted.fusion.description | {
         "kind": submitted.kind,
         "selection": describe(candidates, submitted, plan.submission, val_labels),
-        "reference": rivals.reference.name if rivals.reference else None,
-        "margins": margins_json(ahead),
-        "val_intervals": {metric: interval_json(learned.interval(metric)) for metric in METRICS},
+        "reference": compared.reference.name if compared.reference else None,
+        "comparisons": comparisons_json(comparisons),
+        "val_intervals": {metric: interval_json(in_sample.interval(metric)) for metric in METRICS},
         "train_prior": score(val_labels, constant(prior, val_labels)).to_json(),
         "statistics": {
             "resamples": plan.bootstrap.resamples,
@@ -179,7 +177,7 @@ def write_outcome(
 
 
 def train_prior(labels: Labels) -> dict[str, Any]:
-    """Return the answer of no system at all, as `exvo.training.priors.priors`, NaN where Train has no label of a task."""
+    """Return the constant prediction of `exvo.training.priors.priors`; NaN for a task without labels in Train."""
     train = labels.take(labels.split == "Train")
     return priors(train, [task for task in TASKS if labelled(train, task).any()])
 
@@ -191,14 +189,24 @@ def _reference(tables: Mapping[str, Mapping[str, str]]) -> Reference | None:
     return None if stage is None else Reference(f"organisers' network ({stage})", rows[stage])
 
 
-def _submitted(candidates: Sequence[Candidate], wish: str | None) -> Candidate:
-    if wish is None:
+def _row_names(rows: Mapping[str, str], fusions: Sequence[FusionConfig]) -> dict[str, str]:
+    """Return the row in Table 4 by system: the first row of Table 3, marked where a fusion has the same name."""
+    names: dict[str, str] = {}
+    for row, system in rows.items():
+        is_fusion = any(row == fusion.name for fusion in fusions)
+        names.setdefault(system, f"{row} (system)" if is_fusion else row)
+    return names
+
+
+def _submitted(candidates: Sequence[Candidate], asked_for: str | None) -> Candidate:
+    if asked_for is None:
         return ranked(candidates)[0]
-    return next(c for c in candidates if c.kind == "fusion" and c.name == wish)
+    return next(c for c in candidates if c.kind == "fusion" and c.name == asked_for)
 
 
-def _write_parts_of_val(
+def _write_emotions_and_groups(
     labels: Labels,
+    source: SpeakerBootstrap,
     candidates: Sequence[Candidate],
     submitted: Candidate,
     quality: str | Path,
@@ -209,27 +217,17 @@ def _write_parts_of_val(
     singles = [c for c in ranked(candidates) if c.kind == "system"]
     shown = [submitted, *(c for c in (*candidates, singles[0]) if c.kind == "fusion" or c is singles[0])]
     shown = list({c.name: c for c in shown}.values())
-    confidence = (
-        f"Brackets: {plan.bootstrap.confidence:.0%}, {plan.bootstrap.resamples:,} resamples of speakers. ±: deviation "
-        "over seeds (n - 1), of the same made of one seed of each system at a time."
-    )
-    about = [
-        f"Submitted: {submitted.name}. Best single system (seeds averaged): {singles[0].name}. Predictions of each "
-        "clip are by what was learned from other speakers.",
-        confidence,
-    ]
+    notes = [*interval_notes(source, "validation"), SEEDS_NOTE, OUT_OF_FOLD_NOTE]
+    about = f"Submitted: {submitted.name}. Best single system (seeds averaged): {singles[0].name}."
     predictions = {c.name: c.fusion.out_of_fold for c in shown}
     draws = {c.name: c.draws for c in shown}
     sds = {c.name: c.sd_over_seeds(labels) for c in shown}
-    sheet = emotion_sheet(labels, predictions, draws, sds, submitted.name, about)
+    sheet = emotion_sheet(labels, predictions, draws, sds, submitted.name, [*notes, about])
     write_sheet(folder, "emotions", sheet)
     snr = _snr(quality)
-    about = [
-        f"Of {submitted.name}, which is submitted; each clip by what was learned from other speakers.",
-        confidence,
-    ]
+    about = f"Scores of the submission, {submitted.name}."
     seeds = [seed.out_of_fold for seed in submitted.seeds]
-    sheet = group_sheet(labels, submitted.fusion.out_of_fold, seeds, snr, plan.bootstrap, about)
+    sheet = group_sheet(labels, submitted.fusion.out_of_fold, seeds, snr, plan.bootstrap, [*notes, about])
     write_sheet(folder, "groups", sheet)
 
 
@@ -238,13 +236,13 @@ def _reference_notes(spec: TableSpec, reference: str | None, systems: Mapping[st
     if reference is None:
         return [
             *notes,
-            f"No differences: the row {spec.reference} that the others are compared with is not there.",
+            f"No differences: the reference row, {spec.reference}, is missing.",
         ]
-    return [*notes, f"Compared with {reference}: fixed before anything was scored."]
+    return [*notes, f"Differences are from {reference}, which was fixed before scoring."]
 
 
 def _snr(quality: str | Path) -> dict[str, float] | None:
-    """Return the SNR of every clip that has one, None where no stage measured it."""
+    """Return the SNR of every clip in dB, NaN where it is unknown; None where no stage estimated it."""
     if SNR_COLUMN not in pq.read_schema(quality).names:
         return None
     rows = pq.read_table(quality, columns=["clip_id", SNR_COLUMN]).to_pylist()
@@ -252,7 +250,7 @@ def _snr(quality: str | Path) -> dict[str, float] | None:
 
 
 def _without_audio(quality: str | Path, test_ids: set[str]) -> list[dict[str, str]]:
-    """List the Test clips without audio, with the stage that lacks it: its systems predict them as the Train prior."""
+    """List the Test clips without audio at a stage; systems of that stage predict the Train prior for them."""
     table = pq.read_table(quality)
     stages = [stage for stage in SOURCE_FOLDER if f"{stage}_status" in table.column_names]
     return [

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -49,7 +50,7 @@ class ModelFolder:
 
     path: Path
     kind: str
-    system: Mapping[str, object]
+    system: Mapping[str, Any]
     tasks: tuple[str, ...]
     countries: tuple[Country, ...]
     priors: dict[str, np.ndarray]

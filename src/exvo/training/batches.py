@@ -17,6 +17,7 @@ from exvo.corpus.labels import Labels
 from exvo.corpus.shards import stable_hash
 from exvo.networks.losses import known_labels
 from exvo.training.frames import ClipStore
+from exvo.util.settings import Natural, Share
 
 # Clips whose lengths differ by up to about twice this share may meet in a batch (ours): lengths alone would put the
 # same clips together in every epoch.
@@ -99,21 +100,23 @@ class SpecAugment:
 
     Attributes
     ----------
-    time_masks, channel_masks : int
-        How many of each kind; they may overlap.
+    time_masks : int
+        Number of masks over time; they may overlap.
+    channel_masks : int
+        Number of masks over channels; they may overlap.
     max_frames : int
-        A time mask is between 0 and so many frames long.
+        Maximum length of a mask over time, in frames.
     max_share : float
-        And at most this share of the clip: bursts are short.
+        Maximum length of a mask over time, as a share of the clip.
     max_channels : int
-        A channel mask is between 0 and so many channels high.
+        Maximum height of a mask over channels, in channels.
     """
 
-    time_masks: int = 2
-    channel_masks: int = 2
-    max_frames: int = 25
-    max_share: float = 0.2
-    max_channels: int = 12
+    time_masks: Natural = 2
+    channel_masks: Natural = 2
+    max_frames: Natural = 25
+    max_share: Share = 0.2
+    max_channels: Natural = 12
 
     def apply(self, frames: np.ndarray, fill: np.ndarray, rng: np.random.Generator) -> None:
         """Mask the frames of one clip in place.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from exvo.networks.losses import AgeLoss, Combination, EmotionLoss, LossWeights
 from exvo.networks.torch_setup import device_name
 from exvo.training.batches import SpecAugment
 from exvo.training.loop import Precision
+from exvo.util.settings import Count, Device, Items, NotNegative, Positive, Share
 
 Optimizer = Literal["adamw", "adam"]
 Schedule = Literal["cosine", "constant"]
@@ -66,81 +67,90 @@ class NetworkConfig(Protocol):
 
 @dataclass(frozen=True)
 class LossGrid:
-    """Loss weights to choose from on Val: every combination is tried with a short training.
+    """Loss weights to choose from on the validation set: every combination is tried with a short training.
 
     Attributes
     ----------
-    age, emotion, country : tuple of float
-        Values to try; only those of tasks that the system does and Train has labels of count.
+    age : tuple of float
+        Weights of age to try.
+    emotion : tuple of float
+        Weights of emotion to try.
+    country : tuple of float
+        Weights of country to try.
     max_epochs : int
-        Of each trial.
+        Number of epochs of each trial.
     """
 
-    age: tuple[float, ...] = (1.0,)
-    emotion: tuple[float, ...] = (40.0, 80.0, 160.0)
-    country: tuple[float, ...] = (4.0, 8.0, 16.0)
-    max_epochs: int = 5
+    age: Annotated[tuple[float, ...], Items(at_least=1)] = (1.0,)
+    emotion: Annotated[tuple[float, ...], Items(at_least=1)] = (40.0, 80.0, 160.0)
+    country: Annotated[tuple[float, ...], Items(at_least=1)] = (4.0, 8.0, 16.0)
+    max_epochs: Count = 5
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Choices of a training; each is a key of the config file.
+    """Settings of a training.
 
     Attributes
     ----------
     batch_size : int
-        Clips a step, at most.
+        Maximum number of clips per step.
     max_batch_frames : int or None
-        Frames a step, padding included, at most; None sets no such bound.
+        Maximum number of frames per step, padding included; null sets no limit.
     crop_frames : int or None
-        Of a longer clip, training takes a random stretch of so many frames each epoch; validation and prediction
-        take all of it.
+        Maximum length of a training clip, in frames: each epoch takes a random stretch of a longer clip. Validation
+        and prediction read the complete clip. Null takes the complete clip in training too.
     max_epochs : int
+        Maximum number of epochs.
     patience : int
-        Epochs without a better validation before training stops.
+        Number of epochs without a better validation score before training stops.
     optimizer : {"adamw", "adam"}
-        AdamW, whose weight decay is decoupled and holds for matrices and kernels only, or Adam, whose weight decay is
+        AdamW, whose weight decay is decoupled and applies to matrices and kernels only, or Adam, whose weight decay is
         an L2 penalty on all parameters.
     learning_rate : float
-        Highest learning rate.
+        Maximum learning rate.
     schedule : {"cosine", "constant"}
-        The learning rate rises linearly and falls to 0 along half a cosine (ours), or stays as it is.
+        Whether the learning rate rises linearly and falls to 0 along half a cosine (ours), or is constant.
     warmup_fraction : float
         Share of ``max_epochs`` in which the learning rate rises, with ``cosine``.
     weight_decay : float
-        Weight decay, as ``optimizer`` defines it.
+        Weight decay, as ``optimizer`` applies it.
     gradient_clip : float
-        Largest norm of the gradient of all parameters together; 0 for no limit.
+        Maximum norm of the gradient of all parameters together; 0 for no limit.
     combination : {"weighted", "uncertainty"}
-        How the losses of the tasks are added: by ``loss_weights``, or by weights that are learned.
+        How the tasks' losses are added: with ``loss_weights``, or with learned uncertainties.
     loss_weights : LossWeights
+        Factors of the tasks' losses, with ``weighted``.
     initial_log_variance : float
-        Start of the log variances that are learned, with ``uncertainty``.
+        Initial value of each task's learned log variance s, with ``uncertainty``.
     emotion_loss : {"mae", "mse", "mse_sum", "ccc"}
+        Loss of emotion: mean absolute error, mean squared error, the sum over the emotions of the mean squared error of
+        each, or 1 - CCC.
     age_loss : {"mae", "mse"}
+        Loss of age: mean absolute error in years, or mean squared error.
     spec_augment : SpecAugment or None
-        Masks over the frames of Train.
+        Masks over time and channels of training clips (SpecAugment); null for none, ``{}`` for the defaults.
     speed_perturbation : bool
-        Take each Train clip at a speed drawn anew each epoch.
+        Whether each training clip is read at a speed of 0.9, 1.0 or 1.1, drawn anew each epoch.
     loss_weight_grid : LossGrid or None
-        Choose the loss weights on Val before training.
+        Grid of loss weights, tried in short trainings and chosen on the validation set, for each seed; null for none.
     device : str
-        ``auto`` (CUDA if there is one, else CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
-    precision : {"fp32", "fp16", "bf16"}
-        Precision of matrix products and convolutions; mixed precision needs CUDA.
+        ``auto`` (CUDA if there is a GPU, else the CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
+    precision : {"fp32", "bf16", "fp16"}
+        Mixed precision, which needs CUDA, unless ``fp32``.
     """
 
-    batch_size: int = 32
-    max_batch_frames: int | None = None
-    crop_frames: int | None = 1500
-    max_epochs: int = 40
-    patience: int = 10
+    batch_size: Count = 32
+    max_batch_frames: Count | None = None
+    crop_frames: Count | None = 1500
+    max_epochs: Count = 40
+    patience: Count = 10
     optimizer: Optimizer = "adamw"
-    learning_rate: float = 4e-4
+    learning_rate: Positive = 4e-4
     schedule: Schedule = "cosine"
-    warmup_fraction: float = 0.1
-    weight_decay: float = 0.01
-    gradient_clip: float = 5.0
+    warmup_fraction: Share = 0.1
+    weight_decay: NotNegative = 0.01
+    gradient_clip: NotNegative = 5.0
     combination: Combination = "weighted"
     loss_weights: LossWeights = field(default_factory=LossWeights)
     initial_log_variance: float = -0.33
@@ -149,7 +159,7 @@ class TrainingConfig:
     spec_augment: SpecAugment | None = None
     speed_perturbation: bool = False
     loss_weight_grid: LossGrid | None = None
-    device: str = "auto"
+    device: Device = "auto"
     precision: Precision = "fp32"
 
     @classmethod

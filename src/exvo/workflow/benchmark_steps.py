@@ -1,4 +1,4 @@
-"""The steps of a run and the benchmarks that Snakemake writes of their jobs; read with the Snakefile, so light."""
+"""The steps of a run and the benchmark files of their jobs. Imports nothing heavy, as the Snakefile reads it."""
 
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -12,12 +12,12 @@ PRETRAINED = PurePosixPath("results/pretrain")
 
 
 def benchmark_steps(plan: Plan) -> dict[str, list[str]]:
-    """Return, by step, the benchmarks of the jobs that the report rests on.
+    """Return, by step, the benchmarks of the jobs behind the report.
 
     Returns
     -------
     dict of str to list of str
-        Paths below ``results/benchmarks``, without their ending: those of this config, whatever older ones are there.
+        Paths below ``results/benchmarks``, without their endings, for the jobs of this config only.
     """
     shards, systems = plan.shard_names(), [plan.systems[name] for name in plan.compared_systems()]
     joint = FeatureFusionPlan(plan)
@@ -48,7 +48,7 @@ def benchmark_steps(plan: Plan) -> dict[str, list[str]]:
 
 
 def _features(plan: Plan, files: list[str], system: System) -> dict[str, list[str]]:
-    """Return the steps that make the features of a system, of which ``files`` are those of its own stage."""
+    """Return the steps that make the features of a system; ``files`` are those of its own stage."""
     folder = PurePosixPath(files[0]).parent
     step = f"{folder.parent.name}, {folder.name}"
     steps = {step: _benchmarks(files)}
@@ -63,7 +63,7 @@ def _features(plan: Plan, files: list[str], system: System) -> dict[str, list[st
 
 
 def _pretraining(plan: Plan, system: System) -> dict[str, list[str]]:
-    """Return the steps that made the encoder of a system, where it was pre-trained in this run."""
+    """Return the steps that make the encoder of a system, if this run pre-trains it."""
     options = system.feature_config
     if options.get("source") != "checkpoint" or options["checkpoint"] is None:
         return {}
@@ -71,12 +71,13 @@ def _pretraining(plan: Plan, system: System) -> dict[str, list[str]]:
     path = PurePosixPath(str(options["checkpoint"]))
     name = next((p.name for p in (path, path.parent) if p.parent == PRETRAINED), None)
     pretrain = PretrainPlan(plan)
-    return _encoder(pretrain, name) if name in pretrain.models else {}
+    return _encoder(pretrain, name) if name is not None and name in pretrain.models else {}
 
 
 def _encoder(pretrain: PretrainPlan, name: str) -> dict[str, list[str]]:
     """Return the steps that make an encoder, with those of the encoders that it needs."""
-    entry, shards, steps = pretrain.models[name], pretrain.plan.shard_names(), {}
+    entry, shards = pretrain.models[name], pretrain.plan.shard_names()
+    steps: dict[str, list[str]] = {}
     for target in entry["targets"]:
         if pretrain.clusters[target]["of"] == "hidden":
             steps |= _encoder(pretrain, pretrain.clusters[target]["model"])
@@ -90,6 +91,6 @@ def _encoder(pretrain: PretrainPlan, name: str) -> dict[str, list[str]]:
 
 
 def _benchmarks(files: Iterable[str]) -> list[str]:
-    """Return the benchmarks of the jobs that made some files, each once."""
+    """Return the benchmarks of the jobs that make some files, each once."""
     paths = (PurePosixPath(path).relative_to("results").with_suffix("") for path in files)
     return list(dict.fromkeys(str(path) for path in paths))

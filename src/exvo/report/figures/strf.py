@@ -1,4 +1,4 @@
-"""Figure 1: the STRF kernels that a system has learned, and how they moved while it learned."""
+"""Figure 1: the learned STRF kernels of a system, and their paths in training."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import torch
 from exvo.networks.strf import Strf, StrfConfig, rate_in_hz, scale_in_cpc
 from exvo.util.atomic import atomic_path
 
-# Both maps keep their order with any colour vision: purple to orange for signed values, blue to yellow for rank.
+# Both maps are ordered for all types of colour vision: purple to orange for signed values, blue to yellow for rank.
 SIGNED, RANKED = "PuOr_r", "cividis"
 COLUMNS = 6
 
@@ -28,17 +28,17 @@ def plot_strf_system(folder: Path | str, kernels_path: Path | str, paths_path: P
     Raises
     ------
     ValueError
-        Where the kernels' history is missing: what to do about it.
+        If the history of the kernels is missing: the message says what to do.
     """
-    # Only here: the drawing itself needs no trained system.
+    # Imported here because the drawing functions need no trained system.
     from exvo.networks.conformer_network import ConformerNetworkConfig
     from exvo.training.storage import STRF_HISTORY, load_trained
 
     trained = load_trained(folder, [ConformerNetworkConfig])
     if not trained.strf_history:
-        # It is no output of the rule, which trains networks without kernels too.
+        # The history is no output of the training rule, which also trains networks without kernels.
         raise ValueError(
-            f"{folder}: {STRF_HISTORY}, which training wrote, is missing; delete model.safetensors beside it, and "
+            f"{folder}: {STRF_HISTORY}, a file of training, is missing; delete model.safetensors in this folder, and "
             "the next run trains the system again"
         )
     system = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))["system"]
@@ -52,14 +52,14 @@ def plot_strf_system(folder: Path | str, kernels_path: Path | str, paths_path: P
 def plot_strf_kernels(
     rates: np.ndarray, scales: np.ndarray, config: StrfConfig, path: Path | str, *, hop_ms: float = 10.0
 ) -> None:
-    """Draw the real part of every kernel, in the order of rate and then scale.
+    """Draw the real part of every kernel, ordered by rate, then scale.
 
     Parameters
     ----------
     rates, scales : np.ndarray [shape=(n_kernels,)]
         In rad per frame and rad per mel channel, as `Strf` learns them.
     config : StrfConfig
-        Its support; ``n_kernels`` is that of the arrays.
+        Support of the kernels; ``n_kernels`` is taken from the arrays.
     path : Path or str
         Image to write; its ending names the format.
     hop_ms : float
@@ -104,7 +104,7 @@ def plot_strf_kernels(
 
 
 def plot_strf_paths(history: tuple[np.ndarray, np.ndarray], path: Path | str, hop_ms: float = 10.0) -> None:
-    """Draw how rates and scales moved in training: in their plane, and each over the epochs.
+    """Draw rates and scales in training: in their plane, and each by epoch.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def plot_strf_paths(history: tuple[np.ndarray, np.ndarray], path: Path | str, ho
 
     rates, scales = (torch.as_tensor(np.asarray(values)) for values in history)
     hz, cycles = rate_in_hz(rates, hop_ms).numpy(), scale_in_cpc(scales).numpy()
-    # One colour a kernel in all three panels, by the rank of its last rate.
+    # One colour per kernel in all panels, by the rank of its last rate.
     ranks = np.argsort(np.argsort(hz[-1]))
     colours = colormaps[RANKED](ranks / max(len(ranks) - 1, 1))
     epochs = np.arange(len(hz))
@@ -134,7 +134,9 @@ def plot_strf_paths(history: tuple[np.ndarray, np.ndarray], path: Path | str, ho
         plane.plot(hz[:, kernel], cycles[:, kernel], color=colour, linewidth=1)
         panels["rate"].plot(epochs, hz[:, kernel], color=colour, linewidth=1)
         panels["scale"].plot(epochs, cycles[:, kernel], color=colour, linewidth=1)
-    plane.scatter(hz[0], cycles[0], facecolors="white", edgecolors=colours, label="before training", zorder=3)
+    plane.scatter(
+        hz[0], cycles[0], facecolors="white", edgecolors=colours.tolist(), label="before training", zorder=3
+    )
     plane.scatter(hz[-1], cycles[-1], c=colours, label="after the last epoch", zorder=4)
     plane.set(xlabel="rate (Hz)", ylabel="scale (cycles per mel channel)", title="Paths of the kernels")
     plane.legend(loc="lower center", bbox_to_anchor=(0.5, -0.25), ncols=2, frameon=False)

@@ -1,4 +1,4 @@
-"""A few clips through the stages, to see and to hear."""
+"""A few clips after every stage: waveform, spectrogram and sound."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,17 +13,17 @@ from exvo.corpus.text import clip_id_of
 from exvo.report.page.drawing import BLUE, GREY, data_uri, svg_uri
 from exvo.report.page.parts import Section, Stage, Story, Words, without_folders
 
-# Longer clips are not chosen: every second that can be heard makes the report a quarter of a megabyte larger.
+# Longer clips are not chosen: each second of a clip makes the report a quarter of a megabyte larger.
 MAX_SECONDS = 6.0
 N_FFT = 512
-# Frames and levels of a spectrogram: finer ones cannot be seen at the size of the page.
+# Frames and levels of a spectrogram: finer ones are not visible at the size of the page.
 MAX_FRAMES, RANGE_DB, LEVELS = 220, 80.0, 32
-SAID = {
+DESCRIPTIONS = {
     "baseline": "the organisers' own preprocessing",
     "raw": "decoded to 16 kHz mono",
     "dc": "high-pass filter and gain",
     "denoised": "MMSE-STSA noise reduction",
-    "vad": "silence before and after cut",
+    "vad": "leading and trailing silence removed",
 }
 
 Row = Mapping[str, Any]
@@ -41,26 +41,26 @@ def clips_section(
     audio : mapping of str to sequence of str or Path
         Audio shards by stage, in the order of the stages.
     named : sequence of str
-        Ids of the clips to show; empty chooses them by what was measured.
+        Ids of the clips to show; empty chooses them by their measures.
     """
     stages = list(audio)
+    missing: list[str] = []
     if named:
         by_id = {row["clip_id"]: row for row in rows}
-        chosen, said = [(by_id[clip_id], "named in the config") for clip_id in map(clip_id_of, named)], []
+        chosen = [(by_id[clip_id], "named in the config") for clip_id in map(clip_id_of, named)]
     else:
-        chosen, said = choose_clips(rows, stages)
+        chosen, missing = choose_clips(rows, stages)
     sounds = read_sounds({row["clip_id"] for row, _ in chosen}, audio)
     stories = [_story(row, why, stages, sounds) for row, why in chosen]
     lead = (
-        "Waveform (relative to full scale) and spectrogram (0 to 8 kHz, 80 dB from the darkest to the brightest) after "
-        "each stage, on one time axis; grey is what the voice activity detector cut. Press play to listen; the sound "
-        "is part of this file."
+        "Waveform (relative to full scale) and spectrogram (0 to 8 kHz, a range of 80 dB) after each stage, on a "
+        "common time axis. Grey: removed by the voice activity detector. The sound is embedded in this file."
     )
-    return Section("listen", "Clips to see and hear", lead, [*stories, *(Words(text) for text in said)])
+    return Section("listen", "Clips", lead, [*stories, *(Words(text) for text in missing)])
 
 
 def choose_clips(rows: Sequence[Row], stages: Sequence[str]) -> tuple[list[tuple[Row, str]], list[str]]:
-    """Choose clips that show what the stages do: the same ones for the same table.
+    """Choose clips that show the effect of the stages; deterministic for the same table.
 
     Parameters
     ----------
@@ -73,8 +73,8 @@ def choose_clips(rows: Sequence[Row], stages: Sequence[str]) -> tuple[list[tuple
     -------
     chosen : list of (mapping, str)
         A row of the table, and why it was chosen; none twice.
-    said : list of str
-        Why a kind of clip is not there.
+    missing : list of str
+        Why a kind of clip is missing.
     """
     usable = [
         row
@@ -83,23 +83,23 @@ def choose_clips(rows: Sequence[Row], stages: Sequence[str]) -> tuple[list[tuple
         and 0 < max(row[f"{stage}_n_samples"] for stage in stages) <= MAX_SECONDS * SAMPLE_RATE
     ]
     if not usable:
-        return [], [
-            f"No clip has audio at every stage and at most {MAX_SECONDS:g} s, so there is none to show."
-        ]
+        return [], [f"No clip is shown: none has audio at every stage and at most {MAX_SECONDS:g} s."]
     chosen: list[tuple[Row, str]] = []
-    said: list[str] = []
+    missing: list[str] = []
 
     def add(key: str, why: str, pick: Callable[[list[Row]], Row | None], otherwise: str) -> None:
         taken = {row["clip_id"] for row, _ in chosen}
         known = [row for row in usable if row.get(key) is not None and row["clip_id"] not in taken]
         found = pick(sorted(known, key=lambda row: row[key])) if known else None
         if found is None:
-            said.append(otherwise)
+            missing.append(otherwise)
         else:
             chosen.append((found, why))
 
     snr, clipped = "denoised_snr_before_db", _clipping_column(usable, stages)
-    no_snr = "is not chosen: the SNR is measured by the stage denoised, which is not used or measured too few clips."
+    no_snr = (
+        "is not shown: the SNR is estimated by the stage denoised, which is not used or has too few clips."
+    )
     add(snr, "the lowest SNR", lambda known: known[0], f"A clip of the lowest SNR {no_snr}")
     add(snr, "a median SNR", lambda known: known[len(known) // 2], f"A clip of median SNR {no_snr}")
     add(snr, "the highest SNR", lambda known: known[-1], f"A clip of the highest SNR {no_snr}")
@@ -107,22 +107,22 @@ def choose_clips(rows: Sequence[Row], stages: Sequence[str]) -> tuple[list[tuple
         clipped,
         f"the most clipped ({clipped.split('_')[0]})",
         lambda known: known[-1] if known[-1][clipped] > 0 else None,
-        "A clipped clip is not shown: no (other) clip was found to be clipped.",
+        "A clipped clip is not shown: no (other) clip is clipped.",
     )
     add(
         "vad_kept",
         "the most trimmed",
         lambda known: known[0] if known[0]["vad_kept"] < 1 else None,
-        "A trimmed clip is not shown: the stage vad is not used, or it cut nothing from any other clip.",
+        "A trimmed clip is not shown: the stage vad is not used, or it shortened no (other) clip.",
     )
-    return chosen, said
+    return chosen, missing
 
 
 def read_sounds(
     clip_ids: set[str], audio: Mapping[str, Sequence[str | Path]]
 ) -> dict[tuple[str, str], bytes | None]:
-    """Return the FLAC files of some clips by stage and clip id, None for one without audio; a shard at a time."""
-    sounds = {}
+    """Return the FLAC files of some clips by stage and clip id, None without audio; one shard is read at a time."""
+    sounds: dict[tuple[str, str], bytes | None] = {}
     for stage, paths in audio.items():
         for path in paths:
             ids = pq.read_table(path, columns=["clip_id"])["clip_id"].to_pylist()
@@ -137,7 +137,7 @@ def read_sounds(
 
 
 def spectrogram(audio: np.ndarray) -> np.ndarray:
-    """Return the power in dB, 0 for the loudest and never below ``-RANGE_DB``.
+    """Return the power in dB relative to the maximum, not below ``-RANGE_DB``.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def spectrogram(audio: np.ndarray) -> np.ndarray:
     Returns
     -------
     np.ndarray [shape=(N_FFT // 4, n_frames)]
-        Two bins of the DFT in each row, so from 0 Hz to 8 kHz; a Hann window of 25 ms, a hop of 10 ms or more.
+        Two bins of the DFT in each row, from 0 Hz to 8 kHz; a Hann window of 25 ms, a hop of at least 10 ms.
     """
     window = np.hanning(int(0.025 * SAMPLE_RATE))
     hop = max(SAMPLE_RATE // 100, -(-len(audio) // MAX_FRAMES))
@@ -162,7 +162,7 @@ def spectrogram(audio: np.ndarray) -> np.ndarray:
 
 
 def _clipping_column(rows: Sequence[Row], stages: Sequence[str]) -> str:
-    """Return the first measure of clipping that finds any: of the recording, else of the organisers' version."""
+    """Return the clipping rate of the recordings, or of the organisers' version where only that one has clipping."""
     columns = [f"{stage}_clipping_rate" for stage in ("raw", "baseline") if stage in stages]
     for column in columns:
         if any((row.get(column) or 0) > 0 for row in rows):
@@ -174,7 +174,8 @@ def _story(
     row: Row, why: str, stages: Sequence[str], sounds: Mapping[tuple[str, str], bytes | None]
 ) -> Story:
     clip_id = row["clip_id"]
-    decoded = {stage: decode(sound) for stage in stages if (sound := sounds.get((stage, clip_id)))}
+    files = {stage: sound for stage in stages if (sound := sounds.get((stage, clip_id)))}
+    decoded = {stage: decode(sound) for stage, sound in files.items()}
     seconds = max((len(audio) for audio in decoded.values()), default=0) / SAMPLE_RATE
     views = []
     for stage in stages:
@@ -186,8 +187,8 @@ def _story(
         length = len(decoded[stage]) / SAMPLE_RATE
         uri = svg_uri((3.2, 2.5), _painter(decoded[stage], start, seconds), layout=None)
         alt = f"Waveform and spectrogram of clip {clip_id}, stage {stage}: {length:.2f} s."
-        sound = data_uri("audio/flac", sounds[stage, clip_id])
-        views.append(Stage(stage, SAID[stage] + (f"; {reason}" if reason else ""), uri, alt, sound))
+        description = DESCRIPTIONS[stage] + (f"; {reason}" if reason else "")
+        views.append(Stage(stage, description, uri, alt, data_uri("audio/flac", files[stage])))
     return Story(clip_id, why, _facts(row), views)
 
 
@@ -210,11 +211,11 @@ def _facts(row: Row) -> str:
 
 def _painter(audio: np.ndarray, start: float, seconds: float) -> Callable[[Figure], None]:
     def paint(figure: Figure) -> None:
-        # The same margins for all, so that the time axes of one column stand above each other.
+        # Equal margins for all stages, so that their time axes are aligned.
         wave, image = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.7))
         figure.subplots_adjust(left=0.13, right=0.985, bottom=0.17, top=0.97, hspace=0.18)
         end = start + len(audio) / SAMPLE_RATE
-        # Least and greatest sample of each column of pixels.
+        # Minimum and maximum of each column of pixels.
         edges = np.linspace(0, len(audio), min(len(audio), 300) + 1).astype(int)[:-1]
         times = start + edges / SAMPLE_RATE
         low, high = np.minimum.reduceat(audio, edges), np.maximum.reduceat(audio, edges)

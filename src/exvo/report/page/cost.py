@@ -1,4 +1,4 @@
-"""What the run cost: time and memory by step, from the benchmark files that Snakemake wrote."""
+"""The cost of the run: time and memory by step, from the benchmark files of Snakemake."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from exvo.report.page.drawing import BLUE, picture
-from exvo.report.page.parts import Section, Table, Words
+from exvo.report.page.parts import Part, Section, Table, Words
 from exvo.report.tables.sheet import DASH, Grid, number
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The jobs of one step; an array each, NaN where a job was too short to be measured.
+    """The jobs of one step, an array per measure; NaN where a job was too short to be measured.
 
     Attributes
     ----------
@@ -35,16 +35,16 @@ def read_costs(files: Mapping[str, Sequence[str | Path]]) -> dict[str, Cost]:
     Parameters
     ----------
     files : mapping of str to sequence of str or Path
-        By step; a file that is not there (its job ran long ago, somewhere else) counts for nothing.
+        By step; missing files (their jobs ran elsewhere) are skipped.
 
     Returns
     -------
     dict of str to Cost
-        The steps of which at least one file is there.
+        The steps with at least one file.
     """
     costs = {}
     for step, paths in files.items():
-        rows = []
+        rows: list[dict[str, str]] = []
         for path in map(Path, paths):
             if path.is_file():
                 with path.open(newline="", encoding="utf-8") as file:
@@ -60,12 +60,12 @@ def read_costs(files: Mapping[str, Sequence[str | Path]]) -> dict[str, Cost]:
 def cost_section(files: Mapping[str, Sequence[str | Path]]) -> Section:
     """Show time and memory; arguments as of `read_costs`."""
     costs = read_costs(files)
-    lead = "Time and memory of the jobs whose results are in this report, as they were when the jobs ran."
+    lead = "Time and memory of the jobs behind this report, measured when they ran."
     if not costs:
         return Section(
             "cost", "Cost", lead, [Words("There are no benchmark files under results/benchmarks.")]
         )
-    parts: list = []
+    parts: list[Part] = []
     missing = [step for step in files if step not in costs]
     if missing:
         parts.append(Words(f"Without benchmark files: {', '.join(missing)}."))
@@ -87,14 +87,13 @@ def cost_section(files: Mapping[str, Sequence[str | Path]]) -> Section:
     peak = _most(np.concatenate([cost.megabytes for cost in costs.values()]))
     n_jobs = sum(len(cost.seconds) for cost in costs.values())
     lines.append(["all", f"{n_jobs:,}", duration(total[0]), DASH, duration(total[1]), number(peak, 0, DASH)])
-    header = ["step", "jobs", "time of all jobs", "longest job", "CPU time", "most memory (MB)"]
-    note = "Jobs run side by side, so a run takes less time than all of its jobs together."
+    header = ["step", "jobs", "time of all jobs", "longest job", "CPU time", "peak memory (MB)"]
+    note = "Jobs run in parallel, so a run takes less time than the sum of its jobs."
     parts.append(
         picture(
             "Time by step",
             f"Bars: time of all jobs of {len(costs)} steps.",
-            "Time of all jobs of a step, added up, on a scale where each line is ten times the one before. Where a run "
-            "takes too long, the longest bar is the place to begin.",
+            "Total time of the jobs of each step, on a logarithmic scale.",
             (9, 0.25 * len(costs) + 0.8),
             lambda figure: _bars(figure, costs),
         )
@@ -109,16 +108,16 @@ def duration(seconds: float) -> str:
         return DASH
     if seconds < 10:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60:02d} s"
+    return f"{rounded // 3600} h {rounded % 3600 // 60:02d} min"
 
 
 def _number(text: str) -> float:
-    """Return a cell of a benchmark file; Snakemake writes ``-`` or ``NA`` of jobs too short to be measured."""
+    """Return a cell of a benchmark file; Snakemake writes ``-`` or ``NA`` for jobs too short to be measured."""
     try:
         return float(text)
     except ValueError:

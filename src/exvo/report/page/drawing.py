@@ -1,8 +1,9 @@
-"""Pictures of the report: SVG that is the same to the byte for the same data, in colours for any colour vision."""
+"""Figures of the report: SVG, byte-identical for the same data, in colours for all types of colour vision."""
 
 import base64
 import io
 from collections.abc import Callable
+from typing import Any, Literal
 
 from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -23,14 +24,13 @@ GREY = "#767676"
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 TASK_COLOURS = {"emotion": BLUE, "age": VERMILION, "country": GREEN}
 
-_STYLE = {
-    # Names of parts are hashes salted with this instead of being drawn anew in every run.
+_STYLE: Any = {
+    # Ids of elements are hashes with this salt, not random.
     "svg.hashsalt": "exvo",
-    # Letters as paths: every reader sees the same picture, whatever fonts are there.
+    # Text as paths, so the figure does not depend on installed fonts.
     "svg.fonttype": "path",
-    # Dollar signs in names are dollar signs, not the ends of a formula.
+    # Dollar signs in names are text, not math.
     "text.parse_math": False,
-    # The page's own letters stand above and below.
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 9,
@@ -47,7 +47,10 @@ _STYLE = {
 
 
 def svg_uri(
-    size: tuple[float, float], paint: Callable[[Figure], None], *, layout: str | None = "constrained"
+    size: tuple[float, float],
+    paint: Callable[[Figure], None],
+    *,
+    layout: Literal["constrained"] | None = "constrained",
 ) -> str:
     """Return a drawing as the data URI of an SVG image.
 
@@ -78,10 +81,10 @@ def picture(
     *,
     wide: bool = True,
 ) -> Picture:
-    """Return a drawing with its words; arguments as of `svg_uri` and `Picture`."""
+    """Return a figure with its texts; arguments as of `svg_uri` and `Picture`."""
     return Picture(title, svg_uri(size, paint), alt, caption, wide)
 
 
 def data_uri(kind: str, data: bytes) -> str:
-    """Return bytes as a URI that carries them itself."""
+    """Return bytes as a data URI."""
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"

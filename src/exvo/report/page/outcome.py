@@ -1,4 +1,4 @@
-"""The outcome: what was submitted, its scores, and by how much it is ahead of the other candidates."""
+"""The first two sections: the result of the submission, and the comparison of all systems."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,17 +8,21 @@ from matplotlib.figure import Figure
 
 from exvo.evaluation.bootstrap import METRICS
 from exvo.report.page.drawing import BLUE, VERMILION, picture
-from exvo.report.page.parts import Picture, Section, Table, Tiles, Words, without_folders
+from exvo.report.page.parts import Notes, Overview, Part, Section, Table, Words, without_folders
 from exvo.report.page.record import cell, counts, difference, interval, submitted_candidate
-from exvo.report.tables.sheet import DASH, Grid, estimate, signed
-from exvo.report.tables.systems_layout import PLACES, few_speakers_note
+from exvo.report.tables.sheet import DASH, Grid, signed
+from exvo.report.tables.systems_layout import PLACES
 
-COUNTED = ("clips", "speakers")
-NAMES = {"uar": "UAR (country)", "mae": "MAE (age, years)", "ccc": "CCC (emotion)", "s_mtl": "S_MTL"}
+NAMES = {
+    "s_mtl": "S_MTL",
+    "ccc": "CCC (emotion)",
+    "uar": "UAR (country)",
+    "mae": "MAE (age, years)",
+}
 
 
-def outcome_section(record: Mapping[str, Any]) -> Section:
-    """Say what was submitted and how good it is.
+def result_section(record: Mapping[str, Any]) -> Section:
+    """Show the submission, its scores and the difference from the reference.
 
     Parameters
     ----------
@@ -26,184 +30,227 @@ def outcome_section(record: Mapping[str, Any]) -> Section:
         ``fusion.json``.
     """
     selection, test = record["selection"], record["test"]
-    submitted = submitted_candidate(selection)
-    n_test = record["n_test_clips"]
-    lead = (
-        f"Submitted: {submitted['name']}, {_what(record)} The submission, results/fusion/test_preds.csv, answers "
-        f"for {n_test:,} Test clips."
-    )
+    submitted, n_test = submitted_candidate(selection), record["n_test_clips"]
+    grids = []
+    if "fusion" in test:
+        grids.append(
+            _scores(
+                "Test", test["fusion"], test["intervals"], test["sd"], _first(record, test["comparisons"])
+            )
+        )
     val = submitted["out_of_fold_val"]
-    statistics = record["statistics"]
-    parts: list = [
-        Tiles(
-            [
-                ("S_MTL on Test", *_tile(test.get("fusion"), test.get("intervals"))),
-                ("S_MTL on validation", *_tile(val, submitted["intervals"])),
-                *_margin_tile(record),
-            ]
-        ),
-        _score_table(record, submitted),
-        *_margins(record),
+    comparison = _first(record, record["comparisons"])
+    grids.append(_scores("validation", val, submitted["intervals"], submitted["sd"], comparison))
+    confidence = f"{record['statistics']['confidence']:.0%}"
+    scores = Table(
+        "Scores of the submission",
+        grids,
+        [
+            f"Brackets: {confidence} confidence interval over speakers. ±: SD over seeds. MAE: lower is better."
+        ],
+    )
+    n_candidates, asked_for = len(selection["candidates"]), selection["asked_for"]
+    chosen = (
+        f"It is the best of {n_candidates} candidates on validation"
+        if asked_for == "best"
+        else "It is submitted because the config names it"
+    )
+    parts: list[Part] = [
+        _overview(scores, selection, confidence),
+        Words(f"{chosen}. The submission, results/fusion/test_preds.csv, has {n_test:,} Test clips."),
     ]
     if "blind" in test:
-        parts.append(Words(f"Test is blind: {without_folders(test['blind'])}. All scores are of validation."))
-    parts += [Words(text) for text in _comparisons(selection)]
-    parts += _candidates(selection, statistics["confidence"])
+        parts.append(Words(f"Test is blind: {without_folders(test['blind'])}. All scores are on validation."))
     missing = record["test_clips_without_audio"]
     if missing:
         parts.append(
             Words(
-                f"{len(missing):,} of {n_test:,} Test clips have no audio and get the prior of the training set."
+                f"{len(missing):,} of {n_test:,} Test clips have no audio at some stage. Systems of that stage predict "
+                "the Train prior for them."
             )
         )
     parts += [Words(f"Left out: {without_folders(notice)}.") for notice in record["notices"]]
-    return Section("outcome", "Outcome", lead, parts)
+    return Section("result", "Result", _answer(record), parts)
+
+
+def systems_section(record: Mapping[str, Any], tables: Sequence[Table], shared: Sequence[str]) -> Section:
+    """Compare all systems: which one is best, and by how much.
+
+    Parameters
+    ----------
+    record : mapping
+        ``fusion.json``.
+    tables : sequence of Table
+        Tables 1 to 4, in the order wanted.
+    shared : sequence of str
+        Notes that hold for several tables of the page.
+    """
+    lead = (
+        "Candidates for the submission are the fusions and the single systems, their seeds averaged. They are ranked "
+        "by S_MTL on validation, out-of-fold: each speaker is predicted with weights fitted on the other speakers."
+    )
+    parts: list[Part] = [Words(text) for text in _differences_in_words(record["selection"])]
+    parts += [*_candidates(record), Notes("How to read the tables", shared), *tables]
+    return Section("systems", "Systems", lead, parts)
 
 
 def _what(record: Mapping[str, Any]) -> str:
-    n, asked = len(record["systems"]), record["selection"]["asked_for"]
-    what = "a single system, its seeds averaged" if record["kind"] == "system" else f"a fusion of {n} systems"
-    why = "the candidate that does best on validation" if asked == "best" else "as the config asks"
-    return f"{what}, {why}."
+    if record["kind"] == "system":
+        return "a single system"
+    return f"a {'feature' if record['feature_fusion'] else 'late'} fusion of {len(record['systems'])} systems"
 
 
-def _tile(scores: Mapping[str, Any] | None, intervals: Mapping[str, Any] | None) -> tuple[str, str]:
-    if scores is None:
-        return "blind", "no labels"
-    if scores["s_mtl"] is None:
-        return DASH, "a term is missing or not positive"
-    text = estimate(scores["s_mtl"], 3, interval((intervals or {}).get("s_mtl")))
-    value, _, limits = text.partition(" ")
-    return value, limits or "too few speakers for an interval"
-
-
-def _margin_tile(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return how many percent of S_MTL the submission is ahead of the reference, on Test or else on validation."""
-    if record["reference"] is None:
-        return []
-    split = "Test" if "margins" in record["test"] else "validation"
-    found = (record["test"] if split == "Test" else record)["margins"][0]
-    percent = difference(found["s_mtl_percent"])
-    label = f"S_MTL over the {record['reference']}, {split}"
-    if not np.isfinite(percent.value):
-        return [(label, DASH, "a term is missing or not positive")]
-    if np.isnan(percent.p):
-        return [(label, f"{percent.value:+.0f} %", "too few speakers for an interval")]
-    low, high = (f"{end:+.0f}" if np.isfinite(end) else DASH for end in (percent.low, percent.high))
-    return [(label, f"{percent.value:+.0f} %", f"[{low}, {high}]")]
-
-
-def _score_table(record: Mapping[str, Any], submitted: Mapping[str, Any]) -> Table:
-    test, cells = record["test"], []
+def _answer(record: Mapping[str, Any]) -> str:
+    """Return the result in one sentence."""
+    selection, test = record["selection"], record["test"]
+    submitted = submitted_candidate(selection)
     if "fusion" in test:
-        cells.append(["Test", test["fusion"], test["intervals"], test["sd"]])
-    val = submitted["out_of_fold_val"]
-    cells.append(["validation, out-of-fold", val, submitted["intervals"], submitted["sd"]])
-    rows = [
-        [name, *(cell(m, scores, intervals, spread) for m in METRICS), *counts(scores, intervals)]
-        for name, scores, intervals, spread in cells
-    ]
-    statistics = record["statistics"]
-    notes = [
-        f"Brackets: {statistics['confidence']:.0%} confidence interval from {statistics['resamples']:,} resamples of "
-        "speakers. ±: deviation over seeds, of the same made of one seed of each system at a time. Out-of-fold: each "
-        "speaker's clips are predicted by what was learned from other speakers. Clips and speakers: with a label of "
-        "country / age / emotion."
-    ]
-    for split, few in (("Test", test.get("few_speakers", {})), ("Validation", statistics["few_speakers"])):
-        notes += [f"{split}: {note}" for note in few_speakers_note(few)]
-    return Table("Scores of the submission", [Grid(["scored on", *NAMES.values(), *COUNTED], rows)], notes)
+        split, scores, intervals, comparisons = "Test", test["fusion"], test["intervals"], test["comparisons"]
+    else:
+        split, scores = "validation", submitted["out_of_fold_val"]
+        intervals, comparisons = submitted["intervals"], record["comparisons"]
+    subject = f"{submitted['name']}, {_what(record)}, is submitted"
+    if scores["s_mtl"] is None:
+        return f"{subject}. Its S_MTL on {split} is undefined: a term is missing or not positive."
+    answer = f"{subject} and reaches S_MTL {cell('s_mtl', scores, intervals)} on {split}"
+    comparison = _first(record, comparisons)
+    if comparison is None:
+        return f"{answer}."
+    found = difference(comparison["differences"]["s_mtl"])
+    if not np.isfinite(found.value):
+        return f"{answer}. The difference from the {comparison['name']} is undefined."
+    text = signed(found, 3)
+    return f"{answer}, a difference of {text}{',' if ' p ' in text else ''} from the {comparison['name']}."
 
 
-def _margins(record: Mapping[str, Any]) -> list[Table]:
-    """Show by how much the submission is ahead of the reference and of the best single system."""
-    by_split = {"Test": record["test"].get("margins", []), "validation": record["margins"]}
-    header = ["ahead of", *NAMES.values(), "S_MTL, %"]
-    grids = [
-        Grid(
-            header,
-            [
-                [
-                    margin["over"],
-                    *(signed(difference(margin["differences"][m]), PLACES[m]) for m in METRICS),
-                    signed(difference(margin["s_mtl_percent"]), 1),
-                ]
-                for margin in found
-            ],
-            f"On {split}",
-        )
-        for split, found in by_split.items()
-        if found
-    ]
-    note = (
-        "The submission's score minus the other's on the same speakers, with its interval and p-value; of MAE, less is "
-        "better. Where seeds are averaged, as a fusion averages them, none of the margin comes from that."
+def _first(record: Mapping[str, Any], comparisons: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the comparison with the reference, None where there is no reference."""
+    return None if record["reference"] is None else comparisons[0]
+
+
+def _scores(
+    split: str,
+    scores: Mapping[str, Any],
+    intervals: Mapping[str, Any],
+    sd: Mapping[str, float | None],
+    comparison: Mapping[str, Any] | None,
+) -> Grid:
+    """Lay out the scores of the submission beside those of the reference."""
+    clips, speakers = counts(scores, intervals)
+    header = [f"on {split}", "submission"]
+    rows = [[name, cell(metric, scores, intervals, sd)] for metric, name in NAMES.items()]
+    if comparison is not None:
+        header += [comparison["name"], "difference"]
+        for row, metric in zip(rows, NAMES, strict=True):
+            row.append(cell(metric, comparison["scores"], comparison["intervals"]))
+            row.append(signed(difference(comparison["differences"][metric]), PLACES[metric]))
+    how = ", out-of-fold" if split == "validation" else ""
+    return Grid(
+        header, rows, f"{clips} clips, {speakers} speakers with a label of country / age / emotion{how}"
     )
-    return [Table("Margin of the submission", grids, [note])] if grids else []
 
 
-def _comparisons(selection: Mapping[str, Any]) -> list[str]:
-    """Say how far the submission is ahead of the next candidate and of the best single system."""
+def _overview(scores: Table, selection: Mapping[str, Any], confidence: str) -> Overview:
+    drawn = [c for c in selection["candidates"] if c["out_of_fold_val"]["s_mtl"] is not None]
+    if not drawn:
+        return Overview(scores, None)
+    return Overview(
+        scores,
+        picture(
+            "Candidates on validation",
+            f"S_MTL of {len(drawn)} candidates with intervals; the best is {drawn[0]['name']}.",
+            f"Out-of-fold S_MTL with {confidence} intervals over speakers. Dots: fusions; squares: single systems; "
+            "red: the submission. All candidates are scored on the same speakers, so candidates with overlapping "
+            "intervals may still differ: see the differences below.",
+            (5.6, 0.25 * len(drawn) + 0.7),
+            lambda figure: _forest(figure, drawn, selection["submitted"]),
+        ),
+    )
+
+
+def _differences_in_words(selection: Mapping[str, Any]) -> list[str]:
+    """Describe the difference of the submission from the next candidate and from the best single system."""
     others = {}
     if selection["runner_up"]:
         others[selection["runner_up"]] = "the next best candidate"
     singles = [c["name"] for c in selection["candidates"] if c["kind"] == "system"]
     if singles and singles[0] != selection["submitted"]:
-        already = others.get(singles[0])
-        others[singles[0]] = f"{already} and best single system" if already else "the best single system"
+        role = others.get(singles[0])
+        others[singles[0]] = f"{role} and best single system" if role else "the best single system"
     lines = []
-    for name, what in others.items():
+    for name, role in others.items():
         found = difference(selection["differences"][name]["s_mtl"])
-        against = f"Against {name}, {what}, the difference in S_MTL on validation"
+        text = f"Difference in S_MTL on validation from {name}, {role}"
         if not np.isfinite(found.value):
-            lines.append(f"{against} is not defined: a term of one of them is missing or not positive.")
+            lines.append(f"{text}: undefined, because a term is missing or not positive.")
             continue
         if np.isnan(found.p):
-            lines.append(f"{against} is {signed(found, 3)}; there are too few speakers for an interval.")
+            lines.append(f"{text}: {signed(found, 3)}; there are too few speakers for an interval.")
             continue
         zero = "excludes" if found.low > 0 or found.high < 0 else "includes"
-        lines.append(f"{against} is {signed(found, 3)}: the interval {zero} zero.")
+        lines.append(f"{text}: {signed(found, 3)}; the interval {zero} zero.")
     return lines
 
 
-def _candidates(selection: Mapping[str, Any], confidence: float) -> list[Picture | Table | Words]:
-    candidates = selection["candidates"]
-    drawn = [c for c in candidates if c["out_of_fold_val"]["s_mtl"] is not None]
-    parts: list = []
-    if drawn:
-        parts.append(
-            picture(
-                "Candidates on validation",
-                f"S_MTL of {len(drawn)} candidates with intervals; the best is {drawn[0]['name']}.",
-                f"S_MTL of every fusion and single system, out-of-fold, with {confidence:.0%} intervals over "
-                "speakers. Intervals that overlap may still differ for certain, since all are of the same speakers: "
-                "the differences in the table are the better judge.",
-                (9, 0.27 * len(drawn) + 0.9),
-                lambda figure: _forest(figure, drawn, selection["submitted"]),
-            )
-        )
-    left = [c["name"] for c in candidates if c not in drawn]
-    if left:
-        parts.append(Words(f"Without S_MTL, a term being missing or not positive: {', '.join(left)}."))
+def _candidates(record: Mapping[str, Any]) -> list[Table | Words]:
+    """Lay out all candidates, and the comparison with the reference and the best single system on validation."""
+    selection = record["selection"]
+    candidates, submitted = selection["candidates"], selection["submitted"]
     rows = [
         [
             c["name"],
-            (f"fusion, {c['rule'].replace('_', ' ')}" if c["kind"] == "fusion" else "system")
-            + (", submitted" if c["name"] == selection["submitted"] else ""),
+            (f"fusion, {c['rule'].replace('_', ' ')}" if c["kind"] == "fusion" else "single system")
+            + (", submitted" if c["name"] == submitted else ""),
             *(cell(m, c["out_of_fold_val"], c["intervals"], c["sd"]) for m in METRICS),
             DASH
-            if c["name"] == selection["submitted"]
+            if c["name"] == submitted
             else signed(difference(selection["differences"][c["name"]]["s_mtl"]), 3),
             *counts(c["out_of_fold_val"], c["intervals"]),
         ]
         for c in candidates
     ]
-    header = ["candidate", "kind", "UAR", "MAE", "CCC", "S_MTL", "submission minus it, S_MTL", *COUNTED]
+    header = [
+        "candidate",
+        "kind",
+        "UAR",
+        "MAE",
+        "CCC",
+        "S_MTL",
+        "submission minus it, S_MTL",
+        "clips",
+        "speakers",
+    ]
+    grids = [Grid(header, rows)]
+    if record["comparisons"]:
+        grids.append(_comparison_grid(record["comparisons"]))
     note = (
-        "Out-of-fold validation, seeds averaged; brackets, ±, clips and speakers as above. The best of many is best "
-        "by luck too: its validation score is a little too high, and p-values too low."
+        "The maximum over many candidates is biased: its validation score is slightly too high, and p-values against "
+        "it are slightly too low."
     )
-    return [*parts, Table("Candidates", [Grid(header, rows)], [note])]
+    parts: list[Table | Words] = [Table("Candidates on validation", grids, [note])]
+    undefined = [c["name"] for c in candidates if c["out_of_fold_val"]["s_mtl"] is None]
+    if undefined:
+        parts.append(
+            Words(f"S_MTL is undefined (a term is missing or not positive): {', '.join(undefined)}.")
+        )
+    return parts
+
+
+def _comparison_grid(comparisons: Sequence[Mapping[str, Any]]) -> Grid:
+    """Lay out the differences of the submission from the reference and from the best single system."""
+    rows = [
+        [
+            one["name"],
+            *(signed(difference(one["differences"][metric]), PLACES[metric]) for metric in METRICS),
+            signed(difference(one["s_mtl_percent"]), 1),
+        ]
+        for one in comparisons
+    ]
+    header = ["compared with", "UAR", "MAE", "CCC", "S_MTL", "S_MTL, %"]
+    title = (
+        "The submission minus the reference and the best single system, on validation, on the same speakers"
+    )
+    return Grid(header, rows, title, folded=True)
 
 
 def _forest(figure: Figure, candidates: Sequence[Mapping[str, Any]], submitted: str) -> None:
@@ -217,4 +264,4 @@ def _forest(figure: Figure, candidates: Sequence[Mapping[str, Any]], submitted: 
     axes.set_yticks(range(len(candidates)), [c["name"] for c in candidates])
     axes.invert_yaxis()
     axes.grid(True, axis="x")
-    axes.set_xlabel("S_MTL on validation (dots: fusions, squares: single systems; red: submitted)")
+    axes.set_xlabel("S_MTL on validation")

@@ -1,6 +1,6 @@
-"""What a report is made of: sections of words, tables, pictures and clips to listen to.
+"""The parts of a report: sections of paragraphs, tables, figures and clips to listen to.
 
-These are plain values; ``page.html.j2`` says how they look, and escapes all of their text.
+These are plain values; ``page.html.j2`` renders them and escapes all of their text.
 """
 
 import re
@@ -24,17 +24,18 @@ class Words:
 
 @dataclass(frozen=True)
 class Notes:
-    """Lines in small letters: how to read what follows."""
+    """Explanations in small letters, folded away under a title."""
 
     kind: ClassVar[str] = "notes"
+    title: str
     lines: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: an image as a data URI, what it shows for those who do not see it, and its caption.
+    """A figure: an image as a data URI, a text alternative and a caption.
 
-    ``wide`` pictures take the whole width of the page, others stand side by side.
+    ``wide`` figures take the full width of the page, others are placed side by side.
     """
 
     kind: ClassVar[str] = "picture"
@@ -47,7 +48,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """One or more grids under a title, with lines below them."""
+    """One or more grids under a title, with notes below them; folded grids and long notes are folded away."""
 
     kind: ClassVar[str] = "table"
     title: str
@@ -56,19 +57,20 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Tiles:
-    """Numbers to be seen first: each a label, a value and a line below it."""
+class Overview:
+    """A table beside a figure; ``picture`` is None where there is nothing to draw."""
 
-    kind: ClassVar[str] = "tiles"
-    tiles: Sequence[tuple[str, str, str]]
+    kind: ClassVar[str] = "overview"
+    table: Table
+    picture: Picture | None
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A clip after one stage: a picture of it and the sound, both as data URIs; ``sound`` is None without audio."""
+    """A clip after one stage: picture and sound as data URIs; ``sound`` is None without audio."""
 
     name: str
-    said: str
+    description: str
     picture: str | None
     alt: str
     sound: str | None
@@ -76,7 +78,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Story:
-    """A clip through the stages."""
+    """A clip after every stage."""
 
     kind: ClassVar[str] = "story"
     clip_id: str
@@ -87,30 +89,33 @@ class Story:
 
 @dataclass(frozen=True)
 class Listing:
-    """Text as it is, such as a config."""
+    """Preformatted text, such as a config, folded away under its title."""
 
     kind: ClassVar[str] = "listing"
     title: str
     text: str
 
 
+Part = Words | Notes | Picture | Table | Overview | Story | Listing
+
+
 @dataclass(frozen=True)
 class Section:
-    """A part of the report with a heading; ``anchor`` names it in links."""
+    """A section with a heading; ``anchor`` is its id in links."""
 
     anchor: str
     title: str
     lead: str
-    parts: Sequence[Words | Notes | Picture | Table | Tiles | Story | Listing]
+    parts: Sequence[Part]
 
 
 def without_folders(text: str) -> str:
-    """Return a text in which absolute paths are cut down to their last name: folders tell who ran it where."""
+    """Return a text in which absolute paths are shortened to their last name, because folders identify people."""
     return _FOLDERS.sub("\N{HORIZONTAL ELLIPSIS}/", text)
 
 
 def bare_path(text: str) -> str:
-    """Return a config value, cut down to its last name where all of it is an absolute path or one of a home."""
+    """Return a config value; an absolute path, or one in a home folder, is shortened to its last name."""
     if PurePosixPath(text).is_absolute() or text.startswith("~"):
         return f"\N{HORIZONTAL ELLIPSIS}/{PurePosixPath(text).name}"
     if PureWindowsPath(text).is_absolute():

@@ -1,4 +1,4 @@
-"""What the submission says of the validation clips, beside what is true: age, country and emotion."""
+"""The submission on validation: CCC by emotion, and predictions against labels of age and country."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,34 @@ from exvo.corpus.labels import EMOTIONS, Labels
 from exvo.evaluation.metrics import predicted_class
 from exvo.evaluation.predictions import Predictions, align
 from exvo.report.page.drawing import BLUE, GREY, ORANGE, picture
-from exvo.report.page.parts import Picture, Section, Words
+from exvo.report.page.parts import Picture, Section, Table, Words
 
-# With more clips, dots would cover each other.
+# With more clips, dots would overlap.
 MAX_DOTS = 2000
 
 
-def answers_section(
-    labels: Labels, predictions: Predictions, submitted: str, emotions: str | Path
+def emotions_section(
+    emotions: str | Path, submitted: str, best_single: str, tables: Sequence[Table]
 ) -> Section:
-    """Draw predicted against true age, countries and the emotions.
+    """Show the CCC of each emotion.
+
+    Parameters
+    ----------
+    emotions : str or Path
+        The CSV of the table of emotions.
+    submitted, best_single : str
+        Names of the submission and of the best single system.
+    tables : sequence of Table
+        The table of emotions.
+    """
+    lead = f"Out-of-fold predictions of {submitted} on validation."
+    return Section("emotions", "Emotions", lead, [_emotions(emotions, submitted, best_single), *tables])
+
+
+def groups_section(
+    labels: Labels, predictions: Predictions, submitted: str, tables: Sequence[Table]
+) -> Section:
+    """Show predicted against true age and country, and the scores of groups of clips.
 
     Parameters
     ----------
@@ -30,44 +48,43 @@ def answers_section(
     predictions : Predictions
         Of the same clips, out-of-fold.
     submitted : str
-        Whose these are.
-    emotions : str or Path
-        The CSV of the table of emotions.
+        Name of the submission.
+    tables : sequence of Table
+        The table of groups.
     """
-    answers = align(predictions, labels.clip_id)
-    lead = f"Answers of {submitted} for validation, each clip by what was learned from other speakers."
-    parts = [_age(labels, answers), _country(labels, answers), _emotions(emotions, submitted)]
-    return Section("answers", "Predictions", lead, parts)
+    predicted = align(predictions, labels.clip_id)
+    lead = f"Out-of-fold predictions of {submitted} on validation, by country, age and noise level."
+    return Section("groups", "Groups", lead, [_age(labels, predicted), _country(labels, predicted), *tables])
 
 
-def _age(labels: Labels, answers: Predictions) -> Picture | Words:
+def _age(labels: Labels, predictions: Predictions) -> Picture | Words:
     known = np.isfinite(labels.age)
     if not known.any():
-        return Words("Age: no validation clip has a label, so there is nothing to compare.")
-    true, said = labels.age[known], answers.age[known]
-    if not np.isfinite(said).all():
+        return Words("Age: no validation clip has a label.")
+    true, predicted = labels.age[known], predictions.age[known]
+    if not np.isfinite(predicted).all():
         return Words("Age: the submission does not predict it.")
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        limits = (min(true.min(), said.min()) - 1, max(true.max(), said.max()) + 1)
+        limits = (min(true.min(), predicted.min()) - 1, max(true.max(), predicted.max()) + 1)
         if len(true) > MAX_DOTS:
-            image = axes.hexbin(true, said, gridsize=40, mincnt=1, cmap="cividis_r", linewidths=0.1)
+            image = axes.hexbin(true, predicted, gridsize=40, mincnt=1, cmap="cividis_r", linewidths=0.1)
             figure.colorbar(image, label="clips")
         else:
-            axes.plot(true, said, "o", color=BLUE, alpha=0.45, markersize=4, markeredgewidth=0)
+            axes.plot(true, predicted, "o", color=BLUE, alpha=0.45, markersize=4, markeredgewidth=0)
         axes.plot(limits, limits, "--", color=GREY, linewidth=1)
         axes.set(xlim=limits, ylim=limits, xlabel="true age (years)", ylabel="predicted age (years)")
         axes.set_aspect("equal")
         axes.grid(True)
 
-    error = np.abs(said - true).mean()
+    error = np.abs(predicted - true).mean()
     return picture(
         "Predicted against true age",
         f"Predicted against true age of {len(true)} clips; mean absolute error {error:.2f} years.",
-        f"{len(true):,} clips; the mean absolute error is {error:.2f} years, and {_constant_error(true):.2f} for "
-        "always saying the median. On the dashed line a prediction is right; a flat cloud means that ages are guessed "
-        "near their mean.",
+        f"{len(true):,} clips. The mean absolute error is {error:.2f} years; that of the median, a constant, is "
+        f"{_constant_error(true):.2f}. Predictions on the dashed line are correct. A horizontal cloud shows "
+        "predictions near the mean age.",
         (4.6, 4.2),
         paint,
         wide=False,
@@ -78,12 +95,12 @@ def _constant_error(true: np.ndarray) -> float:
     return float(np.abs(true - np.median(true)).mean())
 
 
-def confusion(target: np.ndarray, said: np.ndarray, n_classes: int) -> np.ndarray:
+def confusion(target: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
     """Count clips by true (row) and predicted (column) class.
 
     Parameters
     ----------
-    target, said : np.ndarray [shape=(n,), int]
+    target, predicted : np.ndarray [shape=(n,), int]
         Class indices; clips with a target of -1 are left out.
     n_classes : int
 
@@ -93,18 +110,18 @@ def confusion(target: np.ndarray, said: np.ndarray, n_classes: int) -> np.ndarra
     """
     counts = np.zeros((n_classes, n_classes), dtype=np.int64)
     known = target >= 0
-    np.add.at(counts, (target[known], said[known]), 1)
+    np.add.at(counts, (target[known], predicted[known]), 1)
     return counts
 
 
-def _country(labels: Labels, answers: Predictions) -> Picture | Words:
+def _country(labels: Labels, predictions: Predictions) -> Picture | Words:
     names = [country.name for country in labels.countries]
     if not (labels.country >= 0).any():
-        return Words("Country: no validation clip has a label, so there is nothing to compare.")
-    said = predicted_class(answers.country)
-    if (said[labels.country >= 0] < 0).any():
+        return Words("Country: no validation clip has a label.")
+    predicted = predicted_class(predictions.country)
+    if (predicted[labels.country >= 0] < 0).any():
         return Words("Country: the submission does not predict it.")
-    counts = confusion(labels.country, said, len(names))
+    counts = confusion(labels.country, predicted, len(names))
     n_true = counts.sum(axis=1)
     shares = counts / np.maximum(n_true, 1)[:, None]
 
@@ -123,25 +140,26 @@ def _country(labels: Labels, answers: Predictions) -> Picture | Words:
     return picture(
         "Countries: true and predicted",
         f"Recall by country: {recalls}.",
-        f"Each row holds the clips of one country ({n_true.sum():,} in all): the share and number taken for each. "
-        "The mean of the diagonal is the UAR; countries that are taken for each other stand out beside it.",
+        f"Confusion matrix of {n_true.sum():,} clips: a row has the clips of one country, with the share and number "
+        "predicted as each country. The mean of the diagonal is the UAR.",
         (4.6, 4.2),
         paint,
         wide=False,
     )
 
 
-def _emotions(path: str | Path, submitted: str) -> Picture | Words:
+def _emotions(path: str | Path, submitted: str, best_single: str) -> Picture | Words:
     with Path(path).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     by_candidate: dict[str, dict[str, Mapping[str, str]]] = {}
     for row in rows:
         by_candidate.setdefault(row["candidate"], {})[row["emotion"]] = row
-    # The best single system stands last in the table, unless it is what was submitted.
-    shown = list(dict.fromkeys([submitted, list(by_candidate)[-1]]))
+    shown = list(dict.fromkeys([submitted, best_single]))
     known = [name for name in EMOTIONS if by_candidate[submitted][name]["ccc"]]
     if not known:
-        return Words("Emotion: no emotion has a CCC on validation, for want of labels or of predictions.")
+        return Words(
+            "Emotion: no emotion has a CCC on validation, because labels or predictions are missing."
+        )
     order = sorted(known, key=lambda name: -float(by_candidate[submitted][name]["ccc"]))
 
     def paint(figure: Figure) -> None:
@@ -158,13 +176,13 @@ def _emotions(path: str | Path, submitted: str) -> Picture | Words:
         figure.legend(loc="outside upper right", ncols=2)
 
     missing = [name for name in EMOTIONS if name not in known]
-    without = f" Without a CCC, for want of labels: {', '.join(missing)}." if missing else ""
+    without = f" Without a CCC, because labels are missing: {', '.join(missing)}." if missing else ""
     best, worst = order[0], order[-1]
     return picture(
-        "Emotions",
+        "CCC by emotion",
         f"CCC of {len(order)} emotions with intervals; highest {best}, lowest {worst}.",
-        f"CCC of each emotion with its confidence interval over speakers, the easiest first. {best} is recognised "
-        f"best and {worst} worst; which emotions are taken for which is in the table of the ten emotions.{without}",
+        f"CCC of each emotion with its confidence interval over speakers. {best} has the highest CCC and {worst} the "
+        f"lowest.{without}",
         (10.5, 3.4),
         paint,
     )

@@ -1,8 +1,9 @@
-"""What made the report: config, seeds and versions, without folders or names of people."""
+"""Config, seeds and versions of the run, without folders or names of people."""
 
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import Any
 
 import yaml
 
@@ -10,7 +11,7 @@ from exvo import __version__
 from exvo.report.page.parts import Listing, Section, Table, bare_path
 from exvo.report.tables.sheet import Grid
 
-# Those that bear on a number, a figure or the order of jobs.
+# Packages that affect results, figures or the order of jobs.
 PACKAGES = (
     "snakemake",
     "torch",
@@ -30,16 +31,18 @@ PACKAGES = (
 )
 
 
-def provenance_section(config: Mapping, seeds: Sequence[int], systems: Mapping[str, Mapping]) -> Section:
-    """Say what was run.
+def provenance_section(
+    config: Mapping[str, Any], seeds: Sequence[int], systems: Mapping[str, Mapping[str, Any]]
+) -> Section:
+    """Show config, systems and versions.
 
     Parameters
     ----------
     config : mapping
-        The whole config, defaults included.
+        The complete config, defaults included.
     seeds : sequence of int
     systems : mapping of str to mapping
-        Those that were trained, each with all that decides its weights.
+        The trained systems with their settings.
     """
     rows = [["exvo", __version__], ["Python", platform.python_version()]]
     rows += [[name, version(name)] for name in PACKAGES]
@@ -47,7 +50,6 @@ def provenance_section(config: Mapping, seeds: Sequence[int], systems: Mapping[s
         f"Seeds of the systems: {', '.join(map(str, seeds))}; seed of resamples and folds: "
         f"{config['statistics']['seed']}. The same config, corpus and versions give the same numbers."
     )
-    config = without_paths(config)
     trained = [
         [name, *(", ".join(v) if isinstance(v := spec[key], list) else str(v) for key in _COLUMNS)]
         for name, spec in systems.items()
@@ -64,8 +66,8 @@ def provenance_section(config: Mapping, seeds: Sequence[int], systems: Mapping[s
                 ["Those installed when the report was made."],
             ),
             Listing(
-                "The whole config, defaults included; absolute paths without their folders",
-                yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100),
+                "Complete config, defaults included; absolute paths without their folders",
+                yaml.safe_dump(without_paths(config), sort_keys=False, allow_unicode=True, width=100),
             ),
         ],
     )
@@ -75,7 +77,7 @@ _COLUMNS = ("stage", "feature", "encoder", "tasks")
 
 
 def without_paths(value: object) -> object:
-    """Return a config in which absolute paths are cut down to their last name, keys included."""
+    """Return a config in which absolute paths are shortened to their last name, keys included."""
     if isinstance(value, Mapping):
         return {bare_path(str(key)): without_paths(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

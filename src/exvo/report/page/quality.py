@@ -1,4 +1,4 @@
-"""The data: clips, speakers and labels, what the stages measured, and which clips have something wrong."""
+"""The data: clips, speakers and labels, measures of the stages, and clips with a problem."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from exvo.audio.store import OK, SAMPLE_RATE
 from exvo.corpus.labels import SPLITS, TASKS, Labels
 from exvo.evaluation.metrics import labelled
 from exvo.report.page.drawing import BLUE, ORANGE, VERMILION, picture
-from exvo.report.page.parts import Picture, Section, Table, Words, without_folders
+from exvo.report.page.parts import Part, Picture, Section, Table, Words, without_folders
 from exvo.report.tables.sheet import DASH, Grid
 
 MAX_CLIPS_NAMED = 40
@@ -23,7 +23,7 @@ Row = Mapping[str, Any]
 
 
 def quality_section(rows: Sequence[Row], stages: Sequence[str], labels: Labels) -> Section:
-    """Show what the data are like.
+    """Show the corpus, the measures of the stages and clips with a problem.
 
     Parameters
     ----------
@@ -32,10 +32,10 @@ def quality_section(rows: Sequence[Row], stages: Sequence[str], labels: Labels) 
     stages : sequence of str
         Those in it, in order.
     labels : Labels
-        Of the whole corpus; no label of Test is shown, only how many there are.
+        Of the complete corpus; labels of Test are counted, not shown.
     """
-    lead = f"{len(rows):,} clips. Every one keeps its row at every stage; what is wrong with it is said by its status."
-    parts = [
+    lead = f"{len(rows):,} clips. Every clip keeps its row at every stage; its status describes any problem."
+    parts: list[Part] = [
         _labels_table(labels),
         _stages_table(rows, stages),
         _durations(rows, stages),
@@ -62,7 +62,7 @@ def _labels_table(labels: Labels) -> Table:
             ]
         )
     header = ["split", "clips", "speakers", "clips without speaker", *(f"with {task}" for task in TASKS)]
-    note = "Labels of data_info.csv. Those of Test are usually kept apart, in test_labels.csv."
+    note = "Labels in data_info.csv. Those of Test are usually in test_labels.csv."
     return Table("The corpus", [Grid(header, lines)], [note])
 
 
@@ -96,8 +96,8 @@ def _durations(rows: Sequence[Row], stages: Sequence[str]) -> Picture | Words:
     return picture(
         "Durations",
         f"Histograms of durations; medians: {middle}.",
-        f"Durations of the clips that have audio (medians: {middle}). What the last stage has lost is silence cut "
-        "before and after the burst.",
+        f"Durations of the clips with audio (medians: {middle}). The last stage is shorter where leading and trailing "
+        "silence was removed.",
         (4.6, 3.1),
         lambda figure: _histograms(figure, shown, "seconds"),
         wide=False,
@@ -112,8 +112,8 @@ def _snr(rows: Sequence[Row]) -> Picture | Words:
     return picture(
         "Signal-to-noise ratio",
         f"Histograms of the SNR before and after denoising; the median changes by {gain:.1f} dB.",
-        f"SNR as the denoiser estimates it, before and after; the median changes by {gain:+.1f} dB. It is an estimate "
-        "from the clip alone, so it tells clips apart better than it tells how much noise was there.",
+        f"SNR before and after denoising, estimated by the denoiser; the median changes by {gain:+.1f} dB. The "
+        "estimate uses the clip only, so it ranks clips better than it measures absolute noise levels.",
         (4.6, 3.1),
         lambda figure: _histograms(figure, shown, "SNR (dB)"),
         wide=False,
@@ -126,15 +126,17 @@ def _clipping(rows: Sequence[Row], stages: Sequence[str]) -> Picture | Words:
     if not measured:
         return Words("Clipping: no stage measured it.")
     clipped = {stage: values[values > 0] for stage, values in measured.items()}
-    said = "; ".join(f"{stage} {len(clipped[stage]):,} of {len(measured[stage]):,}" for stage in measured)
+    n_clipped = "; ".join(
+        f"{stage} {len(clipped[stage]):,} of {len(measured[stage]):,}" for stage in measured
+    )
     drawn = {stage: values for stage, values in clipped.items() if len(values)}
     if not drawn:
-        return Words(f"Clipping: no clip has a clipped sample ({said}).")
+        return Words(f"Clipping: no clip has a clipped sample ({n_clipped}).")
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         low = min(values.min() for values in drawn.values())
-        edges = np.geomspace(low * 0.99, 1, 30)
+        edges = np.geomspace(low * 0.99, 1, 30).tolist()
         for (stage, values), colour in zip(drawn.items(), (BLUE, VERMILION), strict=False):
             axes.hist(values, edges, color=colour, alpha=0.6, label=stage)
         axes.set_xscale("log")
@@ -142,9 +144,9 @@ def _clipping(rows: Sequence[Row], stages: Sequence[str]) -> Picture | Words:
 
     return picture(
         "Clipping",
-        f"Histogram of the share of clipped samples. Clips with any: {said}.",
-        f"Share of clipped samples in the clips that have any: {said}. Clipping adds overtones that were not in the "
-        "voice, and no later stage can take them away.",
+        f"Histogram of the share of clipped samples. Clips with any: {n_clipped}.",
+        f"Share of clipped samples in the clips with any: {n_clipped}. Clipping adds overtones that no later stage "
+        "removes.",
         (4.6, 3.1),
         paint,
         wide=False,
@@ -154,9 +156,9 @@ def _clipping(rows: Sequence[Row], stages: Sequence[str]) -> Picture | Words:
 def _histograms(figure: Figure, shown: Mapping[str, np.ndarray], label: str) -> None:
     axes = figure.subplots()
     low = min(values.min() for values in shown.values())
-    # The longest hundredth would squeeze all others together.
+    # The longest 1 % would compress all others.
     high = max(np.percentile(values, 99) for values in shown.values())
-    edges = np.linspace(low, high if high > low else low + 1, 31)
+    edges = np.linspace(low, high if high > low else low + 1, 31).tolist()
     for (name, values), colour in zip(shown.items(), (ORANGE, BLUE), strict=False):
         axes.hist(np.minimum(values, edges[-1]), edges, color=colour, alpha=0.6, label=name)
     _finish(axes, label)
@@ -173,7 +175,7 @@ def _odd_clips(rows: Sequence[Row]) -> Table | Words:
         (row for row in rows if row["status"] != OK), key=lambda row: (row["status"], row["clip_id"])
     )
     if not odd:
-        return Words("Broken or odd clips: none.")
+        return Words("Clips with a problem: none.")
     lines = [
         [
             row["clip_id"],
@@ -187,5 +189,5 @@ def _odd_clips(rows: Sequence[Row]) -> Table | Words:
     if len(odd) > MAX_CLIPS_NAMED:
         more = len(odd) - MAX_CLIPS_NAMED
         notes.append(f"And {more:,} more, all in results/quality/clips.parquet.")
-    title = f"Clips with something to say of them: {len(odd):,} of {len(rows):,}"
+    title = f"Clips with a problem: {len(odd):,} of {len(rows):,}"
     return Table(title, [Grid(["clip", "split", "status", "reason"], lines)], notes)

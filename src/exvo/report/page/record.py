@@ -1,4 +1,4 @@
-"""What ``fusion.json`` holds, as the values that `exvo.report.tables.sheet` writes into cells."""
+"""Values of ``fusion.json`` as the cells of `exvo.report.tables.sheet`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,22 +16,22 @@ def submitted_candidate(selection: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def plain(value: float | None, places: int = 3) -> str:
-    """Return a number with so many decimals, a dash where there is none."""
+    """Return a number with a fixed number of decimals, a dash where it is missing."""
     return number(np.nan if value is None else value, places, DASH)
 
 
 def interval(record: Mapping[str, Any] | None) -> Interval | None:
-    """Return an interval as `exvo.fusion.selection.interval_json` wrote it."""
+    """Return an interval written by `exvo.fusion.selection.interval_json`."""
     if record is None:
         return None
     high = np.nan if record["high"] is None else record["high"]
-    # No lower limit beside an upper one: the metric was undefined in many resamples.
+    # An upper limit without a lower one: the metric was undefined in many resamples.
     low = record["low"] if record["low"] is not None else (-np.inf if np.isfinite(high) else np.nan)
     return Interval(low, high, record["n_speakers"], record["n_undefined"])
 
 
 def difference(record: Mapping[str, float | None]) -> Difference:
-    """Return a difference as `exvo.fusion.selection.difference_json` wrote it."""
+    """Return a difference written by `exvo.fusion.selection.difference_json`."""
     return Difference(**{name: np.nan if value is None else value for name, value in record.items()})
 
 
@@ -41,17 +41,17 @@ def cell(
     intervals: Mapping[str, Any],
     sd: Mapping[str, float | None] | None = None,
 ) -> str:
-    """Return a score with its interval and its deviation over seeds, as far as they are there."""
-    value, spread = scores[metric], (sd or {}).get(metric)
+    """Return a score with its interval and its SD over seeds, where they are known."""
+    value, over_seeds = scores[metric], (sd or {}).get(metric)
     return estimate(
         np.nan if value is None else value,
         PLACES[metric],
         interval(intervals[metric]),
-        np.nan if spread is None else spread,
+        np.nan if over_seeds is None else over_seeds,
     )
 
 
 def counts(scores: Mapping[str, Any], intervals: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the clips and the speakers that scores rest on: country / age / emotion."""
+    """Return the numbers of scored clips and speakers: country / age / emotion."""
     clips = " / ".join(f"{scores[count]:,}" for count in ("n_country", "n_age", "n_emotion"))
     return clips, " / ".join(f"{intervals[metric]['n_speakers']:,}" for metric in ("uar", "mae", "ccc"))

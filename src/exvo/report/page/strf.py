@@ -1,4 +1,4 @@
-"""The STRF kernels that systems learned, from the figures that a rule of their own has drawn."""
+"""The learned STRF kernels, from the figures of the rule ``plot_strf``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from exvo.report.page.parts import Picture, Section, Words
 
 
 def strf_section(figures: Mapping[str, tuple[str | Path, str | Path]], seed: int) -> Section:
-    """Show kernels and their paths.
+    """Show kernels and their paths in training.
 
     Parameters
     ----------
@@ -17,7 +17,7 @@ def strf_section(figures: Mapping[str, tuple[str | Path, str | Path]], seed: int
     seed : int
         Of the systems in the figures.
     """
-    lead = "Kernels over the log-mel spectrogram of which only rate and scale are learned."
+    lead = "Gabor kernels over the log-mel spectrogram, with learned rate and scale."
     if not figures:
         return Section("strf", "Learned STRFs", lead, [Words("No system of this run has an STRF front end.")])
     parts: list[Picture | Words] = []
@@ -26,9 +26,9 @@ def strf_section(figures: Mapping[str, tuple[str | Path, str | Path]], seed: int
             Picture(
                 f"Kernels of {name}, seed {seed}",
                 data_uri("image/png", Path(kernels).read_bytes()),
-                f"The learned STRF kernels of {name}, each a small picture over time and mel channels.",
-                "The real parts of the learned Gabor kernels, in the order of their rates. Above each stand its rate "
-                "in Hz and its scale in cycles per mel channel.",
+                f"The learned STRF kernels of {name}, each over time and mel channels.",
+                "The real parts of the learned Gabor kernels, ordered by rate. Titles: rate in Hz and scale in cycles "
+                "per mel channel.",
             )
         )
         parts.append(
@@ -36,8 +36,7 @@ def strf_section(figures: Mapping[str, tuple[str | Path, str | Path]], seed: int
                 f"Paths of the kernels of {name}, seed {seed}",
                 data_uri("image/png", Path(paths).read_bytes()),
                 f"Rate and scale of every kernel of {name} over the epochs.",
-                "Rate and scale of every kernel from before the first epoch to the last. Kernels that hardly moved "
-                "found their modulation where they were put.",
+                "Rate and scale of every kernel, from initialisation to the last epoch.",
             )
         )
     return Section("strf", "Learned STRFs", lead, parts)

@@ -1,1 +1,1 @@
-"""Tables 1-4 and the tables beside them."""
+"""Tables 1 to 4, and the tables of emotions and groups."""

@@ -1,4 +1,4 @@
-"""The ten emotions: which are easy, and which are taken for which (the paper's section 4.4)."""
+"""CCC per emotion, and confusions between emotions (section 4.4 of the paper)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ N_CONFUSED = 2
 
 
 def emotion_correlations(labels: Labels, predictions: Predictions) -> np.ndarray:
-    """Correlate every predicted emotion with every labelled one.
+    """Correlate every predicted emotion with every labelled emotion.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def emotion_correlations(labels: Labels, predictions: Predictions) -> np.ndarray
         if not known.any():
             continue
         off_target = target[known] - target[known].mean()
-        answers = predictions.emotion[known]
-        off = answers - answers.mean(axis=0)
+        predicted = predictions.emotion[known]
+        off = predicted - predicted.mean(axis=0)
         scale = np.sqrt((off**2).sum(axis=0) * (off_target**2).sum())
         np.divide(off_target @ off, scale, out=found[:, column], where=scale > 1e-12)
     return found
@@ -49,7 +49,7 @@ def emotion_sheet(
     confused_by: str,
     notes: Sequence[str] = (),
 ) -> Sheet:
-    """Lay out CCC per emotion and what is confused.
+    """Lay out CCC per emotion, and the confusions.
 
     Parameters
     ----------
@@ -58,22 +58,22 @@ def emotion_sheet(
     predictions, draws : mapping of str to Predictions, and to Draws
         By candidate, in the order of the columns; at least one.
     sds : mapping of str to mapping of str to float
-        By candidate, the deviation over seeds by emotion and of ``ccc``; empty where there is none.
+        By candidate, the SD over seeds by emotion and of ``ccc``; empty where there is none.
     confused_by : str
-        The candidate of the readers' table of confusions; the CSV has all.
+        The candidate whose confusions are shown; the CSV has those of all candidates.
     notes : sequence of str
     """
     known = ~np.isnan(labels.emotion)
     index, _ = speaker_index(labels.speaker)
     n_clips = known.sum(axis=0)
     n_speakers = [len(np.unique(index[known[:, column]])) for column in range(len(EMOTIONS))]
-    correlations = {name: emotion_correlations(labels, answers) for name, answers in predictions.items()}
+    correlations = {name: emotion_correlations(labels, one) for name, one in predictions.items()}
 
-    def spread(name: str, metric: str) -> float:
+    def sd(name: str, metric: str) -> float:
         return sds[name].get(metric, np.nan)
 
     def cell(name: str, metric: str) -> str:
-        return estimate(draws[name].value(metric), 3, draws[name].interval(metric), spread(name, metric))
+        return estimate(draws[name].value(metric), 3, draws[name].interval(metric), sd(name, metric))
 
     rows = [
         [
@@ -91,7 +91,7 @@ def emotion_sheet(
         "clips",
         "speakers",
         *(f"CCC, {name}" for name in draws),
-        "also follows the labels of",
+        "confused with",
     ]
     matrix = Grid(
         ["predicted / labelled", *EMOTIONS],
@@ -100,6 +100,7 @@ def emotion_sheet(
             for i, emotion in enumerate(EMOTIONS)
         ],
         f"Correlation of predicted with labelled emotions, {confused_by}",
+        folded=True,
     )
     records = [
         {
@@ -108,7 +109,7 @@ def emotion_sheet(
             "ccc": number(draws[name].value(emotion), 4, ""),
             "ccc_low": number(draws[name].interval(emotion).low, 4, ""),
             "ccc_high": number(draws[name].interval(emotion).high, 4, ""),
-            "ccc_sd": number(spread(name, emotion), 4, ""),
+            "ccc_sd": number(sd(name, emotion), 4, ""),
             "n_clips": str(n_clips[i]),
             "n_speakers": str(n_speakers[i]),
             **{f"r_{other}": number(correlations[name][i, j], 4, "") for j, other in enumerate(EMOTIONS)},
@@ -117,11 +118,11 @@ def emotion_sheet(
         for i, emotion in enumerate(EMOTIONS)
     ]
     own = (
-        "CCC per emotion with its confidence interval. 'Also follows': of the other emotions, those whose labels the "
-        "prediction correlates with most, where r is above zero. Emotions are correlated in the labels too."
+        "Confused with: the other emotions whose labels have the highest positive correlation with the prediction. "
+        "Labels of different emotions are themselves correlated."
     )
     return Sheet(
-        "The ten emotions on validation",
+        "Emotions on validation",
         [Grid(header, [*rows, ["mean", *totals]]), matrix],
         [own, *notes],
         list(records[0]),
@@ -130,7 +131,7 @@ def emotion_sheet(
 
 
 def _confused(correlations: np.ndarray, emotion: int) -> str:
-    """Name the other emotions whose labels a prediction follows most."""
+    """Name the other emotions whose labels have the highest correlation with a prediction."""
     row = np.where(np.arange(len(EMOTIONS)) == emotion, np.nan, correlations[emotion])
     order = [i for i in np.argsort(-row, kind="stable") if row[i] > 0][:N_CONFUSED]
     return ", ".join(f"{EMOTIONS[i]} {row[i]:.2f}" for i in order) or DASH

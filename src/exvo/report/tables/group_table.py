@@ -1,4 +1,4 @@
-"""How a fusion does on parts of Val: per country, age band and noise level."""
+"""Scores on groups of Val clips: by country, age band and noise level."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,15 +8,14 @@ import numpy as np
 
 from exvo.corpus.labels import Labels
 from exvo.evaluation.bootstrap import METRICS, BootstrapConfig, Draws, SpeakerBootstrap
-from exvo.evaluation.intervals import MIN_SPEAKERS
 from exvo.evaluation.metrics import Scores, score
 from exvo.evaluation.predictions import Predictions, align
 from exvo.evaluation.seeds import sd_over_seeds
 from exvo.report.tables.sheet import Grid, Sheet, estimate, number
-from exvo.report.tables.systems_layout import PLACES, few_speakers_note
+from exvo.report.tables.systems_layout import PLACES
 from exvo.report.tables.systems_table import COUNTS
 
-# Lower edges of the bands, in years and in dB; a band reaches up to the next one.
+# Lower edges of the bands, in years and in dB; a band ends at the next edge.
 AGE_EDGES = (0, 20, 25, 30, 35, 40)
 SNR_EDGES = (-np.inf, 10, 20, 30, 40)
 
@@ -48,9 +47,9 @@ def group_sheet(
     predictions : Predictions
         Of the same clips in the same order.
     seeds : sequence of Predictions
-        The same made of one seed at a time, for the deviation over seeds.
+        The same fusion made from one seed at a time, for the SD over seeds.
     snr : mapping of str to float, or None
-        SNR of clips in dB, as the denoiser estimates it; None where no system uses that stage.
+        SNR of clips in dB, estimated by the denoiser; None where no system uses that stage.
     config : BootstrapConfig
         Each group is resampled over its own speakers.
     notes : sequence of str
@@ -58,10 +57,10 @@ def group_sheet(
     groups = []
     for kind, name, rows in _groups(labels, snr):
         part = labels.take(rows)
-        answers = align(predictions, part.clip_id)
-        draws = SpeakerBootstrap(part, config).draws([answers])
-        spread = sd_over_seeds([score(part, align(seed, part.clip_id)) for seed in seeds])
-        groups.append(_Group(kind, name, score(part, answers), draws, len(rows), spread))
+        predicted = align(predictions, part.clip_id)
+        draws = SpeakerBootstrap(part, config).draws([predicted])
+        sd = sd_over_seeds([score(part, align(seed, part.clip_id)) for seed in seeds])
+        groups.append(_Group(kind, name, score(part, predicted), draws, len(rows), sd))
     header = ["group", "of", "UAR", "MAE", "CCC", "S_MTL", "clips", "labelled clips", "speakers"]
     lines, records = [], []
     for group in groups:
@@ -69,8 +68,8 @@ def group_sheet(
         intervals = {metric: group.draws.interval(metric) for metric in METRICS}
         n = [getattr(group.scores, count) for count in COUNTS]
         speakers = [group.draws.source.n_speakers_of[count[2:]] for count in COUNTS]
-        spread = {metric: group.sd.get(metric, np.nan) for metric in METRICS}
-        texts = [estimate(values[m], PLACES[m], intervals[m], spread[m]) for m in METRICS]
+        sd = {metric: group.sd.get(metric, np.nan) for metric in METRICS}
+        texts = [estimate(values[m], PLACES[m], intervals[m], sd[m]) for m in METRICS]
         counts = [" / ".join(f"{count:,}" for count in part) for part in (n, speakers)]
         lines.append([group.name, group.kind, *texts, f"{group.n_clips:,}", *counts])
         record = {"kind": group.kind, "group": group.name, "n_clips": str(group.n_clips)}
@@ -78,27 +77,25 @@ def group_sheet(
             record[metric] = number(values[metric], 4, "")
             record[f"{metric}_low"] = number(intervals[metric].low, 4, "")
             record[f"{metric}_high"] = number(intervals[metric].high, 4, "")
-            record[f"{metric}_sd"] = number(spread[metric], 4, "")
+            record[f"{metric}_sd"] = number(sd[metric], 4, "")
         record |= {count: str(value) for count, value in zip(COUNTS, n, strict=True)}
         record |= {f"speakers_{c[2:]}": str(value) for c, value in zip(COUNTS, speakers, strict=True)}
         records.append(record)
     own = [
-        f"Value [confidence interval over the group's own speakers, from {MIN_SPEAKERS} speakers]; labelled clips and "
-        "speakers: country / age / emotion. Within one country UAR is the share of its clips that are recognised.",
-        "Age bands and countries are of clips with that label; bands include their lower edge.",
+        "Each group is resampled over its own speakers. Within one country, UAR is the recall of that country. Bands "
+        "include their lower edge.",
     ]
-    own += few_speakers_note(groups[0].draws.source.few_speakers())
     if snr is None:
         own.append("No noise levels: the stage that estimates the SNR (denoised) is not used.")
     else:
-        own.append("Noise level: SNR of the clip before denoising, as the denoiser estimates it.")
+        own.append("Noise level: SNR of the clip before denoising, estimated by the denoiser.")
     return Sheet(
         "Groups of clips on validation", [Grid(header, lines)], [*own, *notes], list(records[0]), records
     )
 
 
 def _groups(labels: Labels, snr: Mapping[str, float] | None) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Give kind, name and rows of every group that has clips."""
+    """Yield kind, name and rows of every group that has clips."""
     yield "all", "all", np.arange(len(labels))
     for index, country in enumerate(labels.countries):
         if (rows := np.flatnonzero(labels.country == index)).size:
@@ -114,7 +111,7 @@ def _groups(labels: Labels, snr: Mapping[str, float] | None) -> Iterator[tuple[s
 
 
 def _bands(values: np.ndarray, edges: Sequence[float], unit: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Give name and rows of every band that has clips."""
+    """Yield name and rows of every band that has clips."""
     for low, high in pairwise((*edges, np.inf)):
         rows = np.flatnonzero((values >= low) & (values < high))
         if not len(rows):

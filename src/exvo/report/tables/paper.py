@@ -1,10 +1,13 @@
-"""The figures of the paper this workflow follows, Tables 1 to 4: on H-VB, to stand beside ours.
+"""The results of the paper that this workflow reproduces, Tables 1 to 4, on H-VB.
 
-Copied as printed; a figure the paper does not print is None. Nothing here enters a computation.
+Copied as printed; None where the paper prints no value. They are shown beside ours and enter no computation.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -14,9 +17,9 @@ class AsPrinted:
     Attributes
     ----------
     values : tuple of float
-        The three figures in the printed order. The header says Country, Age, Emotion, but in the first two
-        rows the values read as CCC, UAR, MAE; S_MTL is symmetric in CCC and UAR, so which is which cannot be
-        settled.
+        The three values in the printed order. The header says Country, Age, Emotion, but in the first two
+        rows the values appear to be CCC, UAR, MAE. S_MTL is symmetric in CCC and UAR, so it does not decide which
+        of the two is which.
     s_mtl : float
     """
 
@@ -43,12 +46,12 @@ TABLE1 = {
     "vad": AsPrinted((0.467, 0.391, 4.56), 0.324),
 }
 
-# Table 2: HuBERT, one task against all three, validation. Its joint CCC disagrees with Table 3's.
+# Table 2: HuBERT, single-task against multitask training, validation. The multitask CCC disagrees with Table 3.
 TABLE2 = {
     "emotion only": Figures(uar=None, mae=None, ccc=0.626),
     "age only": Figures(uar=None, mae=4.02, ccc=None),
     "country only": Figures(uar=0.588, mae=None, ccc=None),
-    "feature_fusion": Figures(uar=0.626, mae=3.97, ccc=0.622),
+    "multitask": Figures(uar=0.626, mae=3.97, ccc=0.622),
 }
 
 # Table 3: encoders and training choices, validation.
@@ -72,8 +75,14 @@ NO_FIGURES = Figures(None, None, None, None)
 
 
 def paper_row(row: str, rows: Collection[str]) -> str | None:
-    """Return the one of the paper's rows that a row of ours stands beside, None where there is none.
+    """Return the row of the paper that a row of ours is compared with, None where there is none.
 
-    ``HuBERT: our-encoder`` stands beside ``HuBERT``, and keeps the name of what was run.
+    ``HuBERT: our-encoder`` is compared with ``HuBERT``, and keeps the name of our encoder.
     """
     return next((name for name in (row, row.split(": ", 1)[0]) if name in rows), None)
+
+
+def paper_figures(row: str, rows: Mapping[str, T]) -> T | None:
+    """Return the results of the paper for a row of ours, None where there are none."""
+    name = paper_row(row, rows)
+    return None if name is None else rows[name]

@@ -1,12 +1,13 @@
-"""A table for readers and programs: the same cells as CSV, Markdown and HTML.
+"""A table of results, written as CSV, Markdown, HTML and JSON from the same cells.
 
-The HTML is one file that needs nothing else. Whatever comes from data or config is escaped.
+The HTML is one self-contained file. All text from data or config is escaped. The report reads the JSON.
 """
 
 import csv
 import io
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from exvo.evaluation.intervals import Difference, Interval
 from exvo.util.atomic import write_text
 from exvo.util.markdown import plain
 
-ENDINGS = ("csv", "md", "html")
 DASH = "\N{EN DASH}"
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1a1a1a}"
@@ -30,16 +30,20 @@ _STYLE = (
 
 @dataclass(frozen=True)
 class Grid:
-    """Rows of text under a header; the first column names the row."""
+    """Rows of text under a header; the first column names the row.
+
+    ``folded`` grids hold details: the report shows only their caption until the reader opens them.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+    folded: bool = False
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table, whole.
+    """A table of results.
 
     Attributes
     ----------
@@ -62,7 +66,7 @@ class Sheet:
 
 
 def write_sheet(folder: Path | str, name: str, sheet: Sheet) -> None:
-    """Write ``<folder>/<name>.csv``, ``.md`` and ``.html``.
+    """Write ``<folder>/<name>.csv``, ``.md``, ``.html`` and ``.json``.
 
     Parameters
     ----------
@@ -74,7 +78,14 @@ def write_sheet(folder: Path | str, name: str, sheet: Sheet) -> None:
     writer = csv.DictWriter(table, sheet.columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(sheet.records)
-    for ending, text in (("csv", table.getvalue()), ("md", markdown(sheet)), ("html", html(sheet))):
+    record = {"title": sheet.title, "grids": [asdict(grid) for grid in sheet.grids], "notes": sheet.notes}
+    texts = {
+        "csv": table.getvalue(),
+        "md": markdown(sheet),
+        "html": html(sheet),
+        "json": json.dumps(record, indent=1, ensure_ascii=False) + "\n",
+    }
+    for ending, text in texts.items():
         write_text(Path(folder) / f"{name}.{ending}", text)
 
 
@@ -92,7 +103,7 @@ def markdown(sheet: Sheet) -> str:
 
 
 def html(sheet: Sheet) -> str:
-    """Return a sheet as an HTML document of its own."""
+    """Return a sheet as a complete HTML document."""
     parts = [
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(sheet.title)}</title>',
         f"<style>{_STYLE}</style></head><body>",
@@ -118,12 +129,12 @@ def grid_html(grid: Grid) -> str:
 
 
 def number(value: float, places: int, missing: str) -> str:
-    """Return a number with so many decimals, or what stands for a missing one."""
+    """Return a number with a fixed number of decimals, or the text for a missing one."""
     return f"{value:.{places}f}" if np.isfinite(value) else missing
 
 
 def estimate(value: float, places: int, interval: Interval | None, sd: float = float("nan")) -> str:
-    """Return ``0.352 [0.330, 0.371] ± 0.012``, as far as the parts are there; a dash without a value.
+    """Return ``0.352 [0.330, 0.371] ± 0.012``, without the parts that are missing; a dash without a value.
 
     Parameters
     ----------

@@ -1,20 +1,29 @@
-"""Tables 1 to 4 laid out: what stands in the cells and the notes."""
+"""The layout of Tables 1 to 4: cells and notes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from exvo.evaluation.bootstrap import METRICS, SpeakerBootstrap
 from exvo.evaluation.intervals import MIN_SPEAKERS
-from exvo.report.tables.paper import AsPrinted, Figures, paper_row
+from exvo.report.tables.paper import AsPrinted, Figures, paper_figures
 from exvo.report.tables.sheet import DASH, Grid, Sheet, estimate, number, signed
 from exvo.report.tables.systems_table import COUNTS, TableRow, TableSpec
 
 PLACES = {"uar": 3, "mae": 2, "ccc": 3, "s_mtl": 3}
 BLIND = "blind"
-ALWAYS_NOTED = (
-    "UAR of the country (higher is better), MAE of the age in years (lower), CCC of emotion, mean over "
-    "emotions (higher), S_MTL the harmonic mean of UAR, 1/MAE and CCC, computed for each seed (higher).",
+METRICS_NOTE = (
+    "UAR of the country (higher is better), MAE of the age in years (lower is better), CCC of emotion, averaged over "
+    "emotions (higher is better). S_MTL is the harmonic mean of UAR, 1/MAE and CCC, computed for each seed (higher is "
+    "better)."
+)
+SEEDS_NOTE = (
+    "Fusions, and rows marked 'seeds averaged', average the seeds of each system before scoring. Their SD is that of "
+    "the same fusion made from one seed of each system at a time; for a feature fusion, of its own seeds."
+)
+OUT_OF_FOLD_NOTE = (
+    "Late-fusion weights are fitted on the validation set, so scores of fusions on validation are out-of-fold: each "
+    "speaker is predicted with weights fitted on the other speakers."
 )
 
 
@@ -28,7 +37,7 @@ def systems_sheet(
     spec : TableSpec
     rows : sequence of TableRow
     notes : sequence of str
-        Lines under the table: what was left out and why.
+        Lines under the table.
     reference : str, optional
         As given to `table_rows`.
     """
@@ -43,74 +52,66 @@ def systems_sheet(
                     for row in compared
                 ],
                 f"Difference from {reference}, on the same speakers",
+                folded=True,
             )
         )
     blind = any(row.blind for row in rows)
-    said = [] if blind else [*_undefined(rows), *_missing(rows, spec.split)]
+    gaps = [] if blind else [*_undefined(rows), *_missing(rows, spec.split)]
     return Sheet(
         spec.title,
         grids,
-        [*ALWAYS_NOTED, spec.note, *said, *notes],
+        [METRICS_NOTE, spec.note, *gaps, *notes],
         _csv_columns(spec),
         [_csv_row(spec, row) for row in rows],
     )
 
 
 def interval_notes(source: SpeakerBootstrap, split: str) -> list[str]:
-    """Say how intervals and deviations were computed.
+    """Describe the cells, how intervals were computed, and where they may be too narrow.
 
     Parameters
     ----------
     source : SpeakerBootstrap
-        Of the clips that were scored.
+        Of the scored clips.
     split : str
-        Which these are, in words.
+        The scored split, in words.
     """
     config = source.config
     lines = [
-        f"Ours: mean [{config.confidence:.0%} confidence interval] ± standard deviation over seeds (n - 1; none for "
-        f"one seed). Clips and speakers: {split} clips with a label of country / age / emotion.",
-        f"Intervals and p-values: percentile bootstrap over {source.n_speakers:,} speakers, widened for few (none "
-        f"with fewer than {MIN_SPEAKERS}); "
-        f"{config.resamples:,} resamples (seed {config.seed}); of several seeds the mean, on the same speakers. Where "
-        "a resample lacks a country or an emotion, UAR and CCC are means over those it has.",
+        f"Cells: mean over seeds [{config.confidence:.0%} confidence interval] ± SD over seeds (n - 1; none for one "
+        "seed). Clips and speakers: those with a label of country / age / emotion.",
+        f"Intervals and p-values: percentile bootstrap over speakers, {config.resamples:,} resamples (seed "
+        f"{config.seed}), widened for small numbers of speakers, none below {MIN_SPEAKERS} speakers. All seeds and "
+        "systems use the same resamples. UAR and CCC are means over the countries and emotions in a resample.",
     ]
-    lines += few_speakers_note(source.few_speakers())
+    few = source.few_speakers()
+    if few:
+        names = ", ".join(f"{name} ({n})" for name, n in few.items())
+        lines.append(
+            f"Countries of {split} with fewer than {MIN_SPEAKERS} speakers: {names}. Intervals and p-values of UAR and "
+            "S_MTL may be too narrow, because no resample has other speakers of these countries."
+        )
     if source.n_unnamed:
         lines.append(
-            f"{source.n_unnamed:,} of {source.n_clips:,} labelled clips have no speaker and count each as its own: if "
-            "they are of few speakers, intervals are too narrow."
+            f"{source.n_unnamed:,} of {source.n_clips:,} labelled {split} clips have no speaker, and each counts as a "
+            "speaker of its own. Intervals are too narrow if these clips are from few speakers."
         )
     return lines
 
 
-def few_speakers_note(few: Mapping[str, int]) -> list[str]:
-    """Say of which countries there are too few speakers for their intervals; no line where there are enough.
-
-    Parameters
-    ----------
-    few : mapping of str to int
-        As `exvo.evaluation.bootstrap.SpeakerBootstrap.few_speakers`.
-    """
-    if not few:
-        return []
-    names = ", ".join(f"{name} ({n})" for name, n in few.items())
-    return [
-        f"Countries with fewer than {MIN_SPEAKERS} speakers: {names}. No resample holds other speakers of them, so "
-        "intervals and p-values of UAR and S_MTL do not cover how other speakers of these countries would be "
-        "recognised, and may be too narrow."
-    ]
-
-
 def _paper_cells(figures: AsPrinted | Figures | None, kind: type) -> dict[str, str]:
-    """Return the paper's columns of a row, empty where it has none; ``kind`` says which columns there are."""
+    """Return the paper's columns of a row, empty where it has none; ``kind`` decides the columns."""
     if kind is AsPrinted:
-        values = figures.values if figures else ("", "", "")
-        cells = {f"paper_as_printed_{i + 1}": value for i, value in enumerate(values)}
-        cells["paper_s_mtl"] = figures.s_mtl if figures else ""
+        names = [*(f"paper_as_printed_{i + 1}" for i in range(3)), "paper_s_mtl"]
     else:
-        cells = {f"paper_{metric}": getattr(figures, metric) if figures else "" for metric in METRICS}
-    return {name: "" if value is None else str(value) for name, value in cells.items()}
+        names = [f"paper_{metric}" for metric in METRICS]
+    if figures is None:
+        return dict.fromkeys(names, "")
+    if isinstance(figures, AsPrinted):
+        values: list[float | None] = [*figures.values, figures.s_mtl]
+    else:
+        values = [getattr(figures, metric) for metric in METRICS]
+    return {n: "" if value is None else str(value) for n, value in zip(names, values, strict=True)}
 
 
 def _kind(spec: TableSpec) -> type:
@@ -138,7 +139,7 @@ def _csv_row(spec: TableSpec, row: TableRow) -> dict[str, str]:
             cells |= {f"{name}_{part}": number(value, 4, "") for part, value in named.items()}
     cells |= {name: str(row.n[name]) for name in COUNTS}
     cells |= {f"speakers_{name[2:]}": str(row.n_speakers[name]) for name in COUNTS}
-    return cells | _paper_cells(spec.figures.get(paper_row(row.name, spec.figures)), _kind(spec))
+    return cells | _paper_cells(paper_figures(row.name, spec.figures), _kind(spec))
 
 
 def _grid(spec: TableSpec, rows: Sequence[TableRow]) -> Grid:
@@ -157,7 +158,7 @@ def _grid(spec: TableSpec, rows: Sequence[TableRow]) -> Grid:
             ]
             cells += [str(row.n_seeds)]
             cells += [" / ".join(f"{count[name]:,}" for name in COUNTS) for count in (row.n, row.n_speakers)]
-        lines.append(cells + _paper_text(spec, spec.figures.get(paper_row(row.name, spec.figures))))
+        lines.append(cells + _paper_text(spec, paper_figures(row.name, spec.figures)))
     return Grid(header, lines)
 
 
@@ -172,13 +173,13 @@ def _paper_text(spec: TableSpec, figures: AsPrinted | Figures | None) -> list[st
 
 
 def _undefined(rows: Sequence[TableRow]) -> list[str]:
-    """Say in how many resamples a metric had no value."""
+    """Return notes on the resamples in which a metric is undefined."""
     lines = []
     for metric, why in (
-        ("uar", "without labels, left out"),
-        ("mae", "without labels, left out"),
-        ("ccc", "without labels that vary, left out"),
-        ("s_mtl", "a term not positive, which counts as lower than any value, or without labels, left out"),
+        ("uar", "no labels; left out"),
+        ("mae", "no labels; left out"),
+        ("ccc", "no varying labels; left out"),
+        ("s_mtl", "a term is not positive: counted as lower than any value; or no labels: left out"),
     ):
         gaps = [
             f"{row.name} {row.intervals[metric].n_undefined:,}"
@@ -186,12 +187,12 @@ def _undefined(rows: Sequence[TableRow]) -> list[str]:
             if np.isfinite(row.mean[metric]) and row.intervals[metric].n_undefined
         ]
         if gaps:
-            lines.append(f"Resamples in which {metric.upper()} is not defined ({why}): {', '.join(gaps)}.")
+            lines.append(f"Resamples in which {metric.upper()} is undefined ({why}): {', '.join(gaps)}.")
     return lines
 
 
 def _missing(rows: Sequence[TableRow], split: str) -> list[str]:
-    """Say why a number is missing, rows with the same gaps together."""
+    """Return notes on missing numbers, one for all rows with the same reason."""
     gaps: dict[str, list[str]] = {}
     labels = {"uar": ("country", "n_country"), "mae": ("age", "n_age"), "ccc": ("emotion", "n_emotion")}
     for row in rows:

@@ -1,8 +1,8 @@
-"""Tables 1 to 4: systems on validation or on Test, with intervals, beside the paper's figures.
+"""Tables 1 to 4: scores of systems on validation or on Test, with intervals, beside the results of the paper.
 
-The organisers quote the best of several seeds; ours are mean and standard deviation, with a confidence interval over
-speakers and the number of clips and speakers that each metric rests on. Each row is compared with a row of reference,
-on the same resamples of speakers. The paper's figures stand in columns of their own, marked as the paper's.
+The organisers report the best of several seeds. We report mean and SD over seeds, a confidence interval over speakers,
+and the numbers of clips and speakers. Each row is compared with a reference row on the same resamples of speakers. The
+paper's results have columns of their own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,26 +15,26 @@ from exvo.evaluation.intervals import Difference, Interval
 from exvo.evaluation.metrics import Scores
 from exvo.evaluation.seeds import sd_over_seeds, values
 from exvo.report.tables import paper
-from exvo.report.tables.paper import AsPrinted, Figures, paper_row
+from exvo.report.tables.paper import AsPrinted, Figures, paper_figures
 
 COUNTS = ("n_country", "n_age", "n_emotion")
 
 
 @dataclass(frozen=True)
 class TableSpec:
-    """What is particular to one of the tables.
+    """The specification of one of the tables.
 
     Attributes
     ----------
     title : str
     row_header : str
-        What a row is.
+        Header of the first column.
     figures : mapping of str to AsPrinted or Figures
-        The paper's, by row; their order is the table's.
+        The paper's results by row, in the order of the table.
     note : str
-        What to know of the paper's figures.
+        About the paper's results.
     split : str
-        What was scored, in words.
+        The scored split, in words.
     reference : str or None
         The row that the others are compared with; None takes the first.
     """
@@ -52,30 +52,28 @@ TABLES = {
         "Table 1. The organisers' network on ComParE 2016 functionals, by stage, on validation",
         "stage",
         paper.TABLE1,
-        "Paper: its figures for H-VB, as printed. Its header says Country, Age, Emotion, but the first two rows "
-        "read as CCC, UAR, MAE; which of the first two is CCC and which UAR cannot be settled from the paper.",
+        "Paper: its results on H-VB, as printed. Its header says Country, Age, Emotion, but the first two rows appear "
+        "to be CCC, UAR, MAE. The paper does not show which of the first two values is CCC and which is UAR.",
     ),
     "table2": TableSpec(
-        "Table 2. One task at a time against all three, on validation",
+        "Table 2. Single-task and multitask training, on validation",
         "tasks",
         paper.TABLE2,
-        "Paper: HuBERT on H-VB, as printed; its joint CCC disagrees with its Table 3.",
+        "Paper: HuBERT on H-VB, as printed. Its multitask CCC disagrees with its Table 3.",
         reference="multitask",
     ),
     "table3": TableSpec(
-        "Table 3. Encoders and choices of training, on validation",
+        "Table 3. Encoders and training choices, on validation",
         "system",
         paper.TABLE3,
-        "Paper: its figures for H-VB, as printed.",
+        "Paper: its results on H-VB, as printed.",
     ),
     "table4": TableSpec(
-        "Table 4. Single systems and their fusions, on Test",
+        "Table 4. Single systems and fusions, on Test",
         "system",
         paper.TABLE4,
-        "Paper: its figures for H-VB, as printed; those of its fusion (HuBERT + STRF) stand beside fusions by its "
-        "rule. Fusions, and rows that say so, average the seeds of their systems before they are scored, which helps "
-        "by itself: compare a fusion with such a row, not with the mean of seeds scored one by one. Their deviation "
-        "is that of the same fusion made of one seed of each system at a time (of a feature fusion, of its own seeds).",
+        "Paper: its results on H-VB, as printed; its fusion (HuBERT + STRF) is shown beside our fusion by the same "
+        "rule. Averaging seeds improves the scores by itself, so compare a fusion with a row marked 'seeds averaged'.",
         split="Test",
     ),
 }
@@ -90,17 +88,17 @@ class TableRow:
     name : str
     n_seeds : int
     mean, sd : dict of str to float
-        By metric, ``uar``, ``mae``, ``ccc`` and ``s_mtl``. A mean is NaN if a seed lacks the metric, a
-        deviation also if there is one seed.
+        By metric, ``uar``, ``mae``, ``ccc`` and ``s_mtl``. A mean is NaN if a seed lacks the metric; an SD also if
+        there is one seed.
     n, n_speakers : dict of str to int
         Clips that ``n_country``, ``n_age`` and ``n_emotion`` count, and their speakers (a clip without one counts
         as its own).
     intervals : dict of str to Interval
         By metric.
     differences : dict of str to Difference
-        By metric, this row minus the row of reference; empty for that row itself.
+        By metric, this row minus the reference row; empty for the reference row.
     blind : bool
-        Whether there was nothing to score with.
+        Whether there were no labels to score with.
     """
 
     name: str
@@ -119,9 +117,9 @@ def table_rows(
     scores: Mapping[str, Sequence[Scores]],
     draws: Mapping[str, Draws],
     reference: str | None = None,
-    apart: Mapping[str, tuple[int, Mapping[str, float]]] | None = None,
+    averaged: Mapping[str, tuple[int, Mapping[str, float]]] | None = None,
 ) -> list[TableRow]:
-    """Summarise scores over seeds, rows in the paper's order, others after them.
+    """Summarise scores over seeds: rows in the order of the paper, then the others.
 
     Parameters
     ----------
@@ -131,9 +129,9 @@ def table_rows(
     draws : mapping of str to Draws
         By row: the same seeds on resampled speakers.
     reference : str, optional
-        The row that the others are compared with; None compares nothing.
-    apart : mapping of str to (int, mapping of str to float), optional
-        Rows that are one answer made of several seeds: how many these are, and the deviation over them by metric.
+        The row that the others are compared with; None for no comparison.
+    averaged : mapping of str to (int, mapping of str to float), optional
+        For rows whose seeds were averaged before scoring: the number of seeds, and the SD over seeds by metric.
 
     Raises
     ------
@@ -151,15 +149,14 @@ def table_rows(
                 f"{spec.title}: the seeds of {spec.row_header} {name!r} were scored on different clips: {counts}"
             )
         n = dict(zip(COUNTS, counts.pop(), strict=True))
-        n_seeds, spread = (apart or {}).get(name, (len(seeds), sd_over_seeds(seeds)))
+        n_seeds, sd = (averaged or {}).get(name, (len(seeds), sd_over_seeds(seeds)))
         found = [values(seed) for seed in seeds]
-        compared = reference is not None and name != reference
         rows.append(
             TableRow(
                 name=name,
                 n_seeds=n_seeds,
                 mean={metric: float(np.mean([one[metric] for one in found])) for metric in METRICS},
-                sd={metric: spread.get(metric, np.nan) for metric in METRICS},
+                sd={metric: sd.get(metric, np.nan) for metric in METRICS},
                 n=n,
                 n_speakers={
                     f"n_{TASK_OF[m]}": draws[name].n_speakers[m] if n[f"n_{TASK_OF[m]}"] else 0
@@ -167,16 +164,16 @@ def table_rows(
                     if m in TASK_OF
                 },
                 intervals={metric: draws[name].interval(metric) for metric in METRICS},
-                differences={m: difference(draws[name], draws[reference], m) for m in METRICS}
-                if compared
-                else {},
+                differences={}
+                if reference is None or name == reference
+                else {metric: difference(draws[name], draws[reference], metric) for metric in METRICS},
             )
         )
     return rows
 
 
 def blind_rows(spec: TableSpec, names: Sequence[str]) -> list[TableRow]:
-    """Return the rows of a table that cannot be scored."""
+    """Return the rows of a table without labels to score with."""
     nothing = dict.fromkeys(METRICS, float("nan"))
     zero = dict.fromkeys(COUNTS, 0)
     return [
@@ -186,15 +183,20 @@ def blind_rows(spec: TableSpec, names: Sequence[str]) -> list[TableRow]:
 
 
 def row_order(spec: TableSpec, rows: Mapping[str, object]) -> list[str]:
-    """Return the names of rows in the paper's order, others after them."""
+    """Return the names of rows in the order of the paper, then the others."""
     places = {name: place for place, name in enumerate(spec.figures)}
-    return sorted(rows, key=lambda row: places.get(paper_row(row, places), len(places)))
+
+    def place(row: str) -> int:
+        found = paper_figures(row, places)
+        return len(places) if found is None else found
+
+    return sorted(rows, key=place)
 
 
 def reference_row(spec: TableSpec, rows: Mapping[str, object]) -> str | None:
-    """Return the row that the others are compared with: the one that the table names, else the first.
+    """Return the row that the others are compared with: the one named by the table, else the first.
 
-    Fixed before anything is scored: a reference chosen for its score would make p-values too small.
+    It is fixed before scoring: a reference chosen by its score would make p-values too small.
     """
     if spec.reference is not None:
         return spec.reference if spec.reference in rows else None
