@@ -11,6 +11,8 @@ REPORT := results/report/report.html
 
 .PHONY: demo report test test-browser test-fuzz test-faults test-changes test-slurm audit lint docs format bench clean lock
 
+.PHONY: demo report reference test test-browser test-fuzz test-faults test-changes test-slurm audit lint format bench clean lock
+
 demo: $(READY)
 	@$(BIN)/exvo demo $(DEMO)
 	@$(BIN)/snakemake --cores $(CORES) results/fusion/test_preds.csv $(REPORT)
@@ -68,12 +70,17 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check workflow
+	$(BIN)/mypy
 	$(BIN)/exvo demo $(DEMO)
 	$(BIN)/snakemake --lint
 
 # Into site/, without a network. A broken link, a missing page or a docstring that cannot be read is an error.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The config's schema and its reference page, from the dataclasses that declare the keys.
+reference: $(READY)
+	$(BIN)/python docs/tools/reference.py
 
 format: $(READY)
 	$(BIN)/ruff format .
