@@ -9,9 +9,7 @@ CORES ?= all
 DEMO := corpora/demo
 REPORT := results/report/report.html
 
-.PHONY: demo report test test-browser test-fuzz test-faults test-changes test-slurm audit lint docs format bench clean lock
-
-.PHONY: demo report reference test test-browser test-fuzz test-faults test-changes test-slurm audit lint format bench clean lock
+.PHONY: demo report test test-browser test-fuzz test-faults test-changes test-slurm audit lint reference docs format bench clean lock
 
 demo: $(READY)
 	@$(BIN)/exvo demo $(DEMO)
