@@ -9,7 +9,7 @@ CORES ?= all
 DEMO := corpora/demo
 REPORT := results/report/report.html
 
-.PHONY: demo report test test-browser test-fuzz test-faults test-changes test-slurm audit lint format bench clean lock
+.PHONY: demo report test test-browser test-fuzz test-faults test-changes test-slurm audit lint docs format bench clean lock
 
 demo: $(READY)
 	@$(BIN)/exvo demo $(DEMO)
@@ -71,6 +71,10 @@ lint: $(READY)
 	$(BIN)/exvo demo $(DEMO)
 	$(BIN)/snakemake --lint
 
+# Into site/, without a network. A broken link, a missing page or a docstring that cannot be read is an error.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt workflow
@@ -100,4 +104,4 @@ lock:
 	rm -rf .lock-venv
 
 clean:
-	rm -rf results .snakemake
+	rm -rf results site .snakemake

@@ -1,6 +1,6 @@
 """Whole epochs of training against the network alone, in the same run: what reading, logging and checkpoints cost.
 
-Ours is `train_sequence` as the workflow calls it: frames read from memory-mapped shards and masked (SpecAugment),
+Ours is `train_network` as the workflow calls it: frames read from memory-mapped shards and masked (SpecAugment),
 lightning's loop, both logs, validation with its metrics, and a checkpoint after every epoch. The peer is a bare loop
 of the same steps on batches that are in memory already: forward, loss, backward, clipping, AdamW, and the forward
 passes of validation. So the ratio is the share of an epoch that is spent inside the network. Set-up is not part of
@@ -43,7 +43,7 @@ from exvo.networks.strf import StrfConfig  # noqa: E402
 from exvo.training.batches import SpecAugment, TrainBatches  # noqa: E402
 from exvo.training.frames import FrameStore  # noqa: E402
 from exvo.training.loop import learning_rate  # noqa: E402
-from exvo.training.train import train_sequence  # noqa: E402
+from exvo.training.train import train_network  # noqa: E402
 from exvo.training.trained import TrainingConfig, prediction_batches  # noqa: E402
 
 N_MELS, SEED = 80, 0
@@ -172,7 +172,7 @@ def whole(
     """Train as the workflow does; return the seconds and the mean loss of each epoch."""
     with tempfile.TemporaryDirectory(prefix="exvo_bench_") as folder:
         start = Seconds.now()
-        trained = train_sequence(
+        trained = train_network(
             store, train, val, config, replace(TRAINING, max_epochs=n_epochs), moments, SEED, folder
         )
         return Seconds.now().since(start), [record["loss"] for record in trained.history]

@@ -97,18 +97,16 @@ def dependencies(run: Run, results: Path) -> dict[str, list[str]]:
             return by_step.get(f"audio/{stage}", []) if checked else all_of("audio/")
         if kind == "models":
             return read_by(*rest[:2]) + all_of("quality/")
-        if kind == "representations":
+        if kind == "utterance_embeddings":
             of, name, last = rest
             return (
-                [f"models/{name}/{last}"]
-                if of == "embeddings"
-                else by_step.get(f"features/{name}/{last}", [])
+                [f"models/{name}/{last}"] if of == "systems" else by_step.get(f"features/{name}/{last}", [])
             )
         if kind == "fusion" and rest:
-            pooled = [
+            embedded = [
                 name for name in all_of("utterance_embeddings/systems/") if name.endswith(f"/{rest[1]}")
             ]
-            return [*pooled, *all_of("utterance_embeddings/features/")]
+            return [*embedded, *all_of("utterance_embeddings/features/")]
         if kind == "fusion":
             return [*all_of("models/", "fusion/"), "quality"]
         if kind == "figures":

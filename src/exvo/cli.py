@@ -1,10 +1,10 @@
 """The command ``exvo``: make the demo corpus, check a corpus, predict recordings, score a submission.
 
-Every command imports what it needs when it runs, so that ``--help`` and a finished demo answer at once.
+Every command imports its modules when it runs, so that ``--help`` and an existing demo corpus need no slow import.
 """
 
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -13,12 +13,14 @@ app = typer.Typer(help=__doc__.splitlines()[0], no_args_is_help=True, add_comple
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where the corpus goes.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the corpus.")],
     clips: Annotated[int, typer.Option(min=12, help="Number of clips.")] = 360,
-    seed: Annotated[int, typer.Option(help="Another seed gives other speakers and bursts.")] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed; another seed gives other speakers and bursts.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes; by default one per core.")
+    ] = None,
 ) -> None:
-    """Make a corpus of synthetic vocal bursts in the layout of the challenge."""
+    """Write a corpus of synthetic vocal bursts in the layout of the challenge."""
     from exvo.corpus.demo import make_demo_corpus
 
     def show(done: int, total: int) -> None:
@@ -34,9 +36,9 @@ def demo(
 @app.command()
 def check(
     corpus: Annotated[Path, typer.Argument(help="Folder with data_info.csv and raw/.")],
-    sample: Annotated[int, typer.Option(min=0, help="How many recordings are decoded.")] = 200,
+    sample: Annotated[int, typer.Option(min=0, help="Number of recordings to decode.")] = 200,
 ) -> None:
-    """Say what a corpus holds and what is wrong with it; ends with code 1 where something is."""
+    """Describe a corpus and report problems; exits with code 1 if there are any."""
     from exvo.audio.check import check_corpus
     from exvo.corpus.table import CorpusError
     from exvo.util.bundled_ffmpeg import FfmpegError
@@ -47,8 +49,8 @@ def check(
         _fail(str(error))
     typer.echo("\n".join(report))
     if problems:
-        _fail("\n".join([f"{len(problems)} things to look at:", *(f"- {problem}" for problem in problems)]))
-    typer.echo("Nothing wrong was found.")
+        _fail("\n".join([f"problems found: {len(problems)}", *(f"- {problem}" for problem in problems)]))
+    typer.echo("No problems were found.")
 
 
 @app.command()
@@ -56,42 +58,44 @@ def predict(
     recordings: Annotated[
         list[Path],
         typer.Argument(
-            help="Recordings in anything that ffmpeg reads; a name that begins with - is given as ./-name."
+            help="Recordings in any format that ffmpeg reads; write a name that begins with - as ./-name."
         ),
     ],
     model: Annotated[
-        list[Path], typer.Option(help="Folder of a trained system; given more than once, the mean is taken.")
+        list[Path], typer.Option(help="Folder of a trained system; for several, the mean is computed.")
     ],
     output: Annotated[
-        Path | None, typer.Option(help="Write a CSV instead of printing; - prints the CSV.")
+        Path | None, typer.Option(help="Write a CSV file instead of printing; - prints the CSV.")
     ] = None,
     prior: Annotated[
         bool,
         typer.Option(
             "--prior",
-            help="Fill the cells of recordings without audio with the prior of the training set; they stay errors.",
+            help="Use the prior of the training set for recordings without audio; they are still errors.",
         ),
     ] = False,
     ffmpeg: Annotated[
         str | None,
-        typer.Option(help="bundled, system or a path; by default what each model says, bundled or system."),
+        typer.Option(
+            help="bundled, system or a path; by default the choice of each model (bundled or system)."
+        ),
     ] = None,
     checkpoint: Annotated[
         list[Path] | None,
         typer.Option(
-            help="HuBERT weights of a model that does not find them; checked. May be given more than once."
+            help="HuBERT weights for a model whose own are missing; their SHA-256 is checked. Can be repeated."
         ),
     ] = None,
 ) -> None:
     """Predict single recordings with trained systems, without a corpus or a workflow.
 
-    Ends with code 1 where a recording has no audio; all others are predicted all the same.
+    Exits with code 1 if a recording has no audio; the others are still predicted.
     """
     import sys
 
     from exvo.corpus.text import shown
     from exvo.predict.recordings import predict_files
-    from exvo.predict.table import answer_table, answer_text, check_output, write_table
+    from exvo.predict.table import check_output, prediction_table, prediction_text, write_table
     from exvo.systems.local_files import LocalFiles
     from exvo.systems.model_folder import FILES
     from exvo.util.cores import n_cores
@@ -101,42 +105,41 @@ def predict(
         typer.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
 
     local = LocalFiles(ffmpeg, tuple(checkpoint or ()))
-    printed = output is None or output == Path("-")
+    file = None if output is None or output == Path("-") else output
     try:
-        if not printed:
+        if file is not None:
             read = [*recordings, *local.checkpoints, *(folder / name for folder in model for name in FILES)]
-            check_output(output, read)
-        answers = predict_files(recordings, model, n_threads=n_cores(), local=local, prior=prior)
-        if not printed:
-            write_table(output, answers)
+            check_output(file, read)
+        predictions = predict_files(recordings, model, n_threads=n_cores(), local=local, prior=prior)
+        if file is not None:
+            write_table(file, predictions)
     except (ValueError, OSError) as error:
         _fail(shown(str(error)))
-    lost = [answer for answer in answers if not answer.predicted]
+    failed = [prediction for prediction in predictions if not prediction.predicted]
     if output is None:
-        for answer in answers:
-            say(answer_text(answer))
-    elif printed:
-        typer.echo(answer_table(answers), nl=False)
+        for prediction in predictions:
+            say(prediction_text(prediction))
+    elif file is None:
+        typer.echo(prediction_table(predictions), nl=False)
     else:
-        say(shown(f"{len(answers)} recordings, {len(answers) - len(lost)} of them predicted: {output}"))
-    if lost:
-        for answer in lost:
-            say(shown(f"error: {answer.path}: {answer.reason}"), err=True)
-        filled = "what is given for them is the prior" if prior else "--prior gives them the prior"
-        _fail(f"without a prediction: {len(lost)} of {len(answers)}; {filled} of the training set")
+        say(shown(f"{file}: {len(predictions) - len(failed)} of {len(predictions)} recordings predicted"))
+    if failed:
+        for prediction in failed:
+            say(shown(f"error: {prediction.path}: {prediction.reason}"), err=True)
+        values = "their values are the prior" if prior else "with --prior, their values are the prior"
+        _fail(f"without a prediction: {len(failed)} of {len(predictions)}; {values} of the training set")
 
 
 @app.command()
 def score(
-    submission: Annotated[Path, typer.Argument(help="CSV with a row per Test clip.")],
-    corpus: Annotated[
-        Path, typer.Argument(help="Folder with data_info.csv, and test_labels.csv for scores.")
-    ],
+    submission: Annotated[Path, typer.Argument(help="CSV with one row per Test clip.")],
+    corpus: Annotated[Path, typer.Argument(help="Folder with data_info.csv; scores need test_labels.csv.")],
     form: Annotated[
-        str, typer.Option(help="CCC: 'standard', or 'organisers' as their script computes it.")
+        Literal["standard", "organisers"],
+        typer.Option(help="Form of the CCC: the standard one, or that of the organisers' script."),
     ] = "standard",
 ) -> None:
-    """Check a submission against a corpus and, where the Test labels are known, score it."""
+    """Check a submission against a corpus and, if the Test labels are known, score it."""
     from exvo.corpus.table import CorpusError, read_corpus, read_test_labels
     from exvo.evaluation.bootstrap import BootstrapConfig, SpeakerBootstrap
     from exvo.evaluation.check_submission import check_submission
@@ -144,8 +147,6 @@ def score(
     from exvo.evaluation.metrics import score as score_predictions
     from exvo.evaluation.submission import read_submission
 
-    if form not in ("standard", "organisers"):
-        _fail(f"--form must be 'standard' or 'organisers', not {form!r}")
     try:
         found = read_corpus(corpus)
         labels = read_test_labels(found)
@@ -157,16 +158,17 @@ def score(
     if findings.problems:
         _fail(
             "\n".join(
-                [f"{submission} does not keep to the format:", *(f"- {text}" for text in findings.problems)]
+                [
+                    f"{submission} does not have the required format:",
+                    *(f"- {text}" for text in findings.problems),
+                ]
             )
         )
     typer.echo(
-        f"{submission}: the format is right, a row for each of {(found.labels.split == 'Test').sum()} Test clips"
+        f"{submission}: the format is correct, with a row for each of {(found.labels.split == 'Test').sum()} Test clips"
     )
     if labels is None:
-        typer.echo(
-            f"{corpus} has no test_labels.csv: the Test labels are blind, so there is nothing to score with"
-        )
+        typer.echo(f"{corpus} has no test_labels.csv, so the Test labels are unknown and there are no scores")
         return
     predictions = read_submission(submission, found)
     scores = score_predictions(labels, predictions, form=form)
@@ -194,7 +196,9 @@ def score(
         f"{source.n_speakers} speakers (none below {MIN_SPEAKERS})."
     )
     if source.n_unnamed:
-        typer.echo(f"{source.n_unnamed} of {source.n_clips} clips have no speaker and count each as its own.")
+        typer.echo(
+            f"{source.n_unnamed} of {source.n_clips} clips have no speaker; each counts as a separate one."
+        )
 
 
 def _fail(message: str) -> NoReturn:

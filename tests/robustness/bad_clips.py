@@ -183,9 +183,9 @@ def signals() -> list[BadClip]:
         _wav("float", sound, OK, subtype="FLOAT"),
         _wav("double", sound, OK, subtype="DOUBLE"),
         _wav("mu-law", sound, OK, subtype="ULAW"),
-        _samples("some-nan", some_nan, DAMAGED, "20 samples are no numbers"),
-        _samples("some-inf", some_inf, DAMAGED, "2 samples are no numbers"),
-        _samples("all-nan", np.full(1600, np.nan), DAMAGED, "1600 samples are no numbers"),
+        _samples("some-nan", some_nan, DAMAGED, "20 samples are not finite numbers"),
+        _samples("some-inf", some_inf, DAMAGED, "2 samples are not finite numbers"),
+        _samples("all-nan", np.full(1600, np.nan), DAMAGED, "1600 samples are not finite numbers"),
         _samples("largest-float", sound.astype(np.float64) / 0.41 * 3.4e38, OK),
         _samples("smallest-float", np.full(1600, 1e-44), f"{OK}|{SILENT}"),
         _wav("silence", np.zeros(16_000), SILENT, "digital silence"),
@@ -244,7 +244,7 @@ def places(outside: Path) -> list[BadClip]:
     """What stands in the place of a recording, or leads away from it; ``outside`` is a folder beside the corpus."""
     secret = outside / "secret.wav"
     soundfile.write(secret, tone(1.0, 16_000), 16_000)
-    outward = "leads out of the corpus"
+    outward = "points outside the corpus"
 
     def link(clip_id: str, target: str | Path, status: str, reason: str) -> BadClip:
         return BadClip(
@@ -276,8 +276,8 @@ def places(outside: Path) -> list[BadClip]:
         link("link-outside", secret, UNREADABLE, outward),
         link("link-upward", f"../../{outside.name}/secret.wav", UNREADABLE, outward),
         link("link-device", "/dev/zero", UNREADABLE, outward),
-        link("link-loop", "link-loop.webm", UNREADABLE, "leads back to itself"),
-        link("link-nothing", "nothing.webm", MISSING, "link to nothing"),
+        link("link-loop", "link-loop.webm", UNREADABLE, "points to itself"),
+        link("link-nothing", "nothing.webm", MISSING, "link to a missing file"),
         BadClip("link-inside", inward, OK),
         BadClip("link-stored", stored, OK),
         BadClip("link-relayed", relayed, UNREADABLE, outward),

@@ -111,7 +111,7 @@ def test_too_many_broken_clips_stop_the_run_after_decoding(good, tmp_path):
     printed = workflow.run(f"results/models/{SYSTEM}/0/val.parquet", flags=("--cores", "6"), check=False)
     reasons = "7 of 30 clips have no audio (23.3%), more than corpus.max_bad_fraction allows (10.0%)"
     names = [path.stem for path in recordings]
-    words = "not a recording in a format that is known, or its beginning is damaged"
+    words = "not a recording in a known format, or its beginning is damaged"
     unreadable = f"- 5 unreadable: {words} ({', '.join(names[:3])}, ...)"
     # Where it happened, and again at the end of the run.
     for said in (reasons, unreadable, f"- 2 missing: no recording ({', '.join(names[5:7])})"):
@@ -170,8 +170,8 @@ def test_what_exvo_check_says_of_files_is_a_notice_of_the_run(tmp_path):
         line.removeprefix("Notice: ") for line in printed.splitlines() if line.startswith("Notice: raw/")
     ]
     assert notices == [
-        "raw/ has no recording of 00001 (meant '1'?): they will be predicted without audio.",
-        "raw/ has files without a row in data_info.csv: 1: they are left out.",
+        "raw/ has no recording of 00001 (meant '1'?): they are predicted without audio.",
+        "raw/ has files without a row in data_info.csv: 1: they are ignored.",
         "raw/ has more than one file for 00002: the first by name is read (00002.mp3).",
     ]
     rows = [

@@ -73,7 +73,7 @@ def test_features_do_not_depend_on_the_shards(all_kinds, in_three_shards, featur
     assert [clip_id for clip_id in two if two[clip_id] != three[clip_id]] == []
 
 
-REPRESENTATIONS = [f"pooled/{system}" for system in POOLED] + [
+REPRESENTATIONS = [f"systems/{system}" for system in POOLED] + [
     f"features/{feature}" for feature in ("opensmile", "logmel", "hubert")
 ]
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,12 @@ from exvo.features.store import FeatureRow, write_sequences, write_utterances
 from exvo.features.vectors import as_shards, write_vectors
 from exvo.networks.conformer import ConformerConfig
 from exvo.networks.conformer_network import ConformerNetworkConfig
+from exvo.networks.mlp import MlpConfig
 from exvo.pretraining.clusters import ClusterConfig, Clusters, save_clusters
 from exvo.report.figures.highpass import plot_highpass_response
-from exvo.training.mlp_storage import save_trained
-from exvo.training.mlp_training import MlpConfig, train_mlp
 from exvo.training.results import write_results
-from exvo.training.storage import save_sequence
-from exvo.training.trained import TrainedSequence, TrainingConfig
+from exvo.training.storage import save_trained
+from exvo.training.trained import Trained, TrainingConfig
 
 N_CLIPS = 200
 IDS = [f"c{i:03d}" for i in range(N_CLIPS)]
@@ -73,11 +73,9 @@ def labels_of(split):
 
 
 def network_of_functionals(folder, made_run):
-    labels = labels_of(["Train"] * 40)
-    values = random(40, 30)
-    config = MlpConfig(hidden=(64, 32), max_epochs=1, device="cpu")
-    names = [f"f{i}" for i in range(30)]
-    save_trained(folder, train_mlp(values, labels, values, labels, config, 0, feature_names=names))
+    config = MlpConfig(hidden=(64, 32))
+    network = config.network(30, 2, {"mean": [0.0] * 30, "std": [1.0] * 30}, 30.0, 5.0, seed=1)
+    save_trained(folder, trained_of(config, network, 30, [{"epoch": 1, "loss": 0.5}]))
 
 
 def network_of_frames(folder, made_run):
@@ -86,20 +84,24 @@ def network_of_frames(folder, made_run):
     config = ConformerNetworkConfig(blocks=conformer, d_attention=4, head=4)
     network = config.network(12, 2, {"mean": [0.0] * 12, "std": [1.0] * 12}, 30.0, 5.0, seed=1)
     history = [{"epoch": epoch, "loss": 0.5} for epoch in range(300)]
-    untold = {"priors": {}, "n_labelled": {}, "untrained": ()}
-    trained = TrainedSequence(
+    trained = trained_of(config, network, 12, history)
+    save_trained(folder, replace(trained, strf_history={"rate": random(301, 4)}))
+
+
+def trained_of(config, network, n_channels, history):
+    return Trained(
         network_config=config,
         training_config=TrainingConfig(device="cpu"),
         seed=1,
         countries=COUNTRIES,
         state=network.state_dict(),
-        n_channels=12,
+        n_channels=n_channels,
         history=history,
         best_epoch=1,
-        strf_history={"rate": random(301, 4)},
-        **untold,
+        priors={},
+        n_labelled={},
+        untrained=(),
     )
-    save_sequence(folder, trained)
 
 
 def answers(folder, made_run):

@@ -125,7 +125,7 @@ def test_a_run_on_slurm_gives_the_files_of_a_run_without(workflow, tmp_path_fact
     assert field(jobs[0], "NumCPUs") == "2" and field(jobs[0], "MinMemoryNode") == "1500M"
     assert field(jobs[0], "TimeLimit") == "01:00:00"
     with_gpu = [job for job in jobs if "gpu:1" in output("scontrol", "show", "job", job)]
-    assert [field(job, "Comment") for job in with_gpu] == ["rule_train_mlp_wildcards_organisers-raw_0"]
+    assert [field(job, "Comment") for job in with_gpu] == ["rule_train_mlp_wildcards_mlp-raw_0"]
     # Nothing is left to do for a call on this machine either.
     code, printed = workflow.run(SUBMISSION, "--cores", "2", "--dry-run")
     assert code == 0 and "Nothing to be done" in printed, printed

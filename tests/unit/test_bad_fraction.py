@@ -68,5 +68,5 @@ def test_a_complaint_that_all_clips_have_is_not_put_down_to_the_recordings(tmp_p
     write_shard(tmp_path / "0.parquet", clips, {}, bits=16)
     with pytest.raises(TooManyBadClips) as error:
         check_bad_fraction([tmp_path / "0.parquet"], 0.5, tmp_path / "check.json")
-    assert ("with the decoder" in str(error.value)) == decoder
-    assert ("Mend or remove these recordings" in str(error.value)) != decoder
+    assert ("the decoder or its limits" in str(error.value)) == decoder
+    assert ("Repair or remove these recordings" in str(error.value)) != decoder

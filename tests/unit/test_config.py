@@ -25,10 +25,8 @@ SCHEMA = {
         "systems": {
             "type": "object",
             "additionalProperties": {
-                "oneOf": [
-                    {"type": "null"},
-                    {"type": "object", "properties": {"n": {"type": "integer", "default": 1}}},
-                ]
+                "type": ["object", "null"],
+                "properties": {"n": {"type": "integer", "default": 1}},
             },
         },
     },
@@ -51,6 +49,7 @@ def test_texts_become_what_the_schema_wants():
     given = {"root": "12", "limit": "500", "rate": "2", "names": ["1", "2"], "part": {"x": "false"}}
     found = complete(given, SCHEMA)
     assert found["root"] == "12" and found["limit"] == 500 and found["rate"] == 2
+    assert type(found["rate"]) is float and type(complete({"rate": 2}, SCHEMA)["rate"]) is float
     assert found["names"] == [1, 2] and found["part"] == {"x": False}
     assert complete({"limit": "null"}, SCHEMA)["limit"] is None
 

@@ -13,9 +13,9 @@ from exvo.evaluation.predictions import read_predictions
 from exvo.features.store import FeatureRow, write_sequences
 from exvo.hubert.embeddings import EmbeddingConfig
 from exvo.networks.embedding_network import EmbeddingNetwork, EmbeddingNetworkConfig, LayerSum
-from exvo.systems.hubert import train_hubert_system
+from exvo.systems.conformer import train_system as train_conformer_system
+from exvo.systems.hubert import train_system
 from exvo.systems.load import load_system
-from exvo.systems.sequence import train_sequence_system
 from exvo.training.frames import FrameStore
 from exvo.training.predict import predict_clips
 
@@ -87,7 +87,7 @@ def test_a_system_trains_on_embeddings_and_answers_every_clip(tmp_path):
     (tmp_path / "encoder.pt").write_bytes(b"weights")
     feature = EmbeddingConfig(source="checkpoint", checkpoint=str(tmp_path / "encoder.pt"), layers=(0, 4))
     system |= {"feature_config": asdict(feature)}
-    train_hubert_system(shards, Corpus(tmp_path, labels.clip_id, labels), system, 0, tmp_path / "s")
+    train_system(shards[0], Corpus(tmp_path, labels.clip_id, labels), system, 0, tmp_path / "s")
     scores = json.loads((tmp_path / "s/metrics.json").read_text())["val"]
     val = labels.take(labels.split == "Val")
     assert scores["mae"] < 0.5 * np.abs(val.age - labels.age[:40].mean()).mean()
@@ -101,13 +101,11 @@ def test_a_system_trains_on_embeddings_and_answers_every_clip(tmp_path):
     np.testing.assert_array_equal(test.age, again.age)
     assert test.age[0] == trained.priors["age"]
     with pytest.raises(ValueError, match="encoder hubert has no key blocks"):
-        train_hubert_system(shards, None, {**system, "training": {"blocks": {}}}, 0, tmp_path / "s")
+        train_system(shards[0], None, {**system, "training": {"blocks": {}}}, 0, tmp_path / "s")
 
 
 def test_a_network_on_logmel_needs_its_statistics(tmp_path):
     shards, labels = write_corpus(tmp_path)
     system = {"encoder": "conformer", "tasks": ["age"], "training": {}}
     with pytest.raises(ValueError, match="mean and std"):
-        train_sequence_system(
-            shards, None, Corpus(tmp_path, labels.clip_id, labels), system, 0, tmp_path / "s"
-        )
+        train_conformer_system(shards[0], Corpus(tmp_path, labels.clip_id, labels), system, 0, tmp_path / "s")

@@ -19,7 +19,7 @@ from exvo.hubert.embeddings import EmbeddingConfig, embed_shard
 from exvo.hubert.encoder import HubertConfig, build_hubert, frontend_frames, hidden_states
 from exvo.hubert.fine_tuned_network import FineTune, FineTunedConfig, FineTunedNetwork
 from exvo.predict.recordings import predict_files
-from exvo.systems.hubert import train_hubert_system
+from exvo.systems.hubert import train_system
 from exvo.systems.load import load_system
 from exvo.systems.local_files import LocalFiles
 from exvo.training import train as sequence_training
@@ -54,7 +54,7 @@ def data(tmp_path_factory):
     (folder / "config.json").write_text(json.dumps(asdict(SIZE)))
     write_shard(folder / "audio.parquet", [Clip(*c) for c in zip(IDS, clips, strict=True)], {}, bits=24)
     feature = asdict(EmbeddingConfig(source="checkpoint", checkpoint=str(folder), device="cpu"))
-    shard = folder / "frames.npy", folder / "index.parquet"
+    shard = folder / "0000.npy", folder / "0000.parquet"
     embed_shard(
         folder / "audio.parquet", *shard, EmbeddingConfig.from_dict({**feature, "layers": "frontend"})
     )
@@ -110,7 +110,7 @@ def test_training_starts_from_the_weights_and_moves_them_at_their_share(data, tm
     shard, corpus, feature, model = data
     distance = {}
     for share in (0.0, 0.01, 1.0):
-        train_hubert_system([shard], corpus, system(feature, share=share), 0, tmp_path / f"{share}")
+        train_system(shard, corpus, system(feature, share=share), 0, tmp_path / f"{share}")
         found = encoder_of(load_system(tmp_path / f"{share}"))
         start = model.encoder.state_dict()
         assert found.keys() == start.keys()
@@ -124,8 +124,8 @@ def test_fine_tuning_learns_what_the_frozen_layers_do_not_tell(data, tmp_path):
     shard, corpus, feature, _ = data
     scores = {}
     for share in (0.0, 0.5):
-        train_hubert_system(
-            [shard],
+        train_system(
+            shard,
             corpus,
             system(feature | {"layers": [2]}, share=share, max_epochs=20),
             0,
@@ -137,7 +137,7 @@ def test_fine_tuning_learns_what_the_frozen_layers_do_not_tell(data, tmp_path):
 
 def test_a_broken_training_ends_with_the_bits_of_a_whole_one(data, tmp_path, monkeypatch):
     shard, corpus, feature, _ = data
-    train_hubert_system([shard], corpus, system(feature), 0, tmp_path / "whole")
+    train_system(shard, corpus, system(feature), 0, tmp_path / "whole")
     real, calls = sequence_training.validate, iter(range(1))
 
     def validate(*parts):
@@ -148,8 +148,8 @@ def test_a_broken_training_ends_with_the_bits_of_a_whole_one(data, tmp_path, mon
     with monkeypatch.context() as patch:
         patch.setattr(sequence_training, "validate", validate)
         with pytest.raises(OSError, match="power cut"):
-            train_hubert_system([shard], corpus, system(feature), 0, tmp_path / "broken")
-    train_hubert_system([shard], corpus, system(feature), 0, tmp_path / "broken")
+            train_system(shard, corpus, system(feature), 0, tmp_path / "broken")
+    train_system(shard, corpus, system(feature), 0, tmp_path / "broken")
     whole, broken = (load_system(tmp_path / name) for name in ("whole", "broken"))
     assert whole.history[0]["loss"] == broken.history[0]["loss"]
     assert all(torch.equal(whole.state[name], broken.state[name]) for name in whole.state)
@@ -157,7 +157,7 @@ def test_a_broken_training_ends_with_the_bits_of_a_whole_one(data, tmp_path, mon
 
 def test_a_recording_is_predicted_as_in_the_workflow(data, tmp_path):
     shard, corpus, feature, _ = data
-    train_hubert_system([shard], corpus, system(feature), 0, tmp_path / "system")
+    train_system(shard, corpus, system(feature), 0, tmp_path / "system")
     test = read_predictions(tmp_path / "system/test.parquet")
     soundfile.write(tmp_path / "last.wav", signals()[0][-1], SAMPLE_RATE, subtype="PCM_16")
     local = LocalFiles(checkpoints=(Path(feature["checkpoint"]),))

@@ -164,7 +164,9 @@ def test_teacher_is_read_at_the_nearest_frame(tmp_path, frame_ms, first_ms, expe
 def test_teacher_of_another_rate_is_refused(tmp_path):
     teacher = store_of(tmp_path, {"a": np.zeros((50, 1))}, "teacher")
     logmels = store_of(tmp_path, {"a": np.zeros((200, 2))}, "logmel")
-    with pytest.raises(ValueError, match="clip a: it lasts 2000 ms, the teacher's frames 1000 ms"):
+    with pytest.raises(
+        ValueError, match="clip a: its duration is 2000 ms, but the teacher's frames last 1000 ms"
+    ):
         list(TeacherInputs(teacher, logmels, frame_ms=20).frames(["a"]))
 
 

@@ -21,11 +21,10 @@ from exvo.hubert.encoder import HubertConfig, build_hubert
 from exvo.hubert.fft_positions import use_fourier_positions
 from exvo.hubert.weights import load_hubert
 from exvo.pretraining import loop as pretraining_loop
-from exvo.pretraining.batches import HELD_OUT, MaskConfig, MaskedClips, Targets
+from exvo.pretraining.batches import HELD_OUT, MaskConfig, MaskedClips, Targets, span_mask
 from exvo.pretraining.checkpoint import CHECKPOINT
 from exvo.pretraining.loop import PretrainConfig, learning_rate
 from exvo.pretraining.masked_prediction import MaskedPrediction
-from exvo.pretraining.masks import span_mask
 from exvo.pretraining.pretrain import held_out, pretrain
 from exvo.pretraining.storage import export_float16, load_start, save_pretrained
 from exvo.training.frames import FrameStore
@@ -159,8 +158,7 @@ def test_labels_of_a_stretch_are_those_of_its_frames(data):
     clips = masked_clips(data)
     seen = 0
     for epoch in (0, 1, HELD_OUT):
-        for gather in clips.epoch(epoch):
-            batch = gather()
+        for batch in clips.epoch(epoch):
             for clip, length, labels, pairs, mask in zip(
                 batch.clips, batch.lengths.tolist(), *batch.labels, batch.mask, strict=True
             ):
@@ -177,9 +175,7 @@ def test_labels_of_a_stretch_are_those_of_its_frames(data):
 
 def test_epochs_differ_and_repeat(data):
     def content(epoch):
-        return [
-            torch.cat([c.flatten() for c in gather().clips]) for gather in masked_clips(data).epoch(epoch)
-        ]
+        return [torch.cat([c.flatten() for c in batch.clips]) for batch in masked_clips(data).epoch(epoch)]
 
     def equal(first, second):
         return len(first) == len(second) and all(map(torch.equal, first, second))
@@ -204,7 +200,7 @@ def test_masked_frames_are_hidden_from_the_encoder(data):
     network = MaskedPrediction(
         build_hubert(replace(TINY, layer_drop=0.0)), {"sounds": K, "pairs": 2}, 0
     ).eval()
-    batch = masked_clips(data).epoch(0)[0]()
+    batch = masked_clips(data).epoch(0)[0]
     loss, sums = network(batch)
     changed = [clip.clone() for clip in batch.clips]
     for clip, mask, length in zip(changed, batch.mask, batch.lengths.tolist(), strict=True):
@@ -251,24 +247,24 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_hubert_pretraining import arguments, pretrain
-from exvo.pretraining.loop import Training
+from exvo.training.loop import Loop
 
-step = Training._step
-def dies_in_the_sixth_step(training, batch):
-    if training.step == 5:
+step = Loop._take_step
+def dies_in_the_sixth_step(loop, batches):
+    if loop.step == 5:
         os.kill(os.getpid(), signal.SIGKILL)
-    return step(training, batch)
+    return step(loop, batches)
 
-Training._step = dies_in_the_sixth_step
+Loop._take_step = dies_in_the_sixth_step
 pretrain(**arguments(Path({str(tmp_path / "corpus")!r})), folder={str(tmp_path)!r})
 """
     process = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True)
     assert process.returncode == -signal.SIGKILL, process.stderr
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["state"]["step"] == 4
     steps = []
-    real = pretraining_loop._seed_torch
+    real = pretraining_loop.seed_torch
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretraining_loop, "_seed_torch", lambda s, step: (steps.append(step), real(s, step)))
+        patch.setattr(pretraining_loop, "seed_torch", lambda s, step: (steps.append(step), real(s, step)))
         resumed = pretrain(**data, folder=tmp_path)
     assert steps == [4, 5, 6]
     assert same(pretrained, resumed) and pretrained.curves == resumed.curves
@@ -350,7 +346,7 @@ def test_start_takes_over_all_but_the_heads(data, pretrained, tmp_path):
     assert torch.equal(still.network.mask_embedding, pretrained.network.mask_embedding)
     assert not torch.equal(still.network.heads["sounds"].weight, pretrained.network.heads["sounds"].weight)
     other = replace(TINY, n_layers=1)
-    with pytest.raises(ValueError, match="the weights are of another encoder"):
+    with pytest.raises(ValueError, match="the weights belong to another encoder"):
         pretrain(**data | {"encoder_config": other}, folder=tmp_path / "b", start=start)
 
 
@@ -370,14 +366,14 @@ def test_convolutions_read_stretches_of_the_samples(data, tmp_path):
         max_batch_frames=200, crop_frames=25,
     )  # fmt: skip
     np.testing.assert_array_equal(clips.n_frames, list(n_frames.values()))
-    batch = clips.epoch(0)[0]()
+    batch = clips.epoch(0)[0]
     assert [len(clip) for clip in batch.clips] == [320 * n + 80 for n in batch.lengths.tolist()]
 
 
 def test_what_the_device_or_the_data_cannot_give_is_said(data, tmp_path):
     with pytest.raises(ValueError, match="bf16 needs a CUDA device, not cpu"):
         replace(QUICK, device="cpu", precision="bf16").placement()
-    with pytest.raises(ValueError, match="needs its mean and deviation"):
+    with pytest.raises(ValueError, match="needs the mean and SD"):
         pretrain(**data | {"statistics": None}, folder=tmp_path)
     with pytest.raises(ValueError, match="no targets"):
         pretrain(**data | {"targets": {}}, folder=tmp_path)

@@ -183,7 +183,7 @@ def test_hubert_base_at_its_true_size_is_the_same_by_both_roads(tmp_path):
 def test_weights_of_unknown_shapes_need_a_config(tmp_path):
     small = build_hubert(replace(BASE, **SMALL))
     torch.save(small.state_dict(), tmp_path / "small.pt")
-    with pytest.raises(ValueError, match=r"config\.json beside it"):
+    with pytest.raises(ValueError, match=r"config\.json in the same folder"):
         load_hubert(options(checkpoint=str(tmp_path / "small.pt")))
 
 
@@ -196,11 +196,11 @@ def test_a_pickle_with_code_is_refused_and_not_executed(tmp_path):
     code, target = Code(), tmp_path / "executed"
     code.target = str(target)
     torch.save({"weight": code}, tmp_path / "model.pt")
-    with pytest.raises(ValueError, match="nothing else is read"):
+    with pytest.raises(ValueError, match="other content is refused"):
         load_hubert(options(checkpoint=str(tmp_path / "model.pt")))
     assert not target.exists()
     torch.save({"epoch": 3, "weight": torch.zeros(1)}, tmp_path / "model.pt")
-    with pytest.raises(ValueError, match="nothing but named tensors"):
+    with pytest.raises(ValueError, match="must contain named tensors only"):
         load_hubert(options(checkpoint=str(tmp_path / "model.pt")))
 
 
@@ -285,7 +285,7 @@ def test_configs_that_are_not_known_are_refused(tmp_path, record):
 
 def test_a_missing_checkpoint_says_what_to_fetch_and_where_to_put_it(tmp_path):
     for checkpoint in (None, str(tmp_path / "nothing.pt"), str(tmp_path)):
-        with pytest.raises(ValueError, match=r"hubert_fairseq_base_ls960.pth.*set `checkpoint`"):
+        with pytest.raises(ValueError, match=r"hubert_fairseq_base_ls960.pth.*Set `checkpoint`"):
             load_hubert(options(checkpoint=checkpoint))
 
 
@@ -297,7 +297,7 @@ def test_a_bundle_is_taken_from_torchs_cache_or_says_what_to_fetch(tmp_path, mon
         raise OSError("no network")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    with pytest.raises(ValueError, match=r"models/base.pth .* put it at .*checkpoints/base.pth"):
+    with pytest.raises(ValueError, match=r"models/base.pth .* save it as .*checkpoints/base.pth"):
         load_hubert(options(source="bundle"))
     model = build_hubert(replace(BASE, **SMALL), seed=2)
     torch.save({**model.state_dict(), "aux.weight": torch.zeros(2)}, tmp_path / "checkpoints/base.pth")

@@ -22,8 +22,7 @@ FEATURES = ["exvo.features.opensmile", "exvo.features.logmel", "exvo.features.ve
 PREDICTION = [
     "exvo.hubert.embeddings",
     "exvo.systems.utterance_embeddings",
-    "exvo.systems.mlp",
-    "exvo.systems.mlp_embeddings",
+    "exvo.systems.load",
     "exvo.predict.recordings",
 ]
 REPORT = ["exvo.report.outcome", "exvo.report.page.write"]

@@ -19,16 +19,17 @@ from exvo.networks.conformer import ConformerConfig
 from exvo.networks.conformer_network import ConformerNetworkConfig
 from exvo.networks.embedding_network import EmbeddingNetworkConfig
 from exvo.networks.fusion_network import FeatureFusionConfig
+from exvo.networks.mlp import MlpConfig
 from exvo.systems.feature_fusion import train_feature_fusion
-from exvo.systems.load import load_system
-from exvo.systems.mlp_embeddings import mlp_embeddings_by
-from exvo.systems.utterance_embeddings import pooled, utterance_embeddings_by
+from exvo.systems.load import KINDS, load_system
+from exvo.systems.utterance_embeddings import embed, utterance_embeddings_by
 from exvo.training.clip_vectors import UtteranceStore
 from exvo.training.frames import FrameStore
-from exvo.training.mlp_storage import save_trained
-from exvo.training.mlp_training import MlpConfig, train_mlp
-from exvo.training.storage import save_sequence
-from exvo.training.trained import TrainedSequence, TrainingConfig, predict_sequence, prediction_batches
+from exvo.training.predict import predict_arrays, prediction_batches
+from exvo.training.storage import save_trained
+from exvo.training.train import train_network
+from exvo.training.trained import Trained, TrainingConfig
+from exvo.training.vectors import VectorStore
 
 COUNTRIES = (Country(0, "Here"), Country(3, "There"))
 N_CHANNELS = 12
@@ -138,10 +139,10 @@ def by_hand(kind, network, frames):
 
 @pytest.mark.parametrize("kind", NETWORKS)
 @torch.no_grad()
-def test_pooled_vectors_are_those_that_the_heads_read_whatever_the_batch(kind, shards, tmp_path):
+def test_embeddings_are_the_vectors_that_the_heads_read_whatever_the_batch(kind, shards, tmp_path):
     config = NETWORKS[kind]
     network = config.network(N_CHANNELS, len(COUNTRIES), STATISTICS, 30.0, 5.0, seed=1).eval()
-    trained = TrainedSequence(
+    trained = Trained(
         network_config=config,
         training_config=TrainingConfig(device="cpu"),
         seed=1,
@@ -154,24 +155,26 @@ def test_pooled_vectors_are_those_that_the_heads_read_whatever_the_batch(kind, s
         n_labelled={},
         untrained=(),
     )
-    save_sequence(tmp_path / "model", trained)
+    save_trained(tmp_path / "model", trained)
     target = tmp_path / "pooled.parquet"
-    write_vectors(shards, utterance_embeddings_by(tmp_path / "model"), target.with_suffix(".npy"), target)
+    write_vectors(
+        shards, utterance_embeddings_by(tmp_path / "model", KINDS), target.with_suffix(".npy"), target
+    )
     assert len(vector(target, "c1")) == 0
-    by_itself = utterance_embeddings_by(tmp_path / "model")
+    by_itself = utterance_embeddings_by(tmp_path / "model", KINDS)
     for shard, ids in ((shards[0], ["c0", "c2"]), (shards[1], ["c3", "c4"])):
         for clip_id in ids:
             np.testing.assert_array_equal(vector(target, clip_id), by_itself(shard, [clip_id]))
     store = FrameStore(shards)
     ids = ["c4", "c0", "c3", "c2"]
-    together = pooled(network, prediction_batches(store, ids))
+    together = torch.from_numpy(embed(network, prediction_batches(store, ids)))
     for row, clip_id in enumerate(ids):
         frames = np.array(store.frames(store.rows([clip_id])[0]), dtype=np.float32)
         expected = by_hand(kind, network, frames)
         np.testing.assert_allclose(vector(target, clip_id)[0], expected, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(together[row], expected, rtol=1e-4, atol=1e-5)
     # The answers of the heads on these vectors are the network's.
-    _, age, _ = predict_sequence(trained, store, ids)
+    _, age, _ = predict_arrays(trained, store, ids)
     decoder = network.decoder.decoder if kind == "fine_tuned" else network.decoder
     parts = dict(zip(decoder.tasks, together.chunk(len(decoder.tasks), dim=1), strict=True))
     years = decoder.age_mean + decoder.age_std * decoder.heads["age"](parts["age"])[:, 0]
@@ -182,14 +185,17 @@ def test_the_organisers_network_gives_its_last_shared_layer(tmp_path):
     rng = np.random.default_rng(0)
     values = rng.standard_normal((6, 5)).astype(np.float32) * 3 + 1
     labels = corpus_of(rng, 6, 3, 3).labels
-    config = MlpConfig(hidden=(7, 4), max_epochs=1, device="cpu")
-    trained = train_mlp(values, labels, values, labels, config, 0, feature_names=list("abcde"))
-    save_trained(tmp_path / "model", trained)
     rows = [FeatureRow(f"c{i}", v, "ok", "") for i, v in enumerate(values)]
     write_utterances(tmp_path / "0.parquet", rows, "abcde")
-    target = tmp_path / "pooled.parquet"
     shard = as_shards([tmp_path / "0.parquet"])
-    write_vectors(shard, mlp_embeddings_by(tmp_path / "model"), target.with_suffix(".npy"), target)
+    store = VectorStore(shard, labels.clip_id)
+    moments, config = store.moments(labels.clip_id), TrainingConfig(max_epochs=1, device="cpu")
+    network = MlpConfig(hidden=(7, 4))
+    trained = train_network(store, labels, labels, network, config, moments, 0, tmp_path / "s/0")
+    save_trained(tmp_path / "model", trained)
+    target = tmp_path / "pooled.parquet"
+    embeddings = utterance_embeddings_by(tmp_path / "model", KINDS)
+    write_vectors(shard, embeddings, target.with_suffix(".npy"), target)
     x = (values.astype(np.float64) - values.mean(axis=0)) / values.std(axis=0)
     state = {name: value.double().numpy() for name, value in trained.state.items()}
     for layer in (0, 3):
@@ -200,8 +206,8 @@ def test_the_organisers_network_gives_its_last_shared_layer(tmp_path):
     for i in range(6):
         np.testing.assert_allclose(vector(target, f"c{i}")[0], x[i], rtol=1e-3, atol=1e-4)
     write_utterances(tmp_path / "0.parquet", rows, "edcba")
-    with pytest.raises(ValueError, match="not the features that the model was trained on"):
-        mlp_embeddings_by(tmp_path / "model")(shard[0], ["c0"])
+    with pytest.raises(ValueError, match="not those the model was trained on"):
+        embeddings(shard[0], ["c0"])
 
 
 def corpus_of(rng, n, n_train, n_val):
@@ -366,6 +372,6 @@ def test_vectors_of_another_width_are_refused(complementary, trained):
     corpus, files = complementary
     model = load_system(trained)
     with pytest.raises(ValueError, match="6 channels"):
-        predict_sequence(model, UtteranceStore(files[:1]), ["c0"])
+        predict_arrays(model, UtteranceStore(files[:1]), ["c0"])
     with pytest.raises(ValueError, match="encoder feature_fusion has no key depth"):
         train_feature_fusion(files, corpus, {**FEATURE_FUSION, "training": {"depth": 3}}, 0, trained)

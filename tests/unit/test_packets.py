@@ -48,9 +48,9 @@ def test_a_last_packet_that_is_cut_short_counts_so():
 
 
 def test_stamps_that_begin_anew_are_seen():
-    assert one(packets(0, 20, 40, *[40] * 9)).begins_anew and one(packets(*[0, 20, 40, 60] * 9)).begins_anew
+    assert one(packets(0, 20, 40, *[40] * 9)).restarts and one(packets(*[0, 20, 40, 60] * 9)).restarts
     # Not so a few that are out of order.
-    assert not one(packets(0, 40, 20, 60)).begins_anew and not one(packets(0)).begins_anew
+    assert not one(packets(0, 40, 20, 60)).restarts and not one(packets(0)).restarts
 
 
 def test_an_output_that_is_cut_off_or_says_other_things_is_read_as_far_as_it_goes():

@@ -22,7 +22,7 @@ from exvo.evaluation.predictions import read_predictions
 from exvo.hubert.embeddings import EmbeddingConfig, embed_shard
 from exvo.hubert.encoder import HubertConfig, build_hubert
 from exvo.predict.recordings import predict_files
-from exvo.systems.hubert import train_hubert_system
+from exvo.systems.hubert import train_system
 from exvo.systems.local_files import LocalFiles
 
 SIZE = HubertConfig(frontend="logmel", d_model=16, n_heads=2, ffn=16, n_layers=2, positional_kernel=8)
@@ -48,7 +48,7 @@ def train(root, checkpoint):
     signals = [np.round(signal * 2**15) / np.float32(2**15) for signal in signals]
     ids = np.array(["a", "b", "c"], dtype=object)
     write_shard(home / "audio.parquet", [Clip(*c) for c in zip(ids, signals, strict=True)], {}, bits=24)
-    shard = home / "frames.npy", home / "index.parquet"
+    shard = home / "0000.npy", home / "0000.parquet"
     embed_shard(home / "audio.parquet", *shard, EmbeddingConfig.from_dict(feature))
     labels = Labels(
         ids,
@@ -70,7 +70,7 @@ def train(root, checkpoint):
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
-        train_hubert_system([shard], Corpus(home, ids, labels), system, 0, MODEL)
+        train_system(shard, Corpus(home, ids, labels), system, 0, MODEL)
     for name, signal in zip(ids, signals, strict=True):
         soundfile.write(home / f"{name}.wav", signal, SAMPLE_RATE, subtype="PCM_16")
     return home
@@ -100,9 +100,9 @@ def test_a_recording_is_predicted_as_in_the_workflow(inside, tmp_path):
     folder = inside / MODEL
     val, test = (read_predictions(folder / f"{split}.parquet") for split in ("val", "test"))
     found = predict_files([inside / "b.wav", inside / "c.wav"], [folder], local=BUNDLED)
-    for answer, expected in zip(found, (val, test), strict=True):
-        np.testing.assert_allclose(answer.age, expected.age[0], rtol=1e-4)
-        np.testing.assert_allclose(list(answer.emotions.values()), expected.emotion[0], rtol=1e-3)
+    for prediction, expected in zip(found, (val, test), strict=True):
+        np.testing.assert_allclose(prediction.age, expected.age[0], rtol=1e-4)
+        np.testing.assert_allclose(list(prediction.emotions.values()), expected.emotion[0], rtol=1e-3)
     # Paths are kept from the folder on: they say nothing of where it is, and move with it.
     assert not {"alice", tmp_path.name, "tools"} & set((folder / "config.json").read_text().split("/"))
     moved = inside.rename(tmp_path / "moved")
@@ -143,12 +143,12 @@ def test_a_program_in_the_folder_of_a_model_is_not_started(inside, tmp_path, nam
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(ValueError, match="no program is started because a model names it"):
         predict_files([inside / "b.wav"], [folder])
-    (answer,) = predict_files([inside / "b.wav"], [folder], local=BUNDLED)
-    assert answer.status == "ok" and not marker.exists()
+    (prediction,) = predict_files([inside / "b.wav"], [folder], local=BUNDLED)
+    assert prediction.status == "ok" and not marker.exists()
 
 
 def test_the_program_that_the_user_names_is_started(inside, tmp_path):
     marker = tmp_path / "started"
     mine = program(tmp_path / "mine", marker, f'exec {shlex.quote(imageio_ffmpeg.get_ffmpeg_exe())} "$@"')
-    (answer,) = predict_files([inside / "b.wav"], [inside / MODEL], local=LocalFiles(ffmpeg=str(mine)))
-    assert answer.status == "ok" and marker.exists()
+    (prediction,) = predict_files([inside / "b.wav"], [inside / MODEL], local=LocalFiles(ffmpeg=str(mine)))
+    assert prediction.status == "ok" and marker.exists()

@@ -1,4 +1,4 @@
-"""What `exvo predict` prints, writes and ends with: nothing but a recording gets an answer, and nothing is lost."""
+"""Output, files and exit codes of `exvo predict`: only recordings get a prediction, and no input is dropped."""
 
 import csv
 import io
@@ -25,9 +25,9 @@ from exvo.features.opensmile import OpensmileConfig, opensmile_shard
 from exvo.features.vectors import write_vectors
 from exvo.predict import recordings as predict
 from exvo.systems.feature_fusion import train_feature_fusion
-from exvo.systems.mlp import train_mlp_system
-from exvo.systems.mlp_embeddings import mlp_embeddings_by
-from exvo.training.mlp_training import MlpConfig
+from exvo.systems.load import KINDS
+from exvo.systems.mlp import train_system
+from exvo.systems.utterance_embeddings import utterance_embeddings_by
 
 SPLITS = ["Train"] * 4 + ["Val"] * 2 + ["Test"] * 2
 IDS = np.array([f"clip{i}" for i in range(len(SPLITS))], dtype=object)
@@ -38,13 +38,12 @@ ALL_COLUMNS = ["file", "status", "reason", "Age", "P(Here)", "P(There, or not)",
 
 
 def spec(tasks):
-    training = {key: value for key, value in asdict(MlpConfig(max_epochs=2)).items() if key != "tasks"}
     return {
         "stage": "raw",
         "feature": "opensmile",
         "encoder": "mlp",
         "tasks": list(tasks),
-        "training": training | {"hidden": [16, 8], "device": "cpu"},
+        "training": {"hidden": [16, 8], "max_epochs": 2, "batch_size": 8, "device": "cpu"},
         "feature_config": asdict(OpensmileConfig("eGeMAPSv02")),
         "audio": {"convert": asdict(ConvertConfig())},
     }
@@ -75,11 +74,13 @@ def home(tmp_path_factory):
     opensmile_shard(home / "audio.parquet", shard, OpensmileConfig("eGeMAPSv02"))
     corpus = Corpus(home, IDS, labels())
     for name, tasks in SYSTEMS.items():
-        train_mlp_system([shard], corpus, spec(tasks), 0, home / f"results/models/{name}/0")
+        train_system([shard], corpus, spec(tasks), 0, home / f"results/models/{name}/0")
     files = []
     for name in ("age", "country"):
         files.append((home / f"{name}.npy", home / f"{name}.parquet"))
-        write_vectors([(shard,)], mlp_embeddings_by(home / f"results/models/{name}/0"), *files[-1])
+        write_vectors(
+            [(shard,)], utterance_embeddings_by(home / f"results/models/{name}/0", KINDS), *files[-1]
+        )
     joint = {"systems": ["age", "country"], "inputs": "embeddings", "tasks": ["age", "country"]}
     training = {"max_epochs": 2, "batch_size": 4, "device": "cpu"}
     train_feature_fusion(
@@ -120,19 +121,19 @@ def not_recordings(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     said = {
         "lauhg.webm": ("missing", "no such file; check the path"),
-        "folder.wav": ("unreadable", "a folder; name the recordings in it"),
-        "gone.wav": ("missing", "a link to a file that is not there; check the path"),
+        "folder.wav": ("unreadable", "a folder; give the recordings in it"),
+        "gone.wav": ("missing", "a link to a missing file; check the path"),
         "loop.wav": ("unreadable", "cannot be opened (Too many levels of symbolic links)"),
-        "pipe.wav": ("unreadable", "not a regular file; save the recording as one"),
+        "pipe.wav": ("unreadable", "not a regular file; save the recording as a regular file"),
         "empty.wav": ("empty", "the file is empty"),
-        "text.wav": ("unreadable", "not a recording in a format that is known, or its beginning is damaged"),
+        "text.wav": ("unreadable", "not a recording in a known format, or its beginning is damaged"),
         "none.wav": ("empty", "no audio in the file"),
         "empty.wav/inside.wav": ("unreadable", "cannot be opened (Not a directory)"),
     }
     return {tmp_path / name: what for name, what in said.items()}
 
 
-def test_what_is_no_recording_has_no_answer_and_the_others_are_predicted(home, not_recordings, tmp_path):
+def test_what_is_not_a_recording_is_not_predicted_and_the_others_are(home, not_recordings, tmp_path):
     good = home / "clip6.wav"
     output = tmp_path / "o.csv"
     words = [*list(not_recordings)[:4], good, *list(not_recordings)[4:]]
@@ -146,9 +147,12 @@ def test_what_is_no_recording_has_no_answer_and_the_others_are_predicted(home, n
         assert set(numbers(rows[path])) == {""}
         (line,) = [line for line in lines if line.startswith(f"error: {path}: ")]
         assert rows[path]["reason"] == reason and line == f"error: {path}: {reason}"
-    assert lines[-1] == "without a prediction: 9 of 10; --prior gives them the prior of the training set"
+    assert (
+        lines[-1]
+        == "without a prediction: 9 of 10; with --prior, their values are the prior of the training set"
+    )
     assert rows[good]["status"] == "ok" and "" not in numbers(rows[good])
-    assert run.stdout == f"10 recordings, 1 of them predicted: {output}\n"
+    assert run.stdout == f"{output}: 1 of 10 recordings predicted\n"
 
 
 @pytest.mark.parametrize("name", ["lauhg.webm", "folder.wav", "text.wav"])
@@ -201,7 +205,7 @@ def test_a_recording_that_cannot_be_opened_is_said_to_be_so(home, tmp_path, monk
         (["country"], ["P(Here)", "P(There, or not)"], ["country"]),
         (["emotion"], list(EMOTIONS), ["emotion"]),
         (["age", "emotion"], ["Age", *EMOTIONS], ["emotion", "age"]),
-        (["feature_fusion"], ["Age", "P(Here)", "P(There, or not)"], ["age", "country"]),
+        (["feature-fusion"], ["Age", "P(Here)", "P(There, or not)"], ["age", "country"]),
         (["all"], ALL_COLUMNS[3:], ["emotion", "age", "country"]),
     ],
     ids=lambda value: "-".join(value) if len(value) < 3 else "",
@@ -219,12 +223,12 @@ def test_only_the_tasks_of_the_models_are_printed_and_written(home, tmp_path, mo
 
 def test_a_task_without_a_label_in_training_is_not_printed(home, tmp_path):
     corpus = Corpus(home, IDS, replace(labels(), age=np.full(len(IDS), np.nan)))
-    train_mlp_system([home / "opensmile.parquet"], corpus, spec(TASKS), 0, tmp_path / "model")
-    (answer,) = predict.predict_files([home / "clip6.wav"], [tmp_path / "model"])
-    assert answer.age is None and len(answer.countries) == 2 and len(answer.emotions) == 10
+    train_system([home / "opensmile.parquet"], corpus, spec(TASKS), 0, tmp_path / "model")
+    (prediction,) = predict.predict_files([home / "clip6.wav"], [tmp_path / "model"])
+    assert prediction.age is None and len(prediction.countries) == 2 and len(prediction.emotions) == 10
 
 
-@pytest.mark.parametrize("name", ["all", "age", "country", "feature_fusion"])
+@pytest.mark.parametrize("name", ["all", "age", "country", "feature-fusion"])
 def test_numbers_are_those_of_the_workflow(home, tmp_path, name):
     paths = [home / f"{clip}.wav" for clip in IDS[6:]]
     command(home, *paths, "--output", tmp_path / "o.csv", models=[name])
@@ -252,10 +256,10 @@ def test_each_task_is_the_mean_of_the_models_that_do_it(home):
 
 def test_the_numbers_do_not_depend_on_what_else_is_asked_for(home, tmp_path, monkeypatch):
     paths = [home / f"{clip}.wav" for clip in IDS[4:]]
-    whole = predict.predict_files(paths, [model(home, "all"), model(home, "feature_fusion")])
+    whole = predict.predict_files(paths, [model(home, "all"), model(home, "feature-fusion")])
     monkeypatch.setattr(predict, "BATCH", 3)
     again = [paths[0], tmp_path / "no.wav", *paths[1:], paths[0]]
-    parts = predict.predict_files(again, [model(home, "all"), model(home, "feature_fusion")])
+    parts = predict.predict_files(again, [model(home, "all"), model(home, "feature-fusion")])
     assert [part.path for part in parts] == again
     assert [part.predicted for part in parts] == [True, False, True, True, True, True]
     predicted = [part for part in parts if part.predicted]
@@ -313,7 +317,7 @@ def test_names_of_any_bytes_survive_to_the_table(home, named, tmp_path):
     assert done.returncode == 0, done.stderr
     table = Path(os.fsdecode(output)).read_bytes()
     assert [os.fsencode(row["file"]) for row in rows_of(table)] == named
-    assert done.stdout.endswith(b"/o\\xe9.csv\n")
+    assert done.stdout.endswith(b"/o\\xe9.csv: 6 of 6 recordings predicted\n")
 
 
 @pytest.mark.parametrize(
@@ -363,11 +367,11 @@ def test_an_output_that_cannot_be_is_refused_before_any_work(home, tmp_path, mon
     os.mkfifo(tmp_path / "pipe")
     kept = recording.read_bytes()
     refused = {
-        tmp_path: "a folder; name a file, such as",
-        recording: "it is read, too, and would be replaced; name another file",
-        tmp_path / "same.csv": "it is read, too",
-        model(home, "all") / "config.json": "it is read, too",
-        tmp_path / "file/o.csv": "its folder cannot be made (",
+        tmp_path: "a folder; give a file, such as",
+        recording: "an input file, which would be replaced; give another file",
+        tmp_path / "same.csv": "an input file",
+        model(home, "all") / "config.json": "an input file",
+        tmp_path / "file/o.csv": "its folder cannot be created (",
         tmp_path / "pipe": "not a regular file; print the table with --output -",
     }
     monkeypatch.setattr(predict, "_decoded", None)
@@ -420,7 +424,7 @@ def cut(path):
         ),
         (
             lambda folder: change(folder, model="other"),
-            "a model of the kind other, not mlp or sequence",
+            "a model of the kind other, not network or sequence or organisers",
         ),
         (lambda folder: change(folder, system=None), "config.json does not say what the features came from"),
     ],
@@ -448,7 +452,7 @@ def test_a_model_of_a_version_with_other_settings_is_refused(home, tmp_path, set
     system["audio"]["convert"] = settings(system["audio"]["convert"])
     change(folder, system=system)
     run = CliRunner().invoke(app, ["predict", str(home / "clip6.wav"), "--model", str(folder)])
-    assert run.exit_code == 1 and run.stderr.startswith(f"{folder}: trained by another version"), run.output
+    assert run.exit_code == 1 and run.stderr.startswith(f"{folder}: trained with another version"), run.output
     assert f"audio.convert has other settings ({differing});" in run.stderr
 
 
@@ -459,7 +463,7 @@ def test_what_is_near_a_model_is_refused_with_the_way_to_it(home, tmp_path):
     }.items():
         run = CliRunner().invoke(app, ["predict", str(home / "clip6.wav"), "--model", str(near)])
         assert run.exit_code == 1 and run.stderr.startswith(f"{near}: {said}")
-    shutil.copytree(model(home, "feature_fusion"), tmp_path / "0")
+    shutil.copytree(model(home, "feature-fusion"), tmp_path / "0")
     run = CliRunner().invoke(app, ["predict", str(home / "clip6.wav"), "--model", str(tmp_path / "0")])
     assert (
         run.exit_code == 1 and "a feature fusion, which is predicted with the systems it reads" in run.stderr
@@ -469,11 +473,15 @@ def test_what_is_near_a_model_is_refused_with_the_way_to_it(home, tmp_path):
 def test_only_models_that_predict_the_country_have_to_agree_on_the_countries(home, tmp_path):
     corpus = Corpus(home, IDS, labels((Country(7, "Elsewhere"), Country(8, "Nowhere"))))
     for name in ("age", "country"):
-        train_mlp_system([home / "opensmile.parquet"], corpus, spec([name]), 0, tmp_path / name)
+        train_system([home / "opensmile.parquet"], corpus, spec([name]), 0, tmp_path / name)
     clip, ours = home / "clip6.wav", model(home, "all")
-    answer, alone = (predict.predict_files([clip], some)[0] for some in ([tmp_path / "age", ours], [ours]))
-    assert answer.countries == alone.countries
-    with pytest.raises(ValueError, match=r"of other countries than .*/all/0; predict with one of them"):
+    prediction, alone = (
+        predict.predict_files([clip], some)[0] for some in ([tmp_path / "age", ours], [ours])
+    )
+    assert prediction.countries == alone.countries
+    with pytest.raises(
+        ValueError, match=r"its countries differ from those of .*/all/0; predict with one of them"
+    ):
         predict.predict_files([clip], [ours, tmp_path / "country"])
 
 
@@ -500,14 +508,14 @@ def test_a_recording_that_one_model_cannot_have_decoded_is_not_predicted_by_the_
         return real(clip_id, config=config, **rest)
 
     monkeypatch.setattr(predict, "convert_clip", too_slow)
-    (answer,) = predict.predict_files([home / "clip6.wav"], folders)
-    assert answer.status == "timeout" and not answer.predicted and np.isnan(answer.age)
+    (prediction,) = predict.predict_files([home / "clip6.wav"], folders)
+    assert prediction.status == "timeout" and not prediction.predicted and np.isnan(prediction.age)
 
 
 def test_limits_of_a_model_under_which_nothing_is_decoded_are_not_put_down_to_recordings(home, monkeypatch):
     change_limits(monkeypatch, model(home, "all"), memory_mb=60.0)
     run = command(home, home / "clip6.wav")
-    assert run.exit_code == 1 and run.stdout == "" and "raise audio.convert.memory_mb" in run.stderr
+    assert run.exit_code == 1 and run.stdout == "" and "increase audio.convert.memory_mb" in run.stderr
 
 
 def test_standard_input_is_said_not_to_be_read(home, tmp_path, monkeypatch):

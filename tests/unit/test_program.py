@@ -48,7 +48,7 @@ def test_the_systems_program_and_a_path_are_taken_if_they_decode(tmp_path, monke
         (
             "6.1.1",
             " A....D opus   Opus\n A....D libopus    libopus Opus",
-            "does not decode a sample as it should",
+            "decodes a sample wrongly",
         ),
         ("N-109542-g1bf1beb", " A....D opus   Opus", "built without libopus"),
     ],
@@ -57,11 +57,15 @@ def test_a_program_that_cannot_be_used_is_told_with_what_to_do(tmp_path, version
     binary = printing(tmp_path / "ffmpeg", version, decoders)
     with pytest.raises(FfmpegError, match=words) as error:
         ffmpeg_binary(binary)
-    assert str(error.value).startswith(f"{binary}: ") and "no recording was looked at" in str(error.value)
+    assert str(error.value).startswith(f"{binary}: ") and "no recording was decoded" in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("exit 0", "no ffmpeg that runs here"), ("kill -9 $$", "no ffmpeg that runs here")]
+    ("text", "words"),
+    [
+        ("exit 0", "not an ffmpeg that runs on this machine"),
+        ("kill -9 $$", "not an ffmpeg that runs on this machine"),
+    ],
 )
 def test_what_is_no_ffmpeg_is_told(tmp_path, text, words):
     with pytest.raises(FfmpegError, match=words):
@@ -71,7 +75,7 @@ def test_what_is_no_ffmpeg_is_told(tmp_path, text, words):
 def test_a_program_that_decodes_wrongly_is_told(tmp_path):
     # As one that takes the native decoder of a damaged build: here, half as loud.
     lines = f'exec {shlex.quote(bundled_ffmpeg())} $(echo "$@" | sed "s/,atrim=/,volume=0.5,atrim=/")'
-    with pytest.raises(FfmpegError, match="other samples come out"):
+    with pytest.raises(FfmpegError, match="the samples differ"):
         ffmpeg_binary(script(tmp_path / "ffmpeg", lines))
 
 

@@ -51,16 +51,16 @@ def test_a_corpus_may_be_named_by_a_link_and_relative_to_the_working_directory(r
 @pytest.mark.parametrize(
     ("name", "status", "words"),
     [
-        ("gone", MISSING, "the file is gone"),
-        ("broken", MISSING, "a link to nothing"),
+        ("gone", MISSING, "the file is missing"),
+        ("broken", MISSING, "a link to a missing file"),
         ("empty", EMPTY, "the file is empty"),
         ("folder", UNREADABLE, "not a regular file"),
         ("pipe", UNREADABLE, "not a regular file"),
         ("socket", UNREADABLE, "not a regular file"),
-        ("itself", UNREADABLE, "a link that leads back to itself"),
-        ("outside", UNREADABLE, "a link that leads out of the corpus"),
-        ("../../outside.wav", UNREADABLE, "a link that leads out of the corpus"),
-        ("device", UNREADABLE, "a link that leads out of the corpus"),
+        ("itself", UNREADABLE, "a link that points to itself"),
+        ("outside", UNREADABLE, "a link that points outside the corpus"),
+        ("../../outside.wav", UNREADABLE, "a link that points outside the corpus"),
+        ("device", UNREADABLE, "a link that points outside the corpus"),
     ],
 )
 def test_what_is_not_a_recording_is_told(raw, name, status, words):

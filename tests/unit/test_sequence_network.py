@@ -133,12 +133,12 @@ def test_age_head_works_in_deviations_of_train():
     assert make_network(age_std=0.0).decoder.age_std == 1
 
 
-def test_encode_and_decode_are_forward_in_two_steps():
+def test_encoder_and_decoder_are_forward_in_two_steps():
     network = make_network().eval()
     frames, lengths = network.encode(*make_batch())
     assert frames.shape == (4, 15, 16)
     assert lengths.tolist() == [8, 1, 5, 13]
-    for task, output in network.decode(frames, lengths).items():
+    for task, output in network.decoder(frames, lengths).items():
         torch.testing.assert_close(output, network(*make_batch())[task])
 
 

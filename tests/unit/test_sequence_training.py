@@ -26,18 +26,20 @@ from exvo.features.store import FeatureRow, write_sequences
 from exvo.networks.conformer import ConformerConfig
 from exvo.networks.conformer_network import ConformerNetworkConfig
 from exvo.networks.losses import LossWeights
-from exvo.systems.sequence import sequence_configs, train_sequence_system
+from exvo.systems.conformer import train_system
+from exvo.systems.train import network_configs
 from exvo.training import train as sequence_training
 from exvo.training.batches import SpecAugment
 from exvo.training.checkpoint import CHECKPOINT
 from exvo.training.frames import FrameStore
-from exvo.training.loop import learning_rate
+from exvo.training.loop import Loop
 from exvo.training.loss_weights import choose_loss_weights
 from exvo.training.outputs import without_labels
+from exvo.training.predict import predict_arrays
 from exvo.training.priors import priors
-from exvo.training.storage import load_sequence, save_sequence
-from exvo.training.train import train_sequence
-from exvo.training.trained import LossGrid, TrainingConfig, predict_sequence
+from exvo.training.storage import load_trained, save_trained
+from exvo.training.train import learning_rate, train_network
+from exvo.training.trained import LossGrid, TrainingConfig
 
 N_MELS = 16
 TINY = ConformerNetworkConfig(
@@ -113,7 +115,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(data, folder):
-    return train_sequence(**data, folder=folder)
+    return train_network(**data, folder=folder)
 
 
 def interrupted(data, folder, monkeypatch, after, **options):
@@ -128,15 +130,15 @@ def interrupted(data, folder, monkeypatch, after, **options):
     with monkeypatch.context() as patch:
         patch.setattr(sequence_training, "validate", validate)
         with pytest.raises(OSError, match="power cut"):
-            train_sequence(**data, folder=folder, **options)
+            train_network(**data, folder=folder, **options)
 
 
 def test_learns_a_planted_relation_far_better_than_the_mean(tmp_path):
     data = arguments(tmp_path / "corpus", 400)
     config = TrainingConfig(batch_size=16, max_epochs=12, learning_rate=1e-2)
-    trained = train_sequence(**data | {"training_config": config}, folder=tmp_path)
+    trained = train_network(**data | {"training_config": config}, folder=tmp_path)
     val = data["labels_val"]
-    emotion, age, country = predict_sequence(trained, data["store"], val.clip_id)
+    emotion, age, country = predict_arrays(trained, data["store"], val.clip_id)
     assert mean_ccc(val.emotion, emotion)[1] > 0.5  # a constant has 0
     assert uar(val.country, predicted_class(country)) > 0.8  # a constant has 1/3
     assert mae(val.age, age) < 0.7 * mae(val.age, np.full(len(val), np.nanmean(data["labels_train"].age)))
@@ -150,31 +152,32 @@ def test_learns_a_planted_relation_far_better_than_the_mean(tmp_path):
 def test_same_seed_gives_the_same_bits_and_another_seed_does_not(data, trained, tmp_path):
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    again = train_sequence(**data, folder=tmp_path / "a")
+    again = train_network(**data, folder=tmp_path / "a")
     assert same(trained, again) and losses(trained) == losses(again)
     assert torch.equal(torch.get_rng_state(), before)
-    assert not same(trained, train_sequence(**data | {"seed": 4}, folder=tmp_path / "b"))
+    assert not same(trained, train_network(**data | {"seed": 4}, folder=tmp_path / "b"))
 
 
 @pytest.mark.parametrize("after", [1, 3])
 def test_resumed_training_ends_with_the_bits_of_an_unbroken_one(data, trained, tmp_path, monkeypatch, after):
     interrupted(data, tmp_path, monkeypatch, after)
-    resumed = train_sequence(**data, folder=tmp_path)
+    resumed = train_network(**data, folder=tmp_path)
     assert same(trained, resumed) and losses(trained) == losses(resumed)
     assert resumed.best_epoch == trained.best_epoch
-    assert (tmp_path / f"logs/csv/from_epoch_{after + 1:03d}/metrics.csv").is_file()
+    assert len((tmp_path / "logs/metrics.csv").read_text().splitlines()) == 1 + len(trained.history)
+    assert len(list((tmp_path / "logs/tensorboard").iterdir())) == 2  # it went on, and did not start anew
 
 
 def test_kernels_and_versions_of_clips_resume_too(data, tmp_path, monkeypatch):
     strf = replace(TINY, frontend="strf", strf=replace(TINY.strf, n_kernels=3))
     data = data | {"network_config": strf, "training_config": replace(QUICK, speed_perturbation=True)}
     fast = {1.1: FrameStore(write_corpus(tmp_path / "fast", 24)[0])}
-    whole = train_sequence(**data, folder=tmp_path / "whole", perturbed=fast)
+    whole = train_network(**data, folder=tmp_path / "whole", perturbed=fast)
     interrupted(data, tmp_path / "cut", monkeypatch, 2, perturbed=fast)
-    resumed = train_sequence(**data, folder=tmp_path / "cut", perturbed=fast)
+    resumed = train_network(**data, folder=tmp_path / "cut", perturbed=fast)
     assert same(whole, resumed)
     np.testing.assert_equal(losses(whole), losses(resumed))  # a NaN equals a NaN
-    assert (tmp_path / "cut/logs/csv/from_epoch_003/metrics.csv").is_file()
+    assert len(list((tmp_path / "cut/logs/tensorboard").iterdir())) == 2
     # Before training, and after each of four epochs, two of them before the interruption.
     for name, values in whole.strf_history.items():
         assert values.shape == (5, 3)
@@ -184,9 +187,9 @@ def test_kernels_and_versions_of_clips_resume_too(data, tmp_path, monkeypatch):
 def test_learned_loss_weights_resume_too(data, tmp_path, monkeypatch):
     config = replace(QUICK, combination="uncertainty", emotion_loss="ccc")
     data = data | {"training_config": config}
-    whole = train_sequence(**data, folder=tmp_path / "whole")
+    whole = train_network(**data, folder=tmp_path / "whole")
     interrupted(data, tmp_path / "cut", monkeypatch, 2)
-    resumed = train_sequence(**data, folder=tmp_path / "cut")
+    resumed = train_network(**data, folder=tmp_path / "cut")
     assert same(whole, resumed) and losses(whole) == losses(resumed)
     assert whole.history[0]["s_age"] != whole.history[-1]["s_age"]
 
@@ -196,31 +199,31 @@ def test_killed_process_resumes_to_the_same_bits(data, trained, tmp_path):
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_sequence_training import FrameStore, arguments, train_sequence
-from exvo.training.loop import SequenceModule
+from test_sequence_training import FrameStore, arguments, train_network
+from exvo.training.loop import Loop
 
-step = SequenceModule.training_step
-def dies_in_the_third_epoch(module, batch, index):
-    if module.progress.epoch == 3 and index == 1:
+step = Loop._take_step
+def dies_in_the_third_epoch(loop, batches):
+    if (loop.epoch, loop.place) == (2, 1):
         os.kill(os.getpid(), signal.SIGKILL)
-    return step(module, batch, index)
+    return step(loop, batches)
 
-SequenceModule.training_step = dies_in_the_third_epoch
+Loop._take_step = dies_in_the_third_epoch
 store = FrameStore({[tuple(map(str, paths)) for paths in data["store"].shards]!r})
-train_sequence(**arguments(Path({str(tmp_path / "corpus")!r})) | {{"store": store}}, folder={str(tmp_path)!r})
+train_network(**arguments(Path({str(tmp_path / "corpus")!r})) | {{"store": store}}, folder={str(tmp_path)!r})
 """
     process = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True)
     assert process.returncode == -signal.SIGKILL, process.stderr
     record = torch.load(tmp_path / CHECKPOINT, weights_only=True)
-    assert len(record["callbacks"]["progress"]["history"]) == 2
-    resumed = train_sequence(**data, folder=tmp_path)
-    assert len(list((tmp_path / "logs/csv").iterdir())) == 2  # it went on, and did not start anew
+    assert len(record["state"]["learner"]["history"]) == 2
+    resumed = train_network(**data, folder=tmp_path)
+    assert len(list((tmp_path / "logs/tensorboard").iterdir())) == 2  # it went on, and did not start anew
     assert same(trained, resumed) and losses(trained) == losses(resumed)
 
 
 def test_finished_training_is_not_trained_again(data, trained, folder, monkeypatch):
-    monkeypatch.setattr(sequence_training, "_trainer", None)
-    again = train_sequence(**data, folder=folder)
+    monkeypatch.setattr(Loop, "_take_step", None)
+    again = train_network(**data, folder=folder)
     assert same(trained, again) and again.history == trained.history
 
 
@@ -241,7 +244,7 @@ def test_checkpoint_that_does_not_fit_is_left_alone(data, trained, tmp_path, mon
     elif what == "of other frames":
         os.utime(data["store"].shards[0][0], ns=(1, 1))
     with caplog.at_level(logging.INFO, logger="exvo"):
-        again = train_sequence(**data, folder=tmp_path, resume=what != "not wanted")
+        again = train_network(**data, folder=tmp_path, resume=what != "not wanted")
     assert same(trained, again)
     assert len(again.history) == len(trained.history)
     assert ("training starts anew" in caplog.text) == (what != "not wanted")
@@ -291,7 +294,7 @@ def test_choice_of_the_epoch(data, tmp_path, monkeypatch, scores, val_losses, be
 
     monkeypatch.setattr(sequence_training, "validate", validate)
     config = replace(QUICK, max_epochs=5, patience=2)
-    trained = train_sequence(**data | {"training_config": config}, folder=tmp_path)
+    trained = train_network(**data | {"training_config": config}, folder=tmp_path)
     assert (trained.best_epoch, len(trained.history)) == (best, n_epochs)
     assert all(torch.equal(trained.state[name], value) for name, value in states[best - 1].items())
 
@@ -305,13 +308,13 @@ def test_learning_rate_rises_then_falls_to_zero():
 
 def test_only_labelled_clips_are_trained_on_and_tasks_without_labels_are_said(data, tmp_path):
     bare = replace(data["labels_train"], age=np.full(24, np.nan))
-    trained = train_sequence(**data | {"labels_train": bare}, folder=tmp_path / "a")
+    trained = train_network(**data | {"labels_train": bare}, folder=tmp_path / "a")
     assert trained.untrained == ("age", "Horror") and trained.trained_tasks == ("emotion", "country")
-    _, age, _ = predict_sequence(trained, data["store"], ["c000"])
+    _, age, _ = predict_arrays(trained, data["store"], ["c000"])
     assert np.isnan(age).all() and np.isnan(trained.priors["age"])
     alone = replace(TINY, tasks=("age",))
     with pytest.raises(ValueError, match="no clip of Train has a label of age"):
-        train_sequence(**data | {"labels_train": bare, "network_config": alone}, folder=tmp_path)
+        train_network(**data | {"labels_train": bare, "network_config": alone}, folder=tmp_path)
     ids = data["labels_train"].clip_id
     seen = set()
     real = FrameStore.frames
@@ -327,20 +330,18 @@ def test_only_labelled_clips_are_trained_on_and_tasks_without_labels_are_said(da
         "network_config": alone,
         "training_config": config,
     }
-    single = train_sequence(**watched, folder=tmp_path / "c")
+    single = train_network(**watched, folder=tmp_path / "c")
     assert seen & set(ids) == set(ids[~np.isnan(data["labels_train"].age)])
     assert single.history[0]["val_selection"] == pytest.approx(1 / single.history[0]["val_mae"])
 
 
 def test_prediction_does_not_depend_on_the_batch(data, trained):
     ids = data["labels_val"].clip_id
-    many = predict_sequence(trained, data["store"], ids)
+    many = predict_arrays(trained, data["store"], ids)
     for row in (0, 7):
-        for whole, one in zip(
-            many, predict_sequence(trained, data["store"], ids[row : row + 1]), strict=True
-        ):
+        for whole, one in zip(many, predict_arrays(trained, data["store"], ids[row : row + 1]), strict=True):
             np.testing.assert_allclose(whole[row], one[0], rtol=1e-4, atol=1e-5)
-    assert [len(part) for part in predict_sequence(trained, data["store"], [])] == [0, 0, 0]
+    assert [len(part) for part in predict_arrays(trained, data["store"], [])] == [0, 0, 0]
 
 
 def test_loss_weights_are_chosen_on_val_and_all_trials_recorded(data, tmp_path):
@@ -359,23 +360,23 @@ def test_loss_weights_are_chosen_on_val_and_all_trials_recorded(data, tmp_path):
 def test_speed_perturbation_needs_frames_and_changes_the_training(data, trained, tmp_path):
     config = replace(QUICK, speed_perturbation=True)
     with pytest.raises(ValueError, match="no frames of Train at other speeds"):
-        train_sequence(**data | {"training_config": config}, folder=tmp_path)
+        train_network(**data | {"training_config": config}, folder=tmp_path)
     shards, _, _ = write_corpus(tmp_path / "fast", 24)
     fast = {1.1: FrameStore(shards)}
-    other = train_sequence(**data | {"training_config": config}, folder=tmp_path, perturbed=fast)
+    other = train_network(**data | {"training_config": config}, folder=tmp_path, perturbed=fast)
     assert not same(trained, other)
 
 
 def test_mixed_precision_needs_cuda(data, tmp_path):
     config = replace(QUICK, precision="fp16", device="cpu")
     with pytest.raises(ValueError, match="fp16 needs a CUDA device"):
-        train_sequence(**data | {"training_config": config}, folder=tmp_path)
+        train_network(**data | {"training_config": config}, folder=tmp_path)
 
 
 def test_strf_kernels_are_watched_and_stored(data, tmp_path):
     strf = replace(TINY, frontend="strf", strf=replace(TINY.strf, n_kernels=3))
     config = replace(QUICK, max_epochs=2)
-    trained = train_sequence(
+    trained = train_network(
         **data | {"network_config": strf, "training_config": config}, folder=tmp_path / "checkpoint"
     )
     assert {name: values.shape for name, values in trained.strf_history.items()} == {
@@ -383,19 +384,19 @@ def test_strf_kernels_are_watched_and_stored(data, tmp_path):
         "scale": (3, 3),
     }
     assert (np.diff(trained.strf_history["rate"], axis=0) != 0).any()
-    save_sequence(tmp_path, trained)
-    for name, values in load_sequence(tmp_path).strf_history.items():
+    save_trained(tmp_path, trained)
+    for name, values in load_trained(tmp_path, [ConformerNetworkConfig]).strf_history.items():
         np.testing.assert_array_equal(values, trained.strf_history[name])
 
 
 def test_stored_network_predicts_the_same(data, trained, tmp_path):
-    save_sequence(tmp_path, trained)
-    loaded = load_sequence(tmp_path)
+    save_trained(tmp_path, trained)
+    loaded = load_trained(tmp_path, [ConformerNetworkConfig])
     assert (loaded.network_config, loaded.training_config) == (TINY, QUICK)
     assert same(trained, loaded) and losses(loaded) == losses(trained)
     ids = data["labels_val"].clip_id
     for first, second in zip(
-        *(predict_sequence(t, data["store"], ids) for t in (trained, loaded)), strict=True
+        *(predict_arrays(t, data["store"], ids) for t in (trained, loaded)), strict=True
     ):
         np.testing.assert_array_equal(first, second)
     assert without_labels(data["labels_train"], TINY.tasks) == loaded.untrained
@@ -420,7 +421,8 @@ def test_system_answers_every_clip_of_val_and_test(tmp_path):
     }
     system = {"encoder": "conformer", "tasks": ["emotion", "age"], "training": training}
     corpus = Corpus(tmp_path, labels.clip_id, labels)
-    train_sequence_system(shards, statistics, corpus, system, 0, tmp_path / "system")
+    files = [path for shard in shards for path in shard]
+    train_system(files, corpus, system, 0, tmp_path / "system", statistics=statistics)
     files = {path.name for path in (tmp_path / "system").iterdir()}
     stored = {
         "model.safetensors",
@@ -431,7 +433,7 @@ def test_system_answers_every_clip_of_val_and_test(tmp_path):
         "metrics.json",
     }
     assert files == stored | {"logs", "tuning.csv"}
-    trained = load_sequence(tmp_path / "system")
+    trained = load_trained(tmp_path / "system", [ConformerNetworkConfig])
     assert trained.training_config.loss_weights.emotion in (40.0, 80.0)
     for split, missing in (("val", 26), ("test", 40)):
         predictions = read_predictions(tmp_path / "system" / f"{split}.parquet")
@@ -442,15 +444,17 @@ def test_system_answers_every_clip_of_val_and_test(tmp_path):
     scores = json.loads((tmp_path / "system/metrics.json").read_text())["val"]
     assert scores["mae"] > 0 and scores["uar"] is None
     with pytest.raises(ValueError, match="no key hidden"):
-        sequence_configs({"encoder": "conformer", "tasks": ["age"], "training": {"hidden": [3]}})
+        network_configs(
+            {"encoder": "conformer", "tasks": ["age"], "training": {"hidden": [3]}}, ConformerNetworkConfig
+        )
 
 
 def test_nothing_is_drawn_where_nobody_watches(data, tmp_path, capfd):
-    train_sequence(**data | {"training_config": replace(QUICK, max_epochs=1)}, folder=tmp_path)
+    train_network(**data | {"training_config": replace(QUICK, max_epochs=1)}, folder=tmp_path)
     out, err = capfd.readouterr()
     assert "Epoch" not in out + err and "it/s" not in out + err
     assert list(tmp_path.glob("logs/tensorboard/events*"))
-    assert "loss" in (tmp_path / "logs/csv/from_epoch_001/metrics.csv").read_text()
+    assert "loss" in (tmp_path / "logs/metrics.csv").read_text()
 
 
 @pytest.mark.parametrize(
@@ -466,7 +470,7 @@ def test_a_terminal_gets_a_plain_line_an_epoch(data, tmp_path, monkeypatch, plac
         monkeypatch.setattr(sys, "stderr", terminal)
         monkeypatch.setattr(sys, "stdout", terminal)
         config = replace(QUICK, max_epochs=2)
-        train_sequence(**data | {"training_config": config}, folder=tmp_path / place)
+        train_network(**data | {"training_config": config}, folder=tmp_path / place)
         monkeypatch.undo()
     shown = os.read(ours, 65536).decode()
     os.close(ours)
@@ -492,7 +496,7 @@ def test_times_of_network_and_loading_are_of_these_alone(data, tmp_path, monkeyp
 
     monkeypatch.setattr(sequence_training, "score", slow_score)
     slow = data | {"store": Slow(data["store"].shards), "training_config": replace(QUICK, max_epochs=1)}
-    (record,) = train_sequence(**slow, folder=tmp_path).history
+    (record,) = train_network(**slow, folder=tmp_path).history
     # Clips with a label of a task, of Train and of Val.
     n_clips = sum(len(data[name]) for name in ("labels_train", "labels_val"))
     assert n_clips * 0.015 < record["loading_seconds"]

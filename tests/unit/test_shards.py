@@ -163,6 +163,6 @@ def test_a_folder_of_recordings_may_be_a_link_within_the_corpus_only(tmp_path):
         assert list(scan_files(root / "raw").by_id) == ["a"] and has_file(root / "raw", ["a"])
         for look in (scan_files, lambda folder: has_file(folder, ["a"])):
             with pytest.raises(
-                CorpusError, match=r"wav: a link that leads out of the corpus, to .*elsewhere\. Move"
+                CorpusError, match=r"wav: a link that points outside the corpus, to .*elsewhere\. Move"
             ):
                 look(root / "wav")

@@ -66,6 +66,6 @@ def test_paths_run_from_the_first_to_the_last_epoch(tmp_path, saved, n_points):
 
 def test_a_history_that_was_lost_is_missed_by_name_with_what_to_do(tmp_path, monkeypatch):
     lost = SimpleNamespace(strf_history={})
-    monkeypatch.setattr("exvo.training.storage.load_sequence", lambda folder: lost)
+    monkeypatch.setattr("exvo.training.storage.load_trained", lambda folder, kinds: lost)
     with pytest.raises(ValueError, match=r"strf_history\.parquet.*missing; delete model\.safetensors"):
         plot_strf_system(tmp_path, tmp_path / "kernels.png", tmp_path / "paths.png")

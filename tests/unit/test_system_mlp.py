@@ -1,7 +1,6 @@
 """From feature shards to a trained organisers' network: which clips are read, and how often they are in memory."""
 
 import tracemalloc
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -9,9 +8,13 @@ import pytest
 from exvo.corpus.labels import Country, Labels
 from exvo.corpus.table import Corpus
 from exvo.evaluation.predictions import read_predictions
-from exvo.features.store import FeatureRow, read_statuses, write_utterances
+from exvo.features.store import FeatureRow, read_sequences, read_statuses, write_sequences, write_utterances
+from exvo.features.vectors import as_shards
 from exvo.systems import mlp as system_mlp
-from exvo.training.mlp_training import MlpConfig
+from exvo.systems import train as system_training
+from exvo.systems.load import load_system
+from exvo.training import vectors
+from exvo.training.vectors import VectorStore
 
 N, N_FEATURES, N_SHARDS = 600, 2_000, 6
 SPLITS = np.array(["Train", "Val", "Test"], dtype=object)[np.arange(N) % 3]
@@ -52,25 +55,25 @@ def corpus(tmp_path):
 
 
 def system(**training):
-    options = {key: value for key, value in asdict(MlpConfig(**training)).items() if key != "tasks"}
-    return {"encoder": "mlp", "tasks": ["age"], "training": options | {"hidden": [8, 8]}}
+    options = {"hidden": [8, 8], "optimizer": "adam", "schedule": "constant", "batch_size": 8, **training}
+    return {"encoder": "mlp", "tasks": ["age"], "training": options}
 
 
-def test_each_matrix_is_in_memory_once_whatever_clips_lack(shards, corpus, tmp_path, monkeypatch):
+def test_each_vector_is_in_memory_once_whatever_clips_lack(shards, corpus, tmp_path, monkeypatch):
     """Clips without audio, and Val without labels, are not read: to leave them out later is to copy the rest."""
     seen = {}
 
-    def train(features, labels, val_features, val_labels, *rest, **options):
-        seen["clips"] = [list(labels.clip_id), list(val_labels.clip_id)]
-        seen["n_bytes"] = features.nbytes + val_features.nbytes
+    def train(store, train, val, *rest, **options):
+        seen["clips"] = [list(train.clip_id), list(val.clip_id)]
+        seen["n_bytes"] = store.values.nbytes
         seen["held"] = tracemalloc.get_traced_memory()[0] - before
         raise InterruptedError
 
-    monkeypatch.setattr(system_mlp, "train_mlp", train)
+    monkeypatch.setattr(system_training, "train_network", train)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     with pytest.raises(InterruptedError):
-        system_mlp.train_mlp_system(shards, corpus, system(), 0, tmp_path / "s")
+        system_mlp.train_system(shards, corpus, system(), 0, tmp_path / "s")
     tracemalloc.stop()
     ids = corpus.labels.clip_id
     assert seen["clips"] == [
@@ -81,7 +84,7 @@ def test_each_matrix_is_in_memory_once_whatever_clips_lack(shards, corpus, tmp_p
 
 
 def test_every_clip_of_val_and_test_is_predicted_also_without_audio_or_label(shards, corpus, tmp_path):
-    system_mlp.train_mlp_system(shards, corpus, system(max_epochs=1), 0, tmp_path / "s")
+    system_mlp.train_system(shards, corpus, system(max_epochs=1), 0, tmp_path / "s")
     for split in ("Val", "Test"):
         found = read_predictions(tmp_path / "s" / f"{split.lower()}.parquet")
         assert list(found.clip_id) == list(corpus.labels.clip_id[split == SPLITS])
@@ -97,3 +100,40 @@ def test_statuses_are_read_without_features(shards):
     assert {clip_id for clip_id, word in statuses.items() if word == "missing"} == {
         f"{i:03d}" for i in np.flatnonzero(NO_AUDIO)
     }
+
+
+def test_frames_are_read_as_their_mean_and_sd(corpus, tmp_path):
+    rng = np.random.default_rng(0)
+    paths = []
+    for shard in range(2):
+        rows = [
+            FeatureRow(f"{i:03d}", None, "missing", "no file")
+            if NO_AUDIO[i]
+            else FeatureRow(f"{i:03d}", rng.standard_normal((rng.integers(1, 9), 3)), "ok", "")
+            for i in range(shard, N, 2)
+        ]
+        paths += [tmp_path / f"{shard:04d}.npy", tmp_path / f"{shard:04d}.parquet"]
+        write_sequences(*paths[-2:], rows, 3, "float32")
+    system_mlp.train_system(paths, corpus, system(max_epochs=1), 0, tmp_path / "s")
+    trained = load_system(tmp_path / "s")
+    assert trained.n_channels == 6 and trained.features_digest is None
+    assert np.isfinite(read_predictions(tmp_path / "s/test.parquet").age).all()
+    store = VectorStore(as_shards(paths), ["001", "050"])
+    frames = np.load(paths[2])
+    first = read_sequences(*paths[2:])[1].to_pylist()[0]
+    of_first = frames[first["start"] : first["start"] + first["n_frames"]].astype(float)
+    np.testing.assert_allclose(store.values[0], [*of_first.mean(axis=0), *of_first.std(axis=0)], rtol=1e-6)
+    assert store.has_audio(["001", "050"]).tolist() == [True, False]
+
+
+def test_a_vector_that_is_not_finite_is_refused_by_clip_and_column(shards, monkeypatch):
+    real = vectors.read_utterances
+
+    def bad(*where):
+        (found,) = real(*where)
+        found.values[3, 17] = np.inf
+        return [found]
+
+    monkeypatch.setattr(vectors, "read_utterances", bad)
+    with pytest.raises(ValueError, match="inf in column 17 of clip 004"):
+        VectorStore([(path,) for path in shards], ["001", "002", "003", "004"])

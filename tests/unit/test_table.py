@@ -141,11 +141,11 @@ def change(position, **values):
         (change(0, Age="inf"), ["Age must be a number or empty"]),
         (change(0, Age="0"), ["Age must lie between 0 and 130"]),
         (change(0, File_ID="[a/../../b]"), ["plain file name", "line 2: '[a/../../b]'"]),
-        (change(0, Country="1e20"), ["Country must be a whole number", "line 2: '1e20'"]),
-        (change(1, Country="abc", Country_string=""), ["Country must be a whole number", "line 3: 'abc'"]),
+        (change(0, Country="1e20"), ["Country must be an integer", "line 2: '1e20'"]),
+        (change(1, Country="abc", Country_string=""), ["Country must be an integer", "line 3: 'abc'"]),
         (change(1, Country="", Country_string="Chile"), ["one in another row", "line 3: 'Chile'"]),
-        (change(2, Subject_ID="b\nc"), ["Subject_ID goes on over the end of a line", "line 4"]),
-        (change(1, File_ID="[x\n[00003],Val]"), ["File_ID goes on over the end of a line", "line 3"]),
+        (change(2, Subject_ID="b\nc"), ["Subject_ID continues over the end of a line", "line 4"]),
+        (change(1, File_ID="[x\n[00003],Val]"), ["File_ID continues over the end of a line", "line 3"]),
     ],
 )
 def test_a_wrong_row_is_named(write, rows, words):
@@ -187,7 +187,7 @@ def test_a_table_that_is_none_is_refused(tmp_path, text, word):
 @pytest.mark.parametrize(
     ("data", "word"),
     [
-        (b"\n\nFile_ID,Split\nx,Train\n", "its first line is"),
+        (b"\n\nFile_ID,Split\nx,Train\n", "its first line is empty"),
         ("File_ID,Split\nx,Train\n".encode("utf-16"), "UTF-8"),
         (b"File_ID,Split,\xc4ge\nx,Train,3\n", "line 1 is not UTF-8"),
         (b"File_ID,Split,Subject_ID\nx,Train,\xe4\n", "UTF-8"),
@@ -209,9 +209,7 @@ def test_a_clip_may_be_called_by_two_lines(write):
 
 def test_a_column_that_means_nothing_is_told(write):
     rows = [{**row, "Agee": "30"} for row in with_emotions(ROWS)]
-    assert read_corpus(write(rows)).notices == (
-        "columns of data_info.csv that mean nothing here are left out: 'Agee'",
-    )
+    assert read_corpus(write(rows)).notices == ("unknown columns of data_info.csv are ignored: 'Agee'",)
 
 
 def test_a_missing_table_says_how_to_make_one(tmp_path):
@@ -306,7 +304,7 @@ def test_a_speaker_of_train_that_test_labels_names_is_refused(write):
     other = {"File_ID": "[77]", "Split": "Test", "Subject_ID": "a"}  # of no clip: it is not looked at
     write([{"File_ID": "[9]", "Split": "Test", "Subject_ID": "a"}, other], name="test_labels.csv")
     with pytest.raises(
-        CorpusError, match=r"test_labels.csv has 1 problem.*\n.*one of Train or Val.*line 2: 'a'\)"
+        CorpusError, match=r"test_labels.csv has 1 problem.*\n.*also in Train or Val.*line 2: 'a'\)"
     ):
         read_test_labels(read_corpus(root))
     write([{"File_ID": "[9]", "Split": "Test", "Subject_ID": "new"}, other], name="test_labels.csv")
@@ -343,8 +341,7 @@ def test_a_speaker_and_a_country_called_na_are_kept(write):
     assert list(corpus.labels.speaker[2:]) == ["NA", ""]
     assert Country(7, "NA") in corpus.labels.countries
     assert corpus.notices == (
-        "Subject_ID of data_info.csv is NA in 1 row, which is read as not known; what is really called so is written"
-        " \\NA",
+        "Subject_ID of data_info.csv is NA in 1 row, which is read as unknown; write \\NA for the name NA",
     )
 
 
@@ -362,7 +359,7 @@ def test_a_speaker_written_in_two_ways_is_one(write, train, val):
 def test_a_speaker_is_one_in_both_tables(write, table, test):
     root = write([*change(0, Subject_ID=table)[:1], {"File_ID": "[9]", "Split": "Test"}])
     write([{"File_ID": "[9]", "Split": "Test", "Subject_ID": test}], name="test_labels.csv")
-    with pytest.raises(CorpusError, match="one of Train or Val"):
+    with pytest.raises(CorpusError, match="also in Train or Val"):
         read_test_labels(read_corpus(root))
 
 
@@ -389,9 +386,7 @@ def test_columns_without_a_name_are_left_out_and_told_only_where_they_hold_somet
     text_table(tmp_path, ",File_ID,Split,Age,", "0,a,Train,30,", "1,b,Val,,")
     corpus = read_corpus(tmp_path)
     assert list(corpus.labels.age[:1]) == [30]
-    assert corpus.notices == (
-        "columns of data_info.csv that mean nothing here are left out: column 1 (which has no name)",
-    )
+    assert corpus.notices == ("unknown columns of data_info.csv are ignored: column 1 (which has no name)",)
 
 
 def test_empty_cells_and_rows_at_the_end_are_left_out(tmp_path):
@@ -433,7 +428,9 @@ def test_a_note_may_have_several_lines(write, first):
     ],
 )
 def test_a_note_that_swallows_rows_is_refused(tmp_path, lines):
-    with pytest.raises(CorpusError, match="note goes on over the end of a line: a quotation mark is missing"):
+    with pytest.raises(
+        CorpusError, match="note continues over the end of a line: a quotation mark is missing"
+    ):
         read_corpus(text_table(tmp_path, *lines))
 
 
@@ -466,7 +463,7 @@ def test_columns_are_known_in_other_cases_and_with_spaces(tmp_path):
         and corpus.labels.age[0] == 30
         and corpus.labels.emotion[0, 0] == 0.5
     )
-    assert corpus.notices == ("columns of data_info.csv that mean nothing here are left out: 'Age2'",)
+    assert corpus.notices == ("unknown columns of data_info.csv are ignored: 'Age2'",)
     # One that is spelt right is the one that is meant.
     text_table(tmp_path, "File_ID,Split,age,Age", "a,Train,1,30")
     assert read_corpus(tmp_path).labels.age[0] == 30
@@ -485,7 +482,7 @@ def test_a_number_is_read_in_any_spelling_of_one(write, value, age):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("34,5", "Age must be a number or empty, with a point and no comma (line 2: '34,5')"),
+        ("34,5", "Age must be a number or empty, with a decimal point instead of a comma (line 2: '34,5')"),
         ("3_4", "Age must be a number or empty (line 2: '3_4')"),
         ("TRUE", "Age must be a number or empty (line 2: 'TRUE')"),
         ("#REF!", "Age must be a number or empty (line 2: '#REF!')"),
@@ -503,7 +500,7 @@ def test_what_is_no_number_is_refused(write, value, words):
     [
         (
             b"sep=,\nFile_ID,Split\nx,Train\n",
-            r"line 1 tells Excel how columns are separated \(sep=\); remove it",
+            r"line 1 sets the separator for Excel \(sep=\); remove it",
         ),
         ("File_ID,Split\nx,Train\n".encode("utf-16-le"), "line 1 is not UTF-8"),
         ("File_ID\tSplit\nx\tTrain\n".encode("utf-16"), "line 1 is not UTF-8"),

@@ -30,7 +30,7 @@ def read(training, *, system="conformer-strf", fusion=None):
         ("conformer-strf", {"frontend": "srtf"}, r"frontend: 'srtf' is not one of \['logmel', 'strf'\]"),
         ("burst-hubert-tiny", {"combination": "uncertanty"}, r"combination: 'uncertanty' is not one of"),
         ("mlp-raw", {"patience": 0}, "patience: 0 is less than the minimum of 1"),
-        ("mlp-raw", {"precision": "fp32"}, "precision: 'fp32' is not one of"),
+        ("mlp-raw", {"precision": "fp8"}, "precision: 'fp8' is not one of"),
         ("conformer-logmel", {"strf": {"n_kernels": 2.5}}, r"strf\.n_kernels: 2\.5 is not of type 'integer'"),
         ("conformer-logmel", {"spec_augment": {"masks": 2}}, "spec_augment: Additional properties .*'masks'"),
         ("conformer-logmel", {"blocks": None}, "blocks: None is not of type 'object'"),
@@ -58,12 +58,12 @@ def test_a_key_of_another_encoder_is_refused(system, message):
         read({"fine_tune": {}}, system=system)
 
 
-def test_a_joint_fusion_is_checked_too():
+def test_a_feature_fusion_is_checked_too():
     with pytest.raises(
-        CorpusError, match=r"^config: fusions\.feature-fusion\.training\.dropout: 2 is greater than"
+        CorpusError, match=r"^config: fusions\.feature-fusion\.training\.dropout: 2\.0 is greater than"
     ):
-        read({"dropout": 2}, fusion="feature_fusion")
-    assert read({"dropout": "0.5"}, fusion="feature_fusion")["fusions"]["feature_fusion"]["training"] == {
+        read({"dropout": 2}, fusion="feature-fusion")
+    assert read({"dropout": "0.5"}, fusion="feature-fusion")["fusions"]["feature-fusion"]["training"] == {
         "dropout": 0.5
     }
 

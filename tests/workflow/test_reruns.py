@@ -45,8 +45,8 @@ def pooled(*systems, seeds=(0,)):
 
 
 def train(*stages, seeds=(0,)):
-    jobs = {f"Training organisers-{stage}, seed {seed}" for stage in stages for seed in seeds}
-    return jobs | pooled(*(f"organisers-{stage}" for stage in stages if stage == "denoised"), seeds=seeds)
+    jobs = {f"Training mlp-{stage}, seed {seed}" for stage in stages for seed in seeds}
+    return jobs | pooled(*(f"mlp-{stage}" for stage in stages if stage == "denoised"), seeds=seeds)
 
 
 def conformers(seeds=(0,)):

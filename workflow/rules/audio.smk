@@ -18,7 +18,8 @@ rule convert_clips:
         mem_mb=growing(1500),
         runtime=growing(60),
     params:
-        spec=PLAN.spec("audio.convert", "exvo.audio.convert"),
+        config=PLAN.section("audio.convert"),
+        code=code_digest("exvo.audio.convert"),
         clips=lambda wildcards: PLAN.clips(wildcards.stage, wildcards.shard),
     message:
         "Decoding shard {wildcards.shard} ({wildcards.stage})"
@@ -51,7 +52,8 @@ rule check_clips:
         mem_mb=growing(500),
         runtime=growing(10),
     params:
-        spec=PLAN.check_spec("exvo.audio.bad_fraction"),
+        max_bad_fraction=PLAN.section("corpus.max_bad_fraction"),
+        code=code_digest("exvo.audio.bad_fraction"),
     message:
         "Counting clips without audio ({wildcards.stage})"
     script:
@@ -75,7 +77,8 @@ rule filter_clips:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
-        spec=PLAN.spec("audio.highpass", "exvo.audio.stage_dc"),
+        config=PLAN.section("audio.highpass"),
+        code=code_digest("exvo.audio.stage_dc"),
     message:
         "Filtering shard {wildcards.shard}"
     script:
@@ -99,7 +102,8 @@ rule denoise_clips:
         mem_mb=growing(1500),
         runtime=growing(60),
     params:
-        spec=PLAN.spec("audio.denoise", "exvo.audio.stage_denoised"),
+        config=PLAN.section("audio.denoise"),
+        code=code_digest("exvo.audio.stage_denoised"),
     message:
         "Denoising shard {wildcards.shard}"
     script:
@@ -123,7 +127,8 @@ rule trim_clips:
         mem_mb=growing(1500),
         runtime=growing(60),
     params:
-        spec=PLAN.spec("audio.vad", "exvo.audio.stage_vad"),
+        config=PLAN.section("audio.vad"),
+        code=code_digest("exvo.audio.stage_vad"),
     message:
         "Trimming shard {wildcards.shard}"
     script:
@@ -150,7 +155,7 @@ rule perturb_clips:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
-        spec=PLAN.code("exvo.audio.perturb"),
+        code=code_digest("exvo.audio.perturb"),
         clips=lambda wildcards: PLAN.train_clips_of(wildcards.shard),
     message:
         "Playing shard {wildcards.shard} ({wildcards.stage}) at speed {wildcards.speed}"

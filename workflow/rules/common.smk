@@ -16,9 +16,11 @@ sys.path.insert(0, str(SOURCE))
 
 from exvo.workflow.config import check_config, complete
 from exvo.corpus.errors import CorpusError
-from exvo.util.code_digest import canonical_json
+from exvo.util.code_digest import code_digest
 from exvo.workflow.jobs import lend_to_scripts
+from exvo.workflow.params import as_param
 from exvo.workflow.plan import Plan
+from exvo.workflow.renamed import refuse_old_names
 from exvo.workflow.benchmark_steps import benchmark_steps
 from exvo.util.yaml_schema import read_schema
 from exvo.workflow.training_settings import checked_training
@@ -27,8 +29,9 @@ lend_to_scripts(SOURCE)
 
 SCHEMA_FILE = Path(workflow.basedir, "schemas/config.schema.yaml")
 SCHEMA = read_schema(SCHEMA_FILE)
-config = complete(config, SCHEMA)
 try:
+    refuse_old_names(config)
+    config = complete(config, SCHEMA)
     check_config(config, SCHEMA)
     PLAN = Plan(checked_training(config, SCHEMA))
     if workflow.is_main_process:
@@ -72,6 +75,11 @@ def feature_fusion_predictions(split):
         seed=PLAN.seeds(),
         split=split,
     )
+
+
+# Memory of a training in MB. mlp: Train and Val in float32 (1 GB at 39,000 clips). hubert: fine-tuning HuBERT Base
+# (weights, gradients, two moments, the best epoch and a checkpoint).
+TRAINING_MB = {"mlp": 2500, "conformer": 4000, "hubert": 8000}
 
 
 def names_pattern(names):

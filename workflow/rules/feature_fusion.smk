@@ -4,11 +4,11 @@ FEATURE_FUSION = FeatureFusionPlan(PLAN)
 
 
 rule pool_clips:
-    """What the heads of a trained system read of every clip: its part of a feature fusion."""
+    """The utterance embeddings of all clips by a trained system: its part of a feature fusion."""
     input:
         model="results/models/{system}/{seed}/model.safetensors",
         config="results/models/{system}/{seed}/config.json",
-        features=lambda wildcards: FEATURE_FUSION.feature_files(wildcards.system),
+        features=lambda wildcards: PLAN.feature_files(wildcards.system),
     output:
         frames=ensure("results/utterance_embeddings/systems/{system}/{seed}.npy", non_empty=True),
         index=ensure("results/utterance_embeddings/systems/{system}/{seed}.parquet", non_empty=True),
@@ -28,7 +28,10 @@ rule pool_clips:
         runtime=growing(240),
         gpu_jobs=1,
     params:
-        spec=lambda wildcards: FEATURE_FUSION.pooling_spec(wildcards.system),
+        module=lambda wildcards: PLAN.encoder_module(wildcards.system),
+        code=lambda wildcards: code_digest(
+            "exvo.systems.utterance_embeddings", PLAN.encoder_module(wildcards.system)
+        ),
     message:
         "Representing clips by {wildcards.system}, seed {wildcards.seed}"
     script:
@@ -53,7 +56,7 @@ rule summarise_clips:
         mem_mb=growing(1500),
         runtime=growing(60),
     params:
-        spec=PLAN.code("exvo.features.vectors"),
+        code=code_digest("exvo.features.vectors"),
     message:
         "Representing clips by {wildcards.feature} ({wildcards.stage})"
     script:
@@ -89,7 +92,8 @@ rule train_feature_fusion:
         runtime=growing(240),
         gpu_jobs=1,
     params:
-        spec=lambda wildcards: FEATURE_FUSION.spec(wildcards.fusion, "exvo.systems.feature_fusion"),
+        config=lambda wildcards: FEATURE_FUSION.settings(wildcards.fusion),
+        code=code_digest("exvo.systems.feature_fusion"),
         labels=PLAN.labels,
     message:
         "Training the feature fusion {wildcards.fusion}, seed {wildcards.seed}"

@@ -17,7 +17,8 @@ rule extract_opensmile:
         mem_mb=growing(1500),
         runtime=growing(60),
     params:
-        spec=lambda wildcards: PLAN.feature_spec(wildcards.feature, "exvo.features.opensmile"),
+        config=lambda wildcards: PLAN.feature(wildcards.feature),
+        code=code_digest("exvo.features.opensmile"),
     message:
         "Extracting {wildcards.feature} functionals of shard {wildcards.shard} ({wildcards.stage})"
     script:
@@ -44,7 +45,8 @@ rule extract_logmel:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
-        spec=lambda wildcards: PLAN.feature_spec(wildcards.feature, "exvo.features.logmel"),
+        config=lambda wildcards: PLAN.feature(wildcards.feature),
+        code=code_digest("exvo.features.logmel"),
     message:
         "Extracting {wildcards.feature} spectrograms of shard {wildcards.shard} ({wildcards.stage})"
     script:
@@ -72,7 +74,8 @@ rule summarise_logmel:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
-        spec=lambda wildcards: PLAN.feature_spec(wildcards.feature, "exvo.features.logmel"),
+        config=lambda wildcards: PLAN.feature(wildcards.feature),
+        code=code_digest("exvo.features.logmel"),
         clips=PLAN.train_clips,
     message:
         "Statistics of {wildcards.feature} over Train ({wildcards.stage})"
@@ -104,7 +107,9 @@ rule extract_hubert:
         runtime=growing(240),
         gpu_jobs=1,
     params:
-        spec=lambda wildcards: PLAN.hubert_spec(wildcards.feature, "exvo.hubert.embeddings"),
+        config=lambda wildcards: PLAN.feature(wildcards.feature),
+        weights=lambda wildcards: PLAN.weights(wildcards.feature),
+        code=code_digest("exvo.hubert.embeddings"),
     message:
         "Extracting {wildcards.feature} embeddings of shard {wildcards.shard} ({wildcards.stage})"
     script:
@@ -121,8 +126,8 @@ use rule extract_hubert as extract_hubert_frontend with:
     benchmark:
         "results/benchmarks/features/{feature}_frontend/{stage}/{shard}.tsv"
     params:
-        spec=lambda wildcards: PLAN.hubert_spec(
-            wildcards.feature, "exvo.hubert.embeddings", frontend=True
-        ),
+        config=lambda wildcards: PLAN.frontend(wildcards.feature),
+        weights=lambda wildcards: PLAN.weights(wildcards.feature),
+        code=code_digest("exvo.hubert.embeddings"),
     message:
         "Extracting {wildcards.feature} front-end frames of shard {wildcards.shard} ({wildcards.stage})"

@@ -30,7 +30,8 @@ rule fuse_systems:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
-        spec=PLAN.outcome_spec("exvo.report.outcome"),
+        outcome=PLAN.outcome(),
+        code=code_digest("exvo.report.outcome"),
         labels=PLAN.labels,
         speakers=PLAN.speakers,
     message:

@@ -24,7 +24,7 @@ rule unpack_waveforms:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
-        spec=PLAN.code("exvo.features.waveform"),
+        code=code_digest("exvo.features.waveform"),
     message:
         "Unpacking the samples of shard {wildcards.shard} ({wildcards.stage})"
     script:
@@ -57,7 +57,9 @@ rule fit_clusters:
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
-        spec=lambda wildcards: PRETRAIN.clusters_spec(wildcards.clusters, "exvo.pretraining.cluster_shards"),
+        config=lambda wildcards: PRETRAIN.clusters_entry(wildcards.clusters),
+        seed=PRETRAIN.seed,
+        code=code_digest("exvo.pretraining.cluster_shards"),
         clips=lambda wildcards: PRETRAIN.clips,
     message:
         "Fitting the clusters {wildcards.clusters}"
@@ -98,7 +100,9 @@ rule label_frames:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        spec=lambda wildcards: PRETRAIN.clusters_spec(wildcards.clusters, "exvo.pretraining.cluster_shards"),
+        config=lambda wildcards: PRETRAIN.clusters_entry(wildcards.clusters),
+        seed=PRETRAIN.seed,
+        code=code_digest("exvo.pretraining.cluster_shards"),
         clips=lambda wildcards: PRETRAIN.clips_of(wildcards.shard),
     message:
         "Labelling the frames of shard {wildcards.shard} with the clusters {wildcards.clusters}"
@@ -140,7 +144,9 @@ rule pretrain_hubert:
         runtime=growing(1440),
         gpu_jobs=1,
     params:
-        spec=lambda wildcards: PRETRAIN.model_spec(wildcards.model, "exvo.pretraining.pretrain_shards"),
+        config=lambda wildcards: PRETRAIN.model_entry(wildcards.model),
+        seed=PRETRAIN.seed,
+        code=code_digest("exvo.pretraining.pretrain_shards"),
         clips=lambda wildcards: PRETRAIN.clips,
     message:
         "Pre-training {wildcards.model}"

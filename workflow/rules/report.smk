@@ -25,7 +25,8 @@ rule summarise_quality:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
-        spec=PLAN.quality_spec("exvo.audio.quality"),
+        quality=PLAN.quality(),
+        code=code_digest("exvo.audio.quality"),
     message:
         "Summarising the quality of every clip"
     script:
@@ -47,7 +48,8 @@ rule plot_highpass:
         mem_mb=growing(500),
         runtime=growing(10),
     params:
-        spec=PLAN.spec("audio.highpass", "exvo.report.figures.highpass"),
+        config=PLAN.section("audio.highpass"),
+        code=code_digest("exvo.report.figures.highpass"),
     message:
         "Plotting the response of the high-pass filter"
     script:
@@ -83,7 +85,7 @@ rule plot_strf:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        spec=PLAN.code("exvo.report.figures.strf"),
+        code=code_digest("exvo.report.figures.strf"),
     message:
         "Drawing the STRF kernels of {wildcards.system}, seed {wildcards.seed}"
     script:
@@ -137,9 +139,10 @@ rule write_report:
         mem_mb=growing(1500),
         runtime=growing(30),
     params:
-        spec=PLAN.report_spec("exvo.report.page.write"),
+        report=PLAN.report(),
+        code=code_digest("exvo.report.page.write"),
         labels=PLAN.labels,
-        steps=canonical_json(benchmark_steps(PLAN)),
+        steps=as_param(benchmark_steps(PLAN)),
     message:
         "Writing the report"
     script:

@@ -1,6 +1,5 @@
 """Check that not too many clips are without audio."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -10,8 +9,7 @@ def main(snakemake: Any) -> None:
     """Map the job to `exvo.audio.bad_fraction.check_bad_fraction`."""
     from exvo.audio.bad_fraction import check_bad_fraction
 
-    limit = json.loads(snakemake.params.spec)["max_bad_fraction"]
-    check_bad_fraction(snakemake.input.audio, limit, snakemake.output.check)
+    check_bad_fraction(snakemake.input.audio, snakemake.params.max_bad_fraction, snakemake.output.check)
 
 
 if "snakemake" in globals():

@@ -1,6 +1,5 @@
 """Decode the clips of a shard."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -15,12 +14,12 @@ def main(snakemake: Any) -> None:
 
     from exvo.audio.convert import ConvertConfig, convert_shard
 
-    clips = json.loads(snakemake.params.clips)
+    clips = snakemake.params.clips
     convert_shard(
         Path(clips["folder"]),
         clips["files"],
         snakemake.output.audio,
-        ConvertConfig(**json.loads(snakemake.params.spec)["config"]),
+        ConvertConfig(**snakemake.params.config),
         bits=BITS[snakemake.wildcards.stage],
         n_threads=snakemake.threads,
     )

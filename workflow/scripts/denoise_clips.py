@@ -1,6 +1,5 @@
 """Denoise the clips of a shard."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -10,7 +9,7 @@ def main(snakemake: Any) -> None:
     """Map the job to `exvo.audio.stage_denoised.denoised_shard`."""
     from exvo.audio.stage_denoised import DenoiseConfig, denoised_shard
 
-    config = DenoiseConfig(**json.loads(snakemake.params.spec)["config"])
+    config = DenoiseConfig(**snakemake.params.config)
     denoised_shard(snakemake.input.audio, snakemake.output.audio, config)
 
 

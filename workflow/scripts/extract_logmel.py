@@ -1,6 +1,5 @@
 """Extract log-mel spectrograms of a shard."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -10,7 +9,7 @@ def main(snakemake: Any) -> None:
     """Map the job to `exvo.features.logmel.logmel_shard`."""
     from exvo.features.logmel import LogmelConfig, logmel_shard
 
-    config = LogmelConfig(**json.loads(snakemake.params.spec)["config"])
+    config = LogmelConfig(**snakemake.params.config)
     logmel_shard(snakemake.input.audio, snakemake.output.frames, snakemake.output.index, config)
 
 

@@ -1,6 +1,5 @@
 """Extract openSMILE functionals of a shard."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -10,7 +9,7 @@ def main(snakemake: Any) -> None:
     """Map the job to `exvo.features.opensmile.opensmile_shard`."""
     from exvo.features.opensmile import OpensmileConfig, opensmile_shard
 
-    config = OpensmileConfig(**json.loads(snakemake.params.spec)["config"])
+    config = OpensmileConfig(**snakemake.params.config)
     opensmile_shard(snakemake.input.audio, snakemake.output.features, config, n_threads=snakemake.threads)
 
 

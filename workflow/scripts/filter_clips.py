@@ -1,6 +1,5 @@
 """High-pass filter the clips of a shard."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -10,7 +9,7 @@ def main(snakemake: Any) -> None:
     """Map the job to `exvo.audio.stage_dc.dc_shard`."""
     from exvo.audio.stage_dc import HighpassConfig, dc_shard
 
-    config = HighpassConfig(**json.loads(snakemake.params.spec)["config"])
+    config = HighpassConfig(**snakemake.params.config)
     dc_shard(snakemake.input.audio, snakemake.output.audio, config)
 
 

@@ -1,6 +1,5 @@
 """Fit clusters of the frames of Train."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -14,13 +13,13 @@ def main(snakemake: Any) -> None:
     from exvo.pretraining.cluster_shards import fit_cluster_file
     from exvo.workflow.pretrain_plan import pretraining_clips
 
-    spec, clips = json.loads(snakemake.params.spec), json.loads(snakemake.params.clips)
+    clips = snakemake.params.clips
     corpus = read_corpus(Path(snakemake.input.table).parent, clips["limit"])
     fit_cluster_file(
-        spec["entry"],
+        snakemake.params.config,
         list(zip(snakemake.input.frames, snakemake.input.index, strict=True)),
         pretraining_clips(corpus, clips["list"], clips["limit"]),
-        spec["seed"],
+        snakemake.params.seed,
         snakemake.output.clusters,
         model=Path(snakemake.input.model[0]).parent if snakemake.input.model else None,
         others=list(zip(snakemake.input.other_frames, snakemake.input.other_index, strict=True)),

@@ -1,6 +1,5 @@
 """Fuse systems, write the submission and the tables."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -16,24 +15,24 @@ def main(snakemake: Any) -> None:
     from exvo.fusion.fuse import CrossFit, FusionConfig
     from exvo.report.outcome import OutcomePaths, OutcomePlan, write_outcome
 
-    spec = json.loads(snakemake.params.spec)
+    outcome = snakemake.params.outcome
     # Systems and feature fusions have different names: .../<name>/<seed>/val.parquet.
     runs = defaultdict(list)
     for val, test in zip(snakemake.input.val, snakemake.input.test, strict=True):
         runs[Path(val).parent.parent.name].append((val, test))
-    limit = json.loads(snakemake.params.labels)["limit"]
-    statistics = spec["statistics"]
+    limit = snakemake.params.labels["limit"]
+    statistics = dict(outcome["statistics"])
     folds = statistics.pop("folds")
     write_outcome(
         read_corpus(Path(snakemake.input.table).parent, limit),
         runs,
         OutcomePlan(
-            [FusionConfig(**{**entry, "systems": tuple(entry["systems"])}) for entry in spec["fusions"]],
-            spec["submission"],
-            {table: dict(rows) for table, rows in spec["tables"]},
+            [FusionConfig(**{**entry, "systems": tuple(entry["systems"])}) for entry in outcome["fusions"]],
+            outcome["submission"],
+            {table: dict(rows) for table, rows in outcome["tables"]},
             BootstrapConfig(**statistics),
             CrossFit(folds, statistics["seed"]),
-            spec["notices"],
+            outcome["notices"],
         ),
         snakemake.input.quality,
         OutcomePaths(

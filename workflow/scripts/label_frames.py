@@ -1,6 +1,5 @@
 """Label the frames of a shard's Train clips with their clusters."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -13,9 +12,9 @@ def main(snakemake: Any) -> None:
     from exvo.pretraining.cluster_shards import label_clips
 
     label_clips(
-        json.loads(snakemake.params.spec)["entry"],
+        snakemake.params.config,
         [(snakemake.input.frames, snakemake.input.index)],
-        json.loads(snakemake.params.clips),
+        snakemake.params.clips,
         snakemake.input.clusters,
         snakemake.output.labels,
         snakemake.output.index,

@@ -1,6 +1,5 @@
 """Play the Train clips of a shard at another speed."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -14,7 +13,7 @@ def main(snakemake: Any) -> None:
         snakemake.input.audio,
         snakemake.output.audio,
         float(snakemake.wildcards.speed),
-        set(json.loads(snakemake.params.clips)),
+        set(snakemake.params.clips),
     )
 
 

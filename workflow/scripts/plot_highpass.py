@@ -1,6 +1,5 @@
 """Plot the response of the high-pass filter."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -12,7 +11,7 @@ def main(snakemake: Any) -> None:
     from exvo.audio.store import SAMPLE_RATE
     from exvo.report.figures.highpass import plot_highpass_response
 
-    config = HighpassConfig(**json.loads(snakemake.params.spec)["config"])
+    config = HighpassConfig(**snakemake.params.config)
     plot_highpass_response(config, SAMPLE_RATE, snakemake.output.figure)
 
 

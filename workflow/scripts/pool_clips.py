@@ -1,6 +1,5 @@
-"""Represent all clips by one trained system."""
+"""Write the utterance embeddings of all clips by one trained system."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -8,20 +7,18 @@ from exvo.workflow.jobs import run_job
 
 def main(snakemake: Any) -> None:
     """Map the job to `exvo.features.vectors.write_vectors`."""
+    from importlib import import_module
     from pathlib import Path
 
     from exvo.features.vectors import as_shards, write_vectors
     from exvo.networks.torch_setup import torch_threads
+    from exvo.systems.utterance_embeddings import utterance_embeddings_by
 
-    if json.loads(snakemake.params.spec)["encoder"] == "mlp":
-        from exvo.systems.mlp_embeddings import mlp_embeddings_by as vectors_by
-    else:
-        from exvo.systems.utterance_embeddings import utterance_embeddings_by as vectors_by
-
+    kinds = import_module(snakemake.params.module).KINDS
     with torch_threads(snakemake.threads):
         write_vectors(
             as_shards(snakemake.input.features),
-            vectors_by(Path(snakemake.input.model).parent),
+            utterance_embeddings_by(Path(snakemake.input.model).parent, kinds),
             snakemake.output.frames,
             snakemake.output.index,
         )

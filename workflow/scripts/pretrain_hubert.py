@@ -1,6 +1,5 @@
 """Pre-train an encoder by masked prediction."""
 
-import json
 import os
 from typing import Any
 
@@ -18,7 +17,7 @@ def main(snakemake: Any) -> None:
     from exvo.pretraining.pretrain_shards import pretrain_encoder
     from exvo.workflow.pretrain_plan import pretraining_clips
 
-    spec, clips = json.loads(snakemake.params.spec), json.loads(snakemake.params.clips)
+    clips = snakemake.params.clips
     corpus = read_corpus(Path(snakemake.input.table).parent, clips["limit"])
     ids = pretraining_clips(corpus, clips["list"], clips["limit"])
     speaker = dict(zip(corpus.labels.clip_id, corpus.labels.speaker, strict=True))
@@ -32,8 +31,8 @@ def main(snakemake: Any) -> None:
         targets,
         ids,
         [speaker[clip_id] for clip_id in ids],
-        spec["entry"],
-        spec["seed"],
+        snakemake.params.config,
+        snakemake.params.seed,
         Path(snakemake.output.model).parent,
         start=Path(snakemake.input.start[0]).parent if snakemake.input.start else None,
         n_threads=snakemake.threads,

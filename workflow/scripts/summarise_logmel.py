@@ -1,6 +1,5 @@
 """Summarise the log-mel frames of the Train clips."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -13,7 +12,7 @@ def main(snakemake: Any) -> None:
     from exvo.corpus.table import read_corpus
     from exvo.features.logmel import logmel_statistics
 
-    limit = json.loads(snakemake.params.clips)["limit"]
+    limit = snakemake.params.clips["limit"]
     labels = read_corpus(Path(snakemake.input.table).parent, limit).labels
     shards = list(zip(snakemake.input.frames, snakemake.input.index, strict=True))
     logmel_statistics(shards, set(labels.clip_id[labels.split == "Train"]), snakemake.output.statistics)

@@ -1,6 +1,5 @@
 """Summarise the quality of every clip."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -13,12 +12,12 @@ def main(snakemake: Any) -> None:
     from exvo.audio.quality import summarise_quality
     from exvo.corpus.table import read_corpus
 
-    spec = json.loads(snakemake.params.spec)
+    quality = snakemake.params.quality
     by_stage = {
         stage: [path for path in snakemake.input.audio if Path(path).parent.name == stage]
-        for stage in spec["stages"]
+        for stage in quality["stages"]
     }
-    labels = read_corpus(Path(snakemake.input.table).parent, spec["limit"]).labels
+    labels = read_corpus(Path(snakemake.input.table).parent, quality["limit"]).labels
     summarise_quality(by_stage, labels, snakemake.output.clips, snakemake.output.summary)
 
 

@@ -1,6 +1,5 @@
-"""Train one seed of the model of a feature fusion."""
+"""Train one seed of a feature fusion."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -13,11 +12,11 @@ def main(snakemake: Any) -> None:
     from exvo.corpus.table import read_corpus
     from exvo.systems.feature_fusion import train_feature_fusion
 
-    limit = json.loads(snakemake.params.labels)["limit"]
+    limit = snakemake.params.labels["limit"]
     train_feature_fusion(
         list(zip(snakemake.input.frames, snakemake.input.index, strict=True)),
         read_corpus(Path(snakemake.input.table).parent, limit),
-        json.loads(snakemake.params.spec)["feature_fusion"],
+        snakemake.params.config,
         int(snakemake.wildcards.seed),
         Path(snakemake.output.model).parent,
         n_threads=snakemake.threads,

@@ -1,6 +1,5 @@
 """Trim the clips of a shard to the voice in them."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -10,7 +9,7 @@ def main(snakemake: Any) -> None:
     """Map the job to `exvo.audio.stage_vad.vad_shard`."""
     from exvo.audio.stage_vad import VadConfig, vad_shard
 
-    config = VadConfig(**json.loads(snakemake.params.spec)["config"])
+    config = VadConfig(**snakemake.params.config)
     vad_shard(snakemake.input.audio, snakemake.output.audio, config, n_threads=snakemake.threads)
 
 

@@ -1,6 +1,5 @@
 """Write the report."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
@@ -13,10 +12,11 @@ def main(snakemake: Any) -> None:
     from exvo.corpus.table import read_corpus
     from exvo.report.page.write import ReportFiles, write_report
 
-    spec, files = json.loads(snakemake.params.spec), snakemake.input
-    config = spec["config"]
-    # Systems in the order of the config, then feature fusions.
-    audio, models = {}, {name: {} for name in config["systems"] if name in spec["systems"]}
+    report, files = snakemake.params.report, snakemake.input
+    config = report["config"]
+    # Systems by name, then feature fusions.
+    audio: dict[str, list[str]] = {}
+    models: dict[str, dict[int, Path]] = {name: {} for name in report["systems"]}
     for path in files.audio:
         audio.setdefault(Path(path).parent.name, []).append(path)
     for path in files.history:
@@ -36,12 +36,12 @@ def main(snakemake: Any) -> None:
             {Path(kernels).name.removesuffix(seed): (kernels, paths) for kernels, paths in figures},
             {
                 step: [benchmarks / f"{name}.tsv" for name in names]
-                for step, names in json.loads(snakemake.params.steps).items()
+                for step, names in snakemake.params.steps.items()
             },
         ),
         read_corpus(Path(files.table).parent, config["corpus"]["limit"]).labels,
         config,
-        spec["systems"],
+        report["systems"],
         snakemake.output.page,
     )
 

@@ -1,1 +1,1 @@
-"""The audio stages: baseline, raw, dc, denoised and vad, and the shards they are stored in."""
+"""The audio stages: baseline, raw, dc, denoised and vad, and the shards that store them."""

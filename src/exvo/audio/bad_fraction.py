@@ -1,9 +1,10 @@
-"""Stop a run whose recordings are mostly broken before anything is trained on the rest."""
+"""Stop a run before training when too many of its recordings are broken."""
 
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -18,7 +19,7 @@ class TooManyBadClips(ValueError):
 
 
 def check_bad_fraction(shards: Sequence[str | Path], max_fraction: float, target: str | Path) -> None:
-    """Count the clips without audio, by reason; write the counts if they are few enough.
+    """Count the clips without audio by reason, and write the counts if they are below the limit.
 
     Parameters
     ----------
@@ -27,13 +28,13 @@ def check_bad_fraction(shards: Sequence[str | Path], max_fraction: float, target
     max_fraction : float
         The largest share of clips without audio, from 0 to 1.
     target : str or Path
-        JSON: ``n_clips``, ``n_without_audio`` and ``reasons`` (``status``, ``reason``, ``n`` and ``clips``, the first
-        few of them), the most frequent reason first.
+        JSON with ``n_clips``, ``n_without_audio`` and ``reasons``, the most frequent reason first. A reason has
+        ``status``, ``reason``, ``n`` and ``clips`` (the first few of them).
 
     Raises
     ------
     TooManyBadClips
-        With the counts, examples and what to do.
+        Where there are too many. The message gives the counts, examples and what to do.
     """
     n_clips = 0
     clips: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -45,7 +46,7 @@ def check_bad_fraction(shards: Sequence[str | Path], max_fraction: float, target
                 clips[row["status"], _general(row["status"], row["reason"])].append(row["clip_id"])
     n_bad = sum(map(len, clips.values()))
     order = sorted(clips, key=lambda key: (-len(clips[key]), key))
-    reasons = [
+    reasons: list[dict[str, Any]] = [
         {"status": key[0], "reason": key[1], "n": len(clips[key]), "clips": sorted(clips[key])[:MAX_NAMED]}
         for key in order
     ]
@@ -58,31 +59,31 @@ def check_bad_fraction(shards: Sequence[str | Path], max_fraction: float, target
             named = ", ".join(part["clips"]) + (", ..." if part["n"] > MAX_NAMED else "")
             lines.append(f"- {part['n']} {part['status']}: {part['reason']} ({named})")
         lines.append(
-            f"{_what_to_do(reasons, n_clips)} Or, to train without these clips and predict them as the prior of Train,"
-            f" set corpus.max_bad_fraction to {_at_least(n_bad / n_clips)} or more."
+            f"{_what_to_do(reasons, n_clips)} Or, to train without these clips and predict them with the prior of"
+            f" Train, set corpus.max_bad_fraction to {_at_least(n_bad / n_clips)} or more."
         )
         raise TooManyBadClips("\n".join(lines))
     record = {"n_clips": n_clips, "n_without_audio": n_bad, "reasons": reasons}
     write_text(target, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
-def _what_to_do(reasons: Sequence[Mapping[str, object]], n_clips: int) -> str:
-    """Return advice; recordings that all fail alike are not at fault themselves."""
+def _what_to_do(reasons: Sequence[Mapping[str, Any]], n_clips: int) -> str:
+    """Return what to do. Where every clip fails for one reason, the recordings are not the likely cause."""
     if n_clips > 1 and reasons[0]["n"] == n_clips and reasons[0]["status"] != MISSING:
         return (
-            "All clips have the same complaint, so the fault is rather with the decoder or its limits (audio.convert),"
-            " or with how the corpus was copied, than with the recordings."
+            "All clips fail for the same reason. The likely cause is the decoder or its limits (audio.convert), or how"
+            " the corpus was copied, and not the recordings."
         )
-    return "Mend or remove these recordings (`exvo check` looks at a corpus before a run)."
+    return "Repair or remove these recordings (`exvo check` examines a corpus before a run)."
 
 
 def _general(status: str, reason: str) -> str:
-    """Return a reason without the clip's name and what differs from clip to clip."""
+    """Return a reason without the name of the clip and without details that vary between clips."""
     if status == MISSING:
         return "no recording"
     return reason.partition(": ")[2].partition(" (")[0] or reason
 
 
 def _at_least(fraction: float) -> float:
-    """Return a fraction of two places that is not below another."""
+    """Return a fraction with two decimals that is not below the given one."""
     return min(1.0, int(fraction * 100 + 1) / 100)

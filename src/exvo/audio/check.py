@@ -1,4 +1,4 @@
-"""Say what a corpus holds and what is wrong with it, before anything is run on it."""
+"""Report what a corpus contains and what is wrong with it, before a run."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,21 +28,21 @@ def check_corpus(
     ----------
     root : Path
     n_sample : int
-        How many recordings are decoded: those of a hash of their ids, so that two calls take the same.
+        Number of recordings to decode. A hash of their ids selects them, so every call selects the same ones.
     n_threads : int or None
-        How many are decoded at a time; None takes as many as this process may use cores.
+        Number of recordings decoded at a time; None uses one thread per core of this process.
 
     Returns
     -------
     report : list of str
-        Lines for a reader.
+        Lines to print.
     problems : list of str
-        What should be mended; empty where nothing is wrong.
+        What to repair; empty where nothing is wrong.
 
     Raises
     ------
     CorpusError
-        Where the table cannot be used at all.
+        Where the table cannot be used.
     """
     corpus = read_corpus(root)
     test_labels = read_test_labels(corpus)
@@ -52,7 +52,7 @@ def check_corpus(
     for name, found in recordings.items():
         files = found.by_id
         if not files:
-            report.append(f"{name}/  no such folder, or no recording in it")
+            report.append(f"{name}/  missing, or without recordings")
             continue
         problems += file_findings(name, corpus, found)
         present = [clip_id for clip_id in corpus.labels.clip_id if clip_id in files]
@@ -60,17 +60,17 @@ def check_corpus(
         clips = _decode(root / name, sample, files, n_threads or n_cores())
         report += _recording_lines(name, len(present), clips)
         if found.ignored:
-            report.append(f"  no recordings, by their names: {ignored_files(found)}")
+            report.append(f"  ignored, not named as recordings: {ignored_files(found)}")
         problems += [f"{clip.status}: {clip.reason}" for clip in clips if clip.status != OK]
     if not any(found.by_id for found in recordings.values()):
-        problems.append(f"{root}: no recordings, neither in raw/ nor in wav/, so there is nothing to run on")
+        problems.append(f"{root}: no recordings in raw/ or wav/, so a run would have no input")
     notices = [*corpus.notices, *name_findings(corpus, test_labels)]
     return report + [f"notice: {notice}" for notice in notices], problems
 
 
 def _label_lines(corpus: Corpus, test_labels: Labels | None) -> Iterator[str]:
     labels = corpus.labels
-    yield f"{corpus.root}: {len(labels)} clips, {len(set(labels.speaker) - {''})} speakers named"
+    yield f"{corpus.root}: {len(labels)} clips, {len(set(labels.speaker) - {''})} named speakers"
     names = ", ".join(f"{country.code} {country.name}" for country in labels.countries)
     yield f"countries: {names or 'none labelled'}"
     yield f"{'split':<8}{'clips':>8}{'speakers':>10}{'emotion':>9}{'age':>8}{'country':>9}"

@@ -1,8 +1,8 @@
 """Decode the recordings of a corpus to 16 kHz mono: the stages ``raw`` (from ``raw/``) and ``baseline`` (``wav/``).
 
-A few clips share an ffmpeg process. Where it has anything to complain of, each of them is decoded again in a
-process of its own: a broken recording changes nothing for its neighbours, and the limits on time and memory hold
-for each clip.
+A few clips share an ffmpeg process. If that process reports any error, each of them is decoded again in its own
+process. A broken recording therefore does not affect the other clips, and the limits on time and memory hold for
+each clip.
 """
 
 import os
@@ -34,7 +34,7 @@ MEASURES = {
     "gain_db": pa.float64(),
     "clipping_rate": pa.float64(),
 }
-# Clips that share a process; more would save little, and take their neighbours along when one is broken.
+# Clips that share a process. More would save little, and one broken clip would force more others to be repeated.
 CLIPS_A_PROCESS = 8
 
 
@@ -54,15 +54,15 @@ def convert_shard(
     folder : Path
         ``raw/`` or ``wav/`` of the corpus.
     files : mapping of str to str or None
-        The shard's clips and the names of their files in ``folder``; None for a clip without one. Each clip gets
-        a row, in id order.
+        Clip id to the name of its file in ``folder``; None for a clip without a file. Each clip gets a row, in the
+        order of the ids.
     target : str or Path
         The audio shard to write.
     config : ConvertConfig
     bits : int
-        Bits a sample in the shard.
+        Bits per sample in the shard.
     n_threads : int
-        How many ffmpeg processes run at a time.
+        Number of ffmpeg processes that run at a time.
     """
     binary = ffmpeg_binary(config.ffmpeg, config)
     convert = partial(convert_clips, folder=folder, files=files, config=config, binary=binary)
@@ -81,7 +81,7 @@ def convert_clips(
     config: ConvertConfig,
     binary: str,
 ) -> list[Clip]:
-    """Decode a few clips in one process; if that does not go well, each in its own.
+    """Decode a few clips in one process or, if that process reports an error, each in its own.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def convert_clips(
     Returns
     -------
     list of Clip
-        What `convert_clip` gives for each, in the order of ``clip_ids``.
+        The results of `convert_clip`, in the order of ``clip_ids``.
     """
     with ExitStack() as stack:
         opened = {clip_id: _opened(clip_id, folder, files, stack) for clip_id in clip_ids}
@@ -114,7 +114,7 @@ def convert_clips(
 def convert_clip(
     clip_id: str, *, folder: Path, files: Mapping[str, str | None], config: ConvertConfig, binary: str
 ) -> Clip:
-    """Decode one clip; whatever is wrong with its file becomes its status and reason.
+    """Decode one clip. An error in its file becomes its status and reason.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def convert_clip(
 def _opened(
     clip_id: str, folder: Path, files: Mapping[str, str | None], stack: ExitStack
 ) -> Recording | Clip:
-    """Open a clip's recording until the stack is left or, where ffmpeg need not be asked, say what is wrong."""
+    """Open the recording of a clip until the stack closes. Return a clip without audio where it cannot be opened."""
     name = files[clip_id]
     if name is None:
         return Clip(clip_id, None, store.MISSING, f"no recording {folder.name}/{clip_id}.*")
@@ -146,7 +146,7 @@ def _opened(
 def _converted(
     clip_id: str, recording: Recording, decoded: Decoded | None, config: ConvertConfig, binary: str
 ) -> Clip:
-    """Return a clip of what is decoded, or decode it by itself."""
+    """Return a clip from decoded samples, or decode the recording in its own process if there are none."""
     where = recording.where
     try:
         return _decoded_clip(clip_id, where, decoded or decode_file(recording, config, binary), config)
@@ -155,7 +155,7 @@ def _converted(
 
 
 def _decoded_clip(clip_id: str, where: str, decoded: Decoded, config: ConvertConfig) -> Clip:
-    """Bring decoded samples into range and say what is odd about them."""
+    """Limit decoded samples to full scale, and flag what is wrong with them."""
     audio, complaint = decoded.audio, decoded.complaint
     if not len(audio):
         status = store.UNREADABLE if complaint else store.EMPTY
@@ -164,15 +164,15 @@ def _decoded_clip(clip_id: str, where: str, decoded: Decoded, config: ConvertCon
     n_wrong = int(np.count_nonzero(~np.isfinite(audio)))
     if n_wrong:
         audio = np.where(np.isfinite(audio), audio, np.float32(0))
-        notes.append((store.DAMAGED, f"{where}: {n_wrong} samples are no numbers; they are set to 0"))
+        notes.append((store.DAMAGED, f"{where}: {n_wrong} samples are not finite numbers; they are set to 0"))
     if len(audio) > config.max_samples:
         audio = audio[: config.max_samples]
-        notes.append((store.TRUNCATED, f"{where}: longer than {config.max_seconds} s; the rest is left out"))
+        notes.append((store.TRUNCATED, f"{where}: longer than {config.max_seconds} s; the rest is cut off"))
     peak = float(np.abs(audio).max())
     if peak == 0.0:
         notes.append((store.SILENT, f"{where}: digital silence"))
     clipping_rate = float(np.mean(np.abs(audio) >= CLIPPED))
-    # A decoder overshoots full scale where the recording is loud: scaled down, it is not clipped a second time.
+    # The decoder of a loud recording can overshoot full scale. Scaling it down avoids a second clipping.
     audio, gain_db = within_full_scale(audio)
     measures = {**decoded.source, "peak": peak, "gain_db": gain_db, "clipping_rate": clipping_rate}
     clip = Clip(clip_id, audio, measures=measures)

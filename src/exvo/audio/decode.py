@@ -1,17 +1,18 @@
-"""Have ffmpeg decode recordings to 16 kHz: one by itself, or several in one process.
+"""Decode recordings to 16 kHz with ffmpeg: one by itself, or several in one process.
 
-Starting ffmpeg costs as much as decoding a clip of a few seconds. Several clips therefore share a process, and what
-it writes of them counts only where it has nothing to complain of; see `decode_files`.
+Starting ffmpeg takes as long as decoding a clip of a few seconds. Several clips therefore share a process. The
+output of a shared process is used only if it reported no error; see `decode_files`.
 
-ffmpeg gets open files and no names, may use no other way to data, and takes no kind of file but those of
-`exvo.audio.formats`. What it found is read from what it writes (the samples, and the table of packets), never from
-its log: of that, it counts whether anything is in it.
+ffmpeg receives open files instead of names. It may use no other protocol, and no file format except those of
+`exvo.audio.formats`. Results are read from its output (the samples, and the table of packets) and never from its log;
+only whether the log is empty matters.
 """
 
 import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -22,24 +23,25 @@ from exvo.audio.packets import Stream, read_packets
 from exvo.audio.reasons import LIST_OF_FILES, is_list_of_files, plain_words
 from exvo.audio.recording import Recording
 from exvo.audio.store import SAMPLE_RATE
+from exvo.util.settings import Positive, Text
 
-# A step forward in the time stamps that is at least so long is a gap in the sound, in seconds. Packets last 20 or
-# 60 ms; Matroska rounds its stamps to 1 ms.
+# A forward step of the time stamps of at least this many seconds is a gap in the sound. Packets last 20 or 60 ms;
+# Matroska rounds time stamps to 1 ms.
 GAP_S = 0.05
-# Length of sound and of time stamps may differ by so much, in seconds and as a share: codecs begin and end with
-# samples that are left out.
+# Permitted difference between the duration of the sound and the span of the time stamps, in seconds and as a share.
+# Codecs discard samples at the beginning and the end.
 STAMPS_S, STAMPS_SHARE = 0.25, 0.01
-# What clips that share a process may have, and any clip. A stream has at most 64 in ffmpeg's resampler.
+# Largest number of channels of a clip in a shared process, and of any clip. ffmpeg's resampler has at most 64.
 SHARED_CHANNELS, MOST_CHANNELS = 2, 64
-# Of the table of packets: bytes a clip and a second. The shortest packets of Opus, 400 a second, take 20 kB.
+# Limit on the table of packets: bytes per clip, and per second. The shortest Opus packets (400 per second) need 20 kB.
 TABLE_BYTES, TABLE_BYTES_A_SECOND = 64 * 1024, 24 * 1024
-# Header of an AU file: the samples' place, their number of channels.
+# Fields of the header of an AU file: the offset of the samples, and the number of channels.
 _AU_START, _AU_CHANNELS = slice(4, 8), slice(20, 24)
-# ffmpeg's own Opus decoder makes loud sounds of its own after pauses (DTX), and decodes frames with error correction
-# wrongly and hybrid ones inexactly (FFmpeg 9.0): the codec's own library decodes instead.
+# Opus is decoded with libopus. ffmpeg's own Opus decoder (FFmpeg 9.0) adds loud artefacts after pauses (DTX), decodes
+# frames with error correction wrongly, and hybrid frames inexactly.
 LIBOPUS = ("-c:a:0", "libopus", "-request_sample_fmt", "flt")
 
-# A pipe is else written to for every packet.
+# Without this, ffmpeg writes to the pipe after every packet.
 UNHURRIED = ("-flush_packets", "0")
 
 
@@ -50,19 +52,22 @@ class ConvertConfig:
     Attributes
     ----------
     ffmpeg : str
-        ``bundled`` (the binary of imageio-ffmpeg), ``system`` (the first on PATH) or the path of a binary.
+        The ffmpeg program: ``bundled`` (the binary of the package imageio-ffmpeg, whatever ``IMAGEIO_FFMPEG_EXE``
+        says), ``system`` (the first on PATH), or a path. It needs version 6.0 or later with libopus, and is tested
+        before the first clip.
     timeout_s : float
-        A clip that takes longer is given up, in seconds.
+        Longest time for decoding a clip, in seconds; a clip that takes longer is given up.
     memory_mb : float
-        What decoding a clip may take, in MB of address space; a clip that needs more is unreadable. Holds on Linux.
+        Address space for decoding a clip, in MB; a clip that needs more is unreadable. Below 700, clips cannot share a
+        process. Effective on Linux.
     max_seconds : float
-        Longer recordings are cut there, in seconds, and flagged.
+        Longer recordings are cut to this length, in seconds, and flagged.
     """
 
-    ffmpeg: str = "bundled"
-    timeout_s: float = 30.0
-    memory_mb: float = 1000.0
-    max_seconds: float = 60.0
+    ffmpeg: Annotated[str, Text(min_length=1)] = "bundled"
+    timeout_s: Positive = 30.0
+    memory_mb: Positive = 1000.0
+    max_seconds: Positive = 60.0
 
     @property
     def max_samples(self) -> int:
@@ -77,14 +82,14 @@ class Decoded:
     Attributes
     ----------
     audio : np.ndarray [shape=(n_samples,), float32]
-        Not limited to [-1, 1]: lossy codecs overshoot. One sample more than a clip may have, at most.
+        Not limited to [-1, 1]: lossy codecs overshoot. At most one sample longer than the limit.
     source : dict
-        ``codec``, ``source_sample_rate`` and ``recorded_sample_rate`` in Hz (Opus is always decoded at 48 kHz;
-        its header says at what rate it was recorded) and ``source_channels`` (``mono``, ``stereo``, ``5.1``...).
+        ``codec``, ``source_sample_rate`` and ``recorded_sample_rate`` in Hz, and ``source_channels`` (``mono``,
+        ``stereo``, ``5.1``...). Opus is always decoded at 48 kHz; its header holds the rate of the recording.
     complaint : str
-        What is wrong with the file; empty where nothing is.
+        What is wrong with the file; empty where nothing is wrong.
     notes : tuple of str
-        What is odd about its sound.
+        What is unusual about the sound.
     """
 
     audio: np.ndarray
@@ -95,14 +100,14 @@ class Decoded:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """A process's output for one of its recordings, and what was supposed of that."""
+    """Output of a process for one recording, and whether the recording was assumed to be Opus."""
 
     channels: np.ndarray
     stream: Stream
     opus: bool
 
     @property
-    def supposed_rightly(self) -> bool:
+    def assumed_correctly(self) -> bool:
         return self.opus == (self.stream.codec == "opus")
 
 
@@ -128,21 +133,20 @@ def decode_file(recording: Recording, config: ConvertConfig, binary: str) -> Dec
         return Decoded(np.empty(0, np.float32), {}, LIST_OF_FILES)
     attempt, complaint = _attempt_alone(recording, seems_opus(head), config, binary)
     if attempt.opus and complaint:
-        # Told to decode Opus, ffmpeg takes any stream for it.
+        # With a forced Opus decoder, ffmpeg reads any stream as Opus.
         other, its_complaint = _attempt_alone(recording, False, config, binary)
         if other.stream.codec not in ("", "opus"):
             attempt, complaint = other, its_complaint
-    elif not attempt.supposed_rightly:
+    elif not attempt.assumed_correctly:
         attempt, complaint = _attempt_alone(recording, True, config, binary)
     return _decoded(attempt, head, config, complaint)
 
 
 def decode_files(recordings: Sequence[Recording], config: ConvertConfig, binary: str) -> list[Decoded | None]:
-    """Decode several recordings in one process, under the limits that hold for one.
+    """Decode several recordings in one process, under the limits for one recording.
 
-    What comes back is what `decode_file` gives for each, to the last bit. Where anything is wrong (an error of any
-    of them, a limit), nothing can be said of any recording, for ffmpeg stops at some errors and does not name the
-    file at others.
+    The results are those of `decode_file`, to the last bit. If any recording causes an error or the process reaches
+    a limit, no result is used: ffmpeg stops at some errors, and does not name the file at others.
 
     Parameters
     ----------
@@ -154,7 +158,7 @@ def decode_files(recordings: Sequence[Recording], config: ConvertConfig, binary:
     Returns
     -------
     list of Decoded or None
-        None for a recording that has to be decoded by itself.
+        None for a recording that must be decoded in its own process.
 
     Raises
     ------
@@ -165,18 +169,18 @@ def decode_files(recordings: Sequence[Recording], config: ConvertConfig, binary:
     alone: list[Decoded | None] = [None] * len(recordings)
     if any(map(is_list_of_files, heads)):
         return alone
-    supposed = [seems_opus(head) for head in heads]
+    assumed_opus = [seems_opus(head) for head in heads]
     try:
-        done = _run(recordings, supposed, config, binary, SHARED_CHANNELS)
+        done = _run(recordings, assumed_opus, config, binary, SHARED_CHANNELS)
     except subprocess.TimeoutExpired:
         return alone
     if done.code or done.log or done.stopped:
         return alone
-    attempts = _attempts(done, supposed)
+    attempts = _attempts(done, assumed_opus)
     if len(done.outputs[-1]) >= _table_bytes(len(recordings), config):
         return alone
     return [
-        _decoded(attempt, head, config) if attempt.supposed_rightly and attempt.channels.size else None
+        _decoded(attempt, head, config) if attempt.assumed_correctly and attempt.channels.size else None
         for attempt, head in zip(attempts, heads, strict=True)
     ]
 
@@ -184,7 +188,7 @@ def decode_files(recordings: Sequence[Recording], config: ConvertConfig, binary:
 def _attempt_alone(
     recording: Recording, opus: bool, config: ConvertConfig, binary: str
 ) -> tuple[_Attempt, str]:
-    """Return what a process gives for one recording, and its complaint."""
+    """Return the output of a process for one recording, and its error in plain words."""
     done = _run([recording], [opus], config, binary, MOST_CHANNELS)
     (attempt,) = _attempts(done, [opus])
     return attempt, "" if done.stopped and not done.log else plain_words(done.log, done.code)
@@ -197,23 +201,23 @@ def _run(
     binary: str,
     most_channels: int,
 ) -> Finished:
-    """Decode recordings in one process. Its outputs are an AU file each and the table of their packets."""
-    # One sample more than the limit, so that a longer recording shows; and room for the header.
+    """Decode recordings in one process. Its outputs are an AU file per recording, then the table of packets."""
+    # One sample more than the limit, so that a longer recording is recognised, and room for the header.
     bounds = [4 * most_channels * (config.max_samples + 1) + LOG_BYTES] * len(recordings)
     table = _table_bytes(len(recordings), config)
 
     def command(targets: Sequence[int]) -> list[str]:
         words = [binary, "-y", "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+error"]
-        # Left to itself, ffmpeg keeps as many threads a file as the machine has processors, and memory for them.
+        # By default, ffmpeg starts one thread per processor for each file, with memory for each.
         words += ["-filter_threads", "1"]
         for recording, is_opus in zip(recordings, opus, strict=True):
-            # The offset of an open file is shared with whoever read it before.
+            # The offset of the open file is wherever the previous reader left it.
             os.lseek(recording.handle, 0, os.SEEK_SET)
             words += ["-format_whitelist", DEMUXERS, "-protocol_whitelist", "fd", "-threads", "1"]
             words += [*(LIBOPUS if is_opus else ()), "-fd", str(recording.handle), "-i", "fd:"]
         for place, (target, bound) in enumerate(zip(targets[:-1], bounds, strict=True)):
             words += ["-map", f"{place}:a:0", "-af", _filters(config), "-map_metadata", "-1"]
-            # Its time stamps begin anew where a stream changes its rate; the muxer need not know.
+            # A stream that changes its rate restarts its time stamps; the muxer gets sample counts instead.
             words += ["-c:a", "pcm_f32be", "-bsf:a", "setts=ts=N", "-fs", str(bound), *UNHURRIED]
             words += ["-f", "au", f"pipe:{target}"]
         for place in range(len(recordings)):
@@ -223,7 +227,7 @@ def _run(
 
     return run_limited(
         command,
-        # ffmpeg ends an output after the packet that goes beyond its bound.
+        # ffmpeg ends an output after the packet that exceeds the bound.
         [*bounds, table + LOG_BYTES],
         timeout_s=config.timeout_s,
         memory_mb=config.memory_mb,
@@ -232,21 +236,22 @@ def _run(
 
 
 def _filters(config: ConvertConfig) -> str:
-    """Return the filters that bring a stream to 16 kHz, gaps in its time stamps filled with silence.
+    """Return the filters that resample a stream to 16 kHz and fill gaps in its time stamps with silence.
 
-    `asetpts` gives each frame a stamp at the end of the frame before it, or later by the gap between them; so
-    neither drift nor backward steps move or drop anything. Variables: 0, how far the stamp is from the end of the
-    frame before; 1, where this frame ends; 2, the frame's new stamp; 3, its length; 4, the first stamp. A gap is
-    no longer than by how much the sound lags behind the stamps, else jitter would add up; and one longer than a clip
-    may be is none. `aresample` then fills the gaps, and nothing else: frames without gaps touch exactly.
-    Without gaps the samples are those without these filters, to the bit.
+    `asetpts` gives each frame a time stamp at the end of the previous frame, plus the gap between them. Drift and
+    backward steps therefore neither move nor drop samples. Variables: 0, the distance of the stamp from the end of
+    the previous frame; 1, the end of this frame; 2, the new stamp of this frame; 3, its length; 4, the first stamp.
+
+    A gap is at most the lag of the sound behind the time stamps, or jitter would accumulate. A gap longer than the
+    longest clip is ignored. `aresample` then fills the gaps only, because frames without a gap touch exactly.
+    Without gaps the filters do not change the samples, to the bit.
     """
     stamps = (
         "st(0,if(eq(N,0),0,PTS-ld(1)));st(4,if(eq(N,0),PTS,ld(4)));st(1,PTS+NB_SAMPLES);"
         "st(2,if(eq(N,0),0,ld(2)+ld(3)));st(0,min(ld(0),PTS-ld(4)-ld(2)));"
         f"st(2,ld(2)+if(between(ld(0),{GAP_S}*SR,{config.max_seconds}*SR),ld(0),0));st(3,NB_SAMPLES);ld(2)"
     )
-    # Samples are counted: a limit on time goes by time stamps.
+    # The limit counts samples, because a limit on time would follow the time stamps.
     return (
         f"asetpts='{stamps}',aresample=out_sample_rate={SAMPLE_RATE}:async=1:min_hard_comp={GAP_S / 2},"
         f"atrim=end_sample={config.max_samples + 1}"
@@ -258,7 +263,7 @@ def _table_bytes(n_recordings: int, config: ConvertConfig) -> int:
 
 
 def _attempts(done: Finished, opus: Sequence[bool]) -> list[_Attempt]:
-    """Read a process's outputs."""
+    """Read the outputs of a process."""
     *sounds, table = done.outputs
     return [
         _Attempt(_channels(sound), stream, is_opus)
@@ -267,7 +272,7 @@ def _attempts(done: Finished, opus: Sequence[bool]) -> list[_Attempt]:
 
 
 def _channels(output: bytearray) -> np.ndarray:
-    """Return the samples of an AU file [shape=(n_samples, n_channels)]; it may be cut off anywhere."""
+    """Return the samples of an AU file [shape=(n_samples, n_channels)], which may be truncated anywhere."""
     n_channels = int.from_bytes(output[_AU_CHANNELS], "big") or 1
     start = int.from_bytes(output[_AU_START], "big")
     n_samples = max(0, len(output) - start) // (4 * n_channels)
@@ -280,9 +285,9 @@ def _decoded(attempt: _Attempt, head: bytes, config: ConvertConfig, complaint: s
     audio, note = mix_down(attempt.channels[: config.max_samples + 1])
     notes = [note] if note else []
     span_s, sound_s = stream.span_s, len(audio) / SAMPLE_RATE
-    whole = 0 < len(audio) <= config.max_samples
-    if whole and span_s is not None and abs(span_s - sound_s) > STAMPS_S + STAMPS_SHARE * span_s:
-        why = "two recordings in one file: " if stream.begins_anew else ""
+    complete = 0 < len(audio) <= config.max_samples
+    if complete and span_s is not None and abs(span_s - sound_s) > STAMPS_S + STAMPS_SHARE * span_s:
+        why = "two recordings in one file: " if stream.restarts else ""
         notes.append(f"{why}{sound_s:.2f} s of sound, but its time stamps span {span_s:.2f} s")
     if not stream.codec:
         return Decoded(audio, {}, complaint, tuple(notes))

@@ -7,20 +7,24 @@ multiplied by their eq. 7,
 
     G = sqrt(pi) / 2 * sqrt(v) / gamma * [(1 + v) I0e(v / 2) + v I1e(v / 2)],
 
-and keeps its noisy phase. ``xi`` follows their decision-directed rule, eq. 51. Ours: the rule runs over the
-clip from both ends and the two ``xi`` meet in their geometric mean, which spares onsets and lowers the
-residual noise; ``xi`` starts at ``gamma - 1``; a bin is never amplified (eq. 7 exceeds 1 where ``gamma`` is
-far below ``xi``); the noise is that of :mod:`exvo.audio.noise_tracker`.
+and keeps its noisy phase. ``xi`` follows their decision-directed rule, eq. 51. Four choices are ours:
 
-Clips of similar length share a chunk, in which the recursion steps through time for all of them. All
-arithmetic across clips is element-wise or on whole vectors of transforms, so a clip's output does not
-depend on the batch, to the last bit.
+- The rule runs over the clip from both ends, and ``xi`` is the geometric mean of both runs. This preserves onsets
+  and lowers the residual noise.
+- ``xi`` starts at ``gamma - 1``.
+- No bin is amplified; eq. 7 exceeds 1 where ``gamma`` is far below ``xi``.
+- The noise estimate is that of :mod:`exvo.audio.noise_tracker`.
+
+Clips of similar length share a chunk, in which the recursion steps through time for all of them. The arithmetic
+across clips is element-wise, or on complete vectors of transforms. A clip's output therefore does not depend on the
+batch, to the last bit.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Annotated
 
 import numpy as np
 import scipy.fft
@@ -28,55 +32,55 @@ from scipy.special import i0e, i1e
 
 from exvo.audio.noise_tracker import NoiseConfig, track_noise
 from exvo.audio.stft import Buffers, Stft
+from exvo.util.settings import Bounds, NotNegative, Positive, Probability
 
-CHUNK_BINS = 2_000_000  # bins of a chunk's spectra, which bounds memory (about 25 bytes a bin)
-CHUNK_CLIPS = 48  # rows of a time step; its dozen arrays then stay in the second-level cache
-GAMMA_MIN, GAMMA_MAX = 1e-6, 1e8  # keeps float32 in range; at either end the gain has reached its limit
-ALPHA_MIN = 1e-11  # the rule is worked in units of alpha, and float32 must hold their square
+CHUNK_BINS = 2_000_000  # bins in the spectra of a chunk, which bounds memory (about 25 bytes per bin)
+CHUNK_CLIPS = 48  # rows of a time step, whose dozen arrays then stay in the second-level cache
+GAMMA_MIN, GAMMA_MAX = 1e-6, 1e8  # keeps float32 in range; the gain is constant beyond either end
+ALPHA_MIN = 1e-11  # the rule is computed in units of alpha, and float32 must hold their square
 
 
 @dataclass(frozen=True)
 class DenoiseConfig(NoiseConfig):
-    """What the denoise stage can be told; the noise's own settings are those of its base.
+    """Settings of the denoise stage. The settings of the noise tracker are those of the base class.
 
     Attributes
     ----------
     frame_ms : float
-        Length of the Hann window in milliseconds.
+        Length of the Hann window, in ms.
     overlap : int
-        Windows that cover each sample, at least 3 (4: a hop of a quarter of the frame).
+        Number of windows that cover each sample; 4 makes the hop a quarter of the window.
     alpha : float
-        Weight of the previous frame in the decision-directed rule, in [0, 1).
+        Weight of the previous frame in the decision-directed rule for the a priori SNR.
     xi_min_db : float
-        Lowest a priori SNR in dB; it sets how much noise remains in pauses.
+        Minimum a priori SNR, in dB; it sets how much noise remains in pauses.
     two_way : bool
-        Run the decision-directed rule from both ends of the clip (ours) instead of forward only (1984).
+        Whether the decision-directed rule runs from both ends of the clip (ours) instead of forward only (1984).
     noise_raise_db : float
-        Added to the noise estimate, in dB (ours): too high a noise costs less than too low a one.
+        Added to the noise estimate, in dB (ours); an estimate that is too high costs less than one that is too low.
     min_ms : float
-        Clips shorter than this many milliseconds are too short to tell noise from voice and come back
-        unchanged.
+        Shorter clips come back unchanged, because noise and voice cannot be told apart in them, in ms.
     """
 
-    frame_ms: float = 32.0
-    overlap: int = 4
-    alpha: float = 0.98
+    frame_ms: Positive = 32.0
+    overlap: Annotated[int, Bounds(at_least=3)] = 4
+    alpha: Probability = 0.98
     xi_min_db: float = -25.0
     two_way: bool = True
     noise_raise_db: float = 1.0
-    min_ms: float = 100.0
+    min_ms: NotNegative = 100.0
 
 
 @dataclass(frozen=True)
 class DenoiseMeasures:
-    """What the denoise stage saw of one clip; NaN where the clip is silent or too short to tell.
+    """Measurements of the denoise stage on one clip; NaN where the clip is silent or too short.
 
     Attributes
     ----------
     snr_before_db, snr_after_db : float
-        Estimated SNR in dB: the power above the noise, against the noise before, and against the error
-        expected of the output (remaining noise and damage to the voice: the posterior mean-square error
-        under the 1984 model) after. Not below -20 dB.
+        Estimated SNR in dB, at least -20 dB. Before: the power above the noise over the noise power. After: the
+        same power over the expected error of the output. The expected error is the posterior mean-square error of
+        the 1984 model; it includes remaining noise and damage to the voice.
     noise_db : float
         Estimated noise power in dB relative to full scale.
     change_db : float
@@ -101,17 +105,22 @@ def mmse_stsa_gain(xi: np.ndarray, gamma: np.ndarray) -> np.ndarray:
     -------
     np.ndarray
         The gain; for large ``xi`` that of the Wiener filter, ``xi / (1 + xi)``.
+
+    Examples
+    --------
+    >>> mmse_stsa_gain(xi=[0.01, 1, 100], gamma=[1, 1, 100]).round(3).tolist()
+    [0.089, 0.774, 0.993]
     """
     xi, gamma = np.asarray(xi, np.float64), np.asarray(gamma, np.float64)
     v = xi / (1 + xi) * gamma
     return math.sqrt(math.pi) / 2 * np.sqrt(v) / gamma * ((1 + v) * i0e(v / 2) + v * i1e(v / 2))
 
 
-# Arrays without dimensions: numpy adds them in half the time that it takes for numbers.
+# Arrays without dimensions: numpy adds them in half the time of Python numbers.
 _ONE = np.array(1, np.float32)
 # gamma * G depends on v alone, and its square is v * (v + r(v)) with r falling smoothly from pi / 4 to 1 / 2. This is
-# r(v) = c0 + a1 / (v + c1 + a2 / (v + c2 + a3 / (v + c3))), fitted for the least largest error of the gain relative to
-# itself, 4e-6. A ratio of polynomials would take more operations, and numpy divides about as fast as it multiplies.
+# r(v) = c0 + a1 / (v + c1 + a2 / (v + c2 + a3 / (v + c3))), fitted to minimise the largest relative error of the gain,
+# which is 4e-6. A ratio of polynomials needs more operations, and numpy divides about as fast as it multiplies.
 _C0, _C1 = np.array(0.4986929444, np.float32), np.array(5.0783102843, np.float32)
 _C2, _C3 = np.array(-9.6637273991, np.float32), np.array(9.4025890868, np.float32)
 _A1, _A2 = np.array(0.1882279435, np.float32), np.array(-14.3927509159, np.float32)
@@ -121,9 +130,9 @@ _A3 = np.array(121.4690118779, np.float32)
 def _amplitude_power(
     xi: np.ndarray, gamma: np.ndarray, unit: np.ndarray, wiener: np.ndarray, v: np.ndarray, out: np.ndarray
 ) -> None:
-    """Write ``xi / (unit + xi)`` to ``wiener`` and ``gamma * G ** 2``, which eq. 51 asks for, to ``out``.
+    """Write ``xi / (unit + xi)`` to ``wiener`` and ``gamma * G ** 2``, which eq. 51 uses, to ``out``.
 
-    ``unit`` is what an a priori SNR of 1 is in ``xi``; ``v`` is overwritten.
+    ``unit`` is the value of ``xi`` for an a priori SNR of 1. ``v`` is overwritten.
     """
     np.add(xi, unit, v)
     np.divide(xi, v, wiener)
@@ -168,33 +177,49 @@ def denoise_clips(
     Parameters
     ----------
     signals : sequence of np.ndarray, shape=(n_samples,)
-        Clips of any lengths, 0 included; a sample that is not a finite number counts as 0.
+        Clips of any length, including 0. A sample that is not a finite number counts as 0.
     sample_rate : int
-        Their sample rate in hertz.
+        Sample rate of the clips in hertz.
     config : DenoiseConfig
-        The choices of the stage.
+        Settings of the stage.
 
     Returns
     -------
     clips : list of np.ndarray, shape=(n_samples,), float32
-        The denoised clips, in the order and of the lengths given, without delay. No bin is amplified, yet a
-        peak can exceed the input's slightly where removed parts had opposed it.
+        The denoised clips, in the order and with the lengths of ``signals``, without delay. No bin is amplified, but
+        a peak can slightly exceed that of the input, where the removed noise had cancelled part of it.
     measures : list of DenoiseMeasures
         What was seen of each clip.
+
+    Examples
+    --------
+    A tone that starts after 0.5 s, in white noise at an SNR of 14 dB.
+
+    >>> import numpy as np
+    >>> time = np.arange(16000) / 16000
+    >>> voice = np.where(time > 0.5, 0.3 * np.sin(2 * np.pi * 220 * time), 0)
+    >>> noisy = voice + np.random.default_rng(0).normal(0, 0.03, len(voice))
+    >>> (clean,), (measures,) = denoise_clips([noisy], 16000, DenoiseConfig())
+    >>> [round(10 * float(np.log10(np.mean(voice**2) / np.mean((x - voice) ** 2)))) for x in (noisy, clean)]
+    [14, 29]
+    >>> round(measures.snr_before_db), round(measures.noise_db)
+    (14, -30)
     """
     stft = Stft(max(1, round(config.frame_ms * sample_rate / 1000 / config.overlap)), config.overlap)
     clips = [_finite(np.array(signal, np.float32)) for signal in signals]
     measures = [DenoiseMeasures()] * len(clips)
     n_min = max(1, round(config.min_ms * sample_rate / 1000))
-    # Longest first, so that the clips still running at a time step are the first rows of a chunk.
+    # Longest first, so that the clips that have not ended at a time step are the first rows of a chunk.
     order = sorted(
         (i for i, c in enumerate(clips) if len(c) >= n_min and c.any()), key=lambda i: -len(clips[i])
     )
-    with np.errstate(under="ignore"):  # weak bins may vanish, whatever another library has told numpy
+    with np.errstate(under="ignore"):  # weak bins may underflow, even if another library makes that an error
         buffers = Buffers()
         for chunk in _chunks(order, [stft.n_frames(len(c)) for c in clips], stft.n_fft // 2 + 1):
-            done, seen = _denoise_chunk([clips[i] for i in chunk], sample_rate, stft, config, buffers)
-            for i, clip, measure in zip(chunk, done, seen, strict=True):
+            done, chunk_measures = _denoise_chunk(
+                [clips[i] for i in chunk], sample_rate, stft, config, buffers
+            )
+            for i, clip, measure in zip(chunk, done, chunk_measures, strict=True):
                 clips[i], measures[i] = clip, measure
     return clips, measures
 
@@ -218,10 +243,10 @@ def _denoise_chunk(
 
     gamma = buffers.array("gamma", spectra.shape)
     noise = np.zeros((-(-len(spectra) // per_block), *spectra.shape[1:]), np.float32)
-    heard, noise_power = np.empty(len(signals)), np.empty(len(signals))
+    total_power, noise_power = np.empty(len(signals)), np.empty(len(signals))
     for i, n in enumerate(n_frames):
         power = _power(spectra[:n, i])
-        # Every second frame tells the noise as well: neighbours share three quarters of their samples.
+        # Every second frame is enough: neighbouring frames share three quarters of their samples.
         tracked = track_noise(
             power[::2],
             config,
@@ -233,7 +258,7 @@ def _denoise_chunk(
         noise[: len(tracked), i] = tracked
         blocks = np.minimum(per_block, n - per_block * np.arange(len(tracked)))
         noise_power[i] = (tracked.sum(axis=1, dtype=np.float64) * blocks).sum()
-        heard[i] = power.sum(axis=1).sum(dtype=np.float64)
+        total_power[i] = power.sum(axis=1).sum(dtype=np.float64)
         power /= np.repeat(tracked * raised, per_block, axis=0)[:n]
         np.clip(power, GAMMA_MIN, GAMMA_MAX, out=gamma[:n, i])
 
@@ -242,7 +267,7 @@ def _denoise_chunk(
     clips = stft.inverse(spectra, [len(signal) for signal in signals], buffers)
     measures = []
     for i, (before, after, n) in enumerate(zip(signals, clips, n_frames, strict=True)):
-        voice = max(heard[i] - noise_power[i], 0.01 * heard[i])
+        voice = max(total_power[i] - noise_power[i], 0.01 * total_power[i])
         level = noise_power[i] / (n * spectra.shape[2]) * 10 ** (config.noise_floor_db / 10) / floor
         ratios = (
             voice / noise_power[i],
@@ -255,13 +280,13 @@ def _denoise_chunk(
 
 
 def _power(spectra: np.ndarray) -> np.ndarray:
-    # numpy takes the absolute value in half the time that the sum of the squares of every second number takes.
+    # numpy computes the absolute value in half the time of summing the squares of both parts.
     power = np.abs(spectra)
     return np.square(power, power)
 
 
 def _fine_power(signal: np.ndarray, stft: Stft, factor: int) -> np.ndarray | None:
-    """Return power spectra of half-overlapping frames ``factor`` times as long; None where the clip is shorter."""
+    """Return power spectra of half-overlapping frames ``factor`` times as long; None for a shorter clip."""
     n_fft = factor * stft.n_fft
     if factor == 1 or len(signal) < n_fft:
         return None
@@ -273,14 +298,14 @@ def _fine_power(signal: np.ndarray, stft: Stft, factor: int) -> np.ndarray | Non
 
 @cache
 def _fine_window(stft: Stft, n_fft: int) -> np.ndarray:
-    """Return a Hann window with the energy of the denoiser's: noise has the same mean power under both."""
+    """Return a Hann window with the energy of the denoiser's window, so that noise has the same mean power."""
     hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)
     hann *= np.sqrt((stft.window.astype(np.float64) ** 2).sum() / (hann.astype(np.float64) ** 2).sum())
     return hann
 
 
 def _finite(signal: np.ndarray) -> np.ndarray:
-    """Set samples that are no finite numbers to 0, in place."""
+    """Set samples that are not finite to 0, in place."""
     finite = np.isfinite(signal)
     if not finite.all():
         signal[~finite] = 0
@@ -299,12 +324,12 @@ def _decision_directed(
     steps: Sequence[int],
     out: np.ndarray,
 ) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield frame, number of running clips and their ``xi / alpha`` along ``steps`` (Ephraim & Malah, eq. 51).
+    """Yield the frame, the number of clips in it and their ``xi / alpha`` along ``steps`` (Ephraim & Malah, eq. 51).
 
-    ``out``, shape=(n_frames or 1, n_clips, n_bins), takes all ``xi / alpha``, or one after another.
+    ``out``, shape=(n_frames or 1, n_clips, n_bins), receives ``xi / alpha`` of all frames, or of one at a time.
     """
     unit, share = np.array(1 / alpha, np.float32), np.array((1 - alpha) / alpha, np.float32)
-    # numpy compares with an array three times as fast as with a number
+    # numpy compares with an array in a third of the time of a comparison with a number
     limits = 0, xi_min / alpha
     arrays = [np.full(gamma.shape[1:], value, np.float32) for value in (*limits, 0, 0, 0)]
     n_before = 0

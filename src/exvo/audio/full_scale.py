@@ -1,14 +1,14 @@
-"""Bring audio that overshoots back to full scale: scaled as a whole, for clipping would distort it.
+"""Scale audio that overshoots down to full scale, because clipping would distort it.
 
-What comes out of a filter or a decoder can be higher than what went in: between the samples, where parts are removed
-that had opposed a peak, or where a lossy codec overshoots.
+The output of a filter or decoder can have a higher peak than its input: between the samples, where a removed
+component had cancelled part of a peak, or where a lossy codec overshoots.
 """
 
 import numpy as np
 
 
 def within_full_scale(audio: np.ndarray) -> tuple[np.ndarray, float]:
-    """Scale a signal down to full scale where its peak lies beyond.
+    """Scale a signal down to full scale if its peak exceeds it.
 
     Parameters
     ----------
@@ -18,9 +18,9 @@ def within_full_scale(audio: np.ndarray) -> tuple[np.ndarray, float]:
     Returns
     -------
     audio : np.ndarray [shape=(n_samples,), float32]
-        In [-1, 1]; the signal itself where it is there already.
+        In [-1, 1]; the same array if no scaling is needed.
     gain_db : float
-        In dB; 0 or below.
+        Gain applied, in dB; 0 or below.
     """
     peak = float(np.abs(audio).max(initial=0.0))
     if peak <= 1.0:

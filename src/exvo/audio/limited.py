@@ -1,4 +1,4 @@
-"""Run a decoder over files that nobody vouches for: its time, its memory and what is read of it are limited."""
+"""Run a decoder on untrusted files, with limits on its time, its memory and the size of its output."""
 
 import os
 import resource
@@ -9,26 +9,26 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
-# The head of the log names the first error; a broken file can have a decoder print without end.
+# The head of the log has the first error. A broken file can make a decoder print without end.
 LOG_BYTES = 64 * 1024
-# What a pipe holds on Linux.
+# Capacity of a pipe on Linux.
 _BLOCK = 64 * 1024
 
 
 @dataclass(frozen=True)
 class Finished:
-    """What came of a program.
+    """Result of a program.
 
     Attributes
     ----------
     outputs : list of bytearray
-        What it wrote to each of its outputs, at most to their limits.
+        Data written to each output, up to its limit.
     log : str
-        The first 64 kB of what it printed to its error stream.
+        The first 64 kB of its error stream.
     code : int
-        Its exit code; negative for a signal.
+        Exit code; negative for a signal.
     stopped : bool
-        Whether it was killed because it wrote more than it may.
+        Whether it was killed because it wrote more than its limit.
     """
 
     outputs: list[bytearray]
@@ -50,58 +50,58 @@ def run_limited(
     Parameters
     ----------
     command : callable
-        Takes the file descriptors to which the program shall write, as many as ``output_bytes``, and returns program
-        and arguments; no shell reads them.
+        Takes the file descriptors for the outputs of the program, one per entry of ``output_bytes``. Returns the
+        program and its arguments; no shell is involved.
     output_bytes : sequence of int
-        How much is read of each output. A program that writes more is killed.
+        Limit of each output. A program that writes more is killed.
     timeout_s : float
-        The program is killed after so many seconds.
+        The program is killed after this many seconds.
     memory_mb : float
-        Address space that it may have, in MB; what it asks for beyond that is refused. Linux alone can limit a
-        process from outside; elsewhere this limit does not hold.
+        Limit of its address space, in MB; an allocation beyond it fails. Only Linux can limit another process;
+        elsewhere the limit is not applied.
     handles : sequence of int
-        Open files that the program may use besides, under the same numbers.
+        Further open files that the program may use, under the same numbers.
 
     Raises
     ------
     subprocess.TimeoutExpired
+        After ``timeout_s`` seconds.
     OSError
         Where the program cannot be started.
     """
-    # Else glibc reserves 64 MB or 128 MB of address space for a thread, or does not, as threads happen to meet: what
-    # fits into the limit would be chance.
+    # By default glibc reserves 64 MB or 128 MB of address space per thread, depending on timing. What fits into the
+    # memory limit would then vary from run to run.
     environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
     with ExitStack() as stack:
-        pipes = [os.pipe() for _ in output_bytes]
-        readers = [stack.enter_context(os.fdopen(reader, "rb", buffering=0)) for reader, _ in pipes]
-        writers = [writer for _, writer in pipes]
+        pipes = [os.pipe() for _ in range(len(output_bytes) + 1)]
+        *readers, log_reader = [stack.enter_context(os.fdopen(end, "rb", buffering=0)) for end, _ in pipes]
+        *writers, log_writer = [end for _, end in pipes]
         try:
             process = subprocess.Popen(
                 command(writers),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
+                stderr=log_writer,
                 pass_fds=[*writers, *handles],
                 env=environment,
-                bufsize=0,
             )
         finally:
-            for writer in writers:
+            for writer in (*writers, log_writer):
                 os.close(writer)
         stack.enter_context(process)
-        # Only a process that is still running after an error of ours; a finished one is not touched.
+        # This ends a process that still runs after an error here; a finished process is not affected.
         stack.callback(process.kill)
         deadline = time.monotonic() + timeout_s
         if hasattr(resource, "prlimit"):
             limit = round(memory_mb * 1e6)
-            # A short clip can be done before it is limited.
+            # A short clip can be finished before the limit is set.
             with suppress(ProcessLookupError):
                 resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
         outputs, log = [bytearray() for _ in readers], bytearray()
         with selectors.DefaultSelector() as selector:
             for reader, output, most in zip(readers, outputs, output_bytes, strict=True):
                 selector.register(reader, selectors.EVENT_READ, (output, most))
-            selector.register(process.stderr, selectors.EVENT_READ, (log, None))
+            selector.register(log_reader, selectors.EVENT_READ, (log, None))
             within = _read_all(selector, deadline)
         late = within is None
         if not within:
@@ -116,10 +116,10 @@ def run_limited(
 
 
 def _read_all(selector: selectors.BaseSelector, deadline: float) -> bool | None:
-    """Read what is registered to its end; False where there is more than there may be, None where it is late.
+    """Read the registered files to their ends. Return False if one exceeds its limit, None after the deadline.
 
-    Each file stands with what is read of it and the most that this may be in bytes; None keeps the first `LOG_BYTES`
-    and passes over the rest.
+    Each file is registered with its buffer and its limit in bytes. With the limit None, the first `LOG_BYTES` are kept
+    and the rest is discarded.
     """
     while selector.get_map():
         left = deadline - time.monotonic()

@@ -1,27 +1,29 @@
 """Noise power of one clip, per block of frames and frequency bin, for the denoise stage.
 
-A vocal burst may start at sample 0, so the opening frames cannot be trusted. The whole clip is at hand, so its
-noise is found in five steps (all ours; the parts they build on are named):
+A vocal burst may start at sample 0, so the first frames are no reliable noise estimate. The complete clip is
+available, so the noise is estimated in five steps (all ours, based on the sources given):
 
-1. *pauses*: frames in which every band is at its lowest steady level (:mod:`exvo.audio.pauses`);
-2. *evidence*: how many pause frames there are, counted for less where they scatter more than stationary noise does.
-   Breath drifts, noise does not;
-3. *bound*: a clip without any pause has voice in its quietest frames. Minimum statistics (Martin 2001, IEEE Trans.
-   Speech Audio Process. 9(5)) per bin find the gaps in time, and a low percentile over the neighbouring bins finds
-   the gaps between harmonics, for low voices also in longer frames; a few times that is the most the noise may be.
-   The bound rises with the evidence that the quiet frames are a pause: only then hum and tones count as noise;
-4. *doubt*: without evidence, the noise is taken to lie far below the voice, for too low an estimate leaves a clip as
-   it is, and too high a one damages it;
-5. *updates*: in each block the pause frames nearby count most, so that the noise follows slow changes.
+1. *Pauses*: frames in which every band is at its lowest steady level (:mod:`exvo.audio.pauses`).
+2. *Evidence*: the number of pause frames, reduced where they scatter more than stationary noise. Breath drifts; noise
+   does not.
+3. *Bound*: an upper limit of the noise. A clip without a pause has voice even in its quietest frames. Minimum
+   statistics (Martin 2001, IEEE Trans. Speech Audio Process. 9(5)) per bin find the gaps in time. A low percentile
+   over the neighbouring bins finds the gaps between harmonics, for low voices also in longer frames. The bound is a
+   multiple of the level in the gaps. It rises with the evidence for a pause, so that hum and tones count as noise
+   only where there is a pause.
+4. *Doubt*: without evidence, the noise is assumed to lie far below the voice. An estimate that is too low leaves the
+   clip unchanged; an estimate that is too high damages it.
+5. *Updates*: in each block, near pause frames have the largest weight, so that the estimate follows slow changes.
 
-A filter may have emptied whole bands (the high-pass of the stage before, a telephone, a codec). The neighbourhood of
-step 3 therefore lies once below and once above each bin, and the higher of both percentiles counts.
+An earlier filter may have emptied complete bands (the high-pass stage, a telephone, a codec). The neighbourhood of
+step 3 therefore lies once below and once above each bin, and the higher percentile is used.
 
-Everything here sees one clip at a time: nothing can leak from one clip of a batch to another.
+All functions process one clip at a time, so that clips of a batch cannot affect each other.
 """
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Annotated
 
 import numpy as np
 from scipy.ndimage import rank_filter, uniform_filter1d
@@ -34,68 +36,71 @@ from exvo.audio.pauses import (
     find_pauses,
     mean_of_three,
 )
+from exvo.util.settings import Bounds, Count, NotNegative, Positive, PositiveShare
 
-# The highest bands that are not empty: wide enough to tell stationary noise from breath by themselves.
+# Number of highest non-empty bands. Each is wide enough to separate stationary noise from breath by itself.
 N_WIDE = 3
 N_AVERAGED = 3  # frames averaged before the minimum over time is taken
-# Long frames of noise are few, and their minimum is low by chance; only clearly lower gaps count.
+# A clip has few long frames, so their minimum is low by chance; only clearly lower gaps count.
 FINE_MARGIN = 2.5
-NO_EVIDENCE_FRAMES = 6.0  # so many frames of breath are as steady as noise by chance
-LOUD_QUANTILE = 0.9  # of the frames' levels: the voice
-EMPTY_DB = 50.0  # a band so far below the loudest is empty: what leaks into it says nothing of pauses
-LIFT_FROM_DB, LIFT_PER_DB = 5.0, 20.0  # how the bound rises with the power of the loud frames over the pauses
-MOST_LIFT_DB = 100.0  # more than any filter takes off
-MOST_SLOPE = 12.0 / 10 * np.log(10)  # per octave; a steeper spectrum is that of a filter
+NO_EVIDENCE_FRAMES = 6.0  # this many frames of breath can be as steady as noise by chance
+LOUD_QUANTILE = 0.9  # quantile of the frame levels that represents the voice
+EMPTY_DB = 50.0  # a band this far below the loudest is empty: leakage into it does not indicate pauses
+LIFT_FROM_DB, LIFT_PER_DB = (
+    5.0,
+    20.0,
+)  # rise of the bound with the power of the loud frames over that of the pauses
+MOST_LIFT_DB = 100.0  # more than the attenuation of any filter
+MOST_SLOPE = 12.0 / 10 * np.log(10)  # per octave; only a filter causes a steeper spectrum
 
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """How the noise of a clip is found.
+    """Settings of the noise estimate.
 
     Attributes
     ----------
     quiet_fraction : float
-        Share of the frames, in (0, 1], quietest in a band, from which the search for pauses starts.
+        Share of the frames, quietest in a band, from which the search for pauses starts.
     valley_fraction : float
-        Share of the averaged periodograms, in (0, 1], lowest in a bin, which make the minimum statistics.
+        Share of the averaged periodograms, lowest in a bin, that make the minimum statistics.
     valley_width_hz : float
-        Width in hertz of the neighbourhood in which gaps between harmonics are looked for: half of it below a bin,
-        half above; wider than the widest spacing expected of low voices.
+        Width of the neighbourhood that is searched for gaps between harmonics, half of it below a bin and half above,
+        in Hz. It has to be wider than the spacing of the harmonics.
     valley_percentile : float
-        Percentile (0 to 100) over each half of that neighbourhood.
+        Percentile over each half of that neighbourhood; the higher of the two counts.
     fine_factor : int
-        The gaps are also looked for in frames so many times as long, where the harmonics of low voices stand apart;
-        1 looks in the frames of the denoiser only.
+        Gaps are also searched for in frames this many times as long, which separates the harmonics of low voices; 1
+        uses the denoiser's frames only.
     bound_db : float
-        The most that the noise may lie above the minimum statistics where no pause is found, in dB. Lower protects
-        steady voices, higher finds more noise.
+        Maximum of the noise above the minimum statistics where no pause is found, in dB; lower values protect steady
+        voices, higher values find more noise.
     safe_db : float
-        Without evidence of a pause, the noise is taken to lie at least so far below the loud frames, in dB. Higher
-        protects bursts without a pause, lower removes noise where pauses are short.
+        Without evidence of a pause, the noise is assumed at least this far below the loud frames, in dB; higher values
+        protect bursts without a pause, lower values remove noise where pauses are short.
     evidence_db : float
-        What each frame of stationary noise takes off ``safe_db``, in dB (every second frame is looked at).
+        Reduction of ``safe_db`` by each frame of stationary noise, in dB (every second frame is examined).
     follow_ms : float
-        Time constant, in milliseconds, at which the weight of a pause falls with its distance.
+        Time constant at which the weight of a pause falls with its distance, in ms.
     block_ms : float
-        The noise is constant over blocks of this many milliseconds.
+        Length of the blocks over which the noise is constant, in ms.
     prior_frames : float
-        The weight of the clip's overall noise in each block, in pause frames (every second one is looked at).
+        Weight of the clip's overall noise in each block, in pause frames (every second frame is examined).
     noise_floor_db : float
-        Lowest noise assumed in any bin, in dB relative to full scale (of white noise with that power in
-        each bin).
+        Minimum noise in any bin, in dB relative to full scale (as white noise with that power in each bin).
     """
 
-    quiet_fraction: float = 0.1
-    valley_fraction: float = 0.1
-    valley_width_hz: float = 1200.0
-    valley_percentile: float = 15.0
-    fine_factor: int = 4
+    quiet_fraction: PositiveShare = 0.1
+    valley_fraction: PositiveShare = 0.1
+    valley_width_hz: Positive = 1200.0
+    valley_percentile: Annotated[float, Bounds(at_least=0, at_most=100)] = 15.0
+    fine_factor: Count = 4
     bound_db: float = 8.5
-    safe_db: float = 40.0
-    evidence_db: float = 2.0
-    follow_ms: float = 500.0
-    block_ms: float = 128.0
-    prior_frames: float = 16.0
+    safe_db: NotNegative = 40.0
+    evidence_db: Positive = 2.0
+    follow_ms: Positive = 500.0
+    block_ms: Positive = 128.0
+    prior_frames: NotNegative = 16.0
     noise_floor_db: float = -110.0
 
 
@@ -115,16 +120,16 @@ def track_noise(
     power : np.ndarray, shape=(n_frames, n_bins)
         Power spectrum of each frame; neighbouring frames overlap by about half.
     config : NoiseConfig
-        The choices above.
+        Settings of the estimate.
     bin_hz : float
         Distance between bins in hertz.
     frames_per_block : int
-        Frames for which one estimate holds.
+        Frames per block; a block has one estimate.
     floor : float
-        Lowest noise power, in the unit of ``power``; frames with less than a tenth of it are digital
-        silence and say nothing of the noise.
+        Lowest noise power, in the unit of ``power``. Frames with less than a tenth of it are digital silence and are
+        not used.
     fine : np.ndarray, shape=(n_fine_frames, factor * (n_bins - 1) + 1), optional
-        Power spectrum of frames ``factor`` times as long, in the unit of ``power``: noise has the same mean in both.
+        Power spectrum of frames ``factor`` times as long, scaled so that noise has the same mean as in ``power``.
 
     Returns
     -------
@@ -134,10 +139,10 @@ def track_noise(
     n_frames, n_bins = power.shape
     n_blocks = -(-n_frames // frames_per_block)
     live = power.mean(axis=1) > 0.1 * floor
-    heard = power if live.all() else power[live]
-    if len(heard) < MIN_PAUSE_FRAMES:
+    live_power = power if live.all() else power[live]
+    if len(live_power) < MIN_PAUSE_FRAMES:
         return np.full((n_blocks, n_bins), floor, power.dtype)
-    floored = _at_least(heard, 1e-3 * floor)
+    floored = _at_least(live_power, 1e-3 * floor)
     levels, widths = band_levels(floored, bin_hz)
     sd = band_sd_db(widths)
 
@@ -149,10 +154,10 @@ def track_noise(
     known_db = config.evidence_db * max(known - NO_EVIDENCE_FRAMES, 0.0)
     pause_db = config.evidence_db * max(evidence - NO_EVIDENCE_FRAMES, 0.0)
     if pause.any():
-        noise, quiet = heard[pause].mean(axis=0), levels[pause].mean(axis=0)
+        noise, quiet = live_power[pause].mean(axis=0), levels[pause].mean(axis=0)
     else:
         noise, quiet = _quiet(floored, levels, widths, config)
-    lift = 10 ** (min(pause_db, _lift_db(heard, pause)) / 10)
+    lift = 10 ** (min(pause_db, _lift_db(live_power, pause)) / 10)
     bound = np.maximum(lift * _bound(floored, fine, config, bin_hz, floor), floor)
     doubt_db = np.maximum(config.safe_db - (loud - quiet) - known_db, 0.0)
     doubt = np.repeat(10 ** (-doubt_db / 10), widths)
@@ -170,7 +175,7 @@ def _pauses_and_evidence(levels: np.ndarray, sd: np.ndarray, config: NoiseConfig
 
 
 def _at_least(power: np.ndarray, floor: float) -> np.ndarray:
-    # numpy compares with a row in half the time that it takes with a number
+    # numpy compares with a row in half the time of a comparison with a number
     return np.maximum(power, np.full(power.shape[1], floor, power.dtype))
 
 
@@ -179,8 +184,8 @@ def _quiet(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return power and levels of the quietest frames of a clip without a pause.
 
-    Voice that fades in or out spans many dB there, so its mean power would be that of the loudest of them: the power
-    is that of stationary noise with the same mean logarithm.
+    A voice that fades in or out spans many dB in these frames, so the loudest frame would dominate their mean power.
+    The returned power is instead that of stationary noise with the same mean logarithm.
     """
     n_quiet = min(len(power), max(MIN_PAUSE_FRAMES, int(config.quiet_fraction * len(power))))
     rows = np.argsort(levels @ widths, kind="stable")[:n_quiet]
@@ -189,7 +194,7 @@ def _quiet(
 
 
 def _lift_db(power: np.ndarray, pause: np.ndarray) -> float:
-    """Return by how much the bound may rise: nothing where the loud frames have hardly more power than the pauses."""
+    """Return the largest rise of the bound in dB; 0 where the loud frames have little more power than the pauses."""
     if not pause.any():
         return 0.0
     total = mean_of_three(power.sum(axis=1))
@@ -200,7 +205,7 @@ def _lift_db(power: np.ndarray, pause: np.ndarray) -> float:
 def _bound(
     power: np.ndarray, fine: np.ndarray | None, config: NoiseConfig, bin_hz: float, floor: float
 ) -> np.ndarray:
-    """Return the most that the noise may be in each bin, from the gaps in time and between harmonics."""
+    """Return the upper limit of the noise in each bin, from the gaps in time and between harmonics."""
     gaps = _gaps(power, config, bin_hz)
     if fine is not None:
         live = fine.mean(axis=1) > 0.1 * floor
@@ -227,11 +232,12 @@ def _gaps(power: np.ndarray, config: NoiseConfig, bin_hz: float, n_out: int | No
     else:
         low = np.log(np.sort(means, axis=0)[:n_low].mean(axis=0))
 
-    # Coloured noise slopes within the neighbourhood, steeply at low frequencies: take the slope out first.
+    # Coloured noise has a slope within the neighbourhood, steep at low frequencies, which is removed first.
     slope = _slope(low) * _octaves(n_bins)
     half = max(1, int(config.valley_width_hz / bin_hz / 2)) * every
     rank = int(config.valley_percentile / 100 * half)
-    # Of the bins from half // 2 below to half // 2 above; seen from its ends, the neighbourhood above and below.
+    # Percentile over the bins from half // 2 below to half // 2 above. Shifted by half // 2, this is the neighbourhood
+    # above or below a bin.
     low_percentile = rank_filter(low - slope, rank, size=half + 1, mode="reflect")
     shift = half // 2
     gaps = low_percentile.copy()
@@ -243,12 +249,12 @@ def _gaps(power: np.ndarray, config: NoiseConfig, bin_hz: float, n_out: int | No
 
 @cache
 def _octaves(n_bins: int) -> np.ndarray:
-    """Return how many octaves each bin lies above the first one that is not DC."""
+    """Return the distance of each bin from the first bin above DC, in octaves."""
     return np.log2(np.maximum(np.arange(n_bins), 1))
 
 
 def _slope(level: np.ndarray) -> float:
-    """Return the median difference between bins an octave apart, which bins emptied by a filter do not tilt."""
+    """Return the median difference between bins an octave apart. Bins emptied by a filter do not affect it."""
     n_octaves = (len(level) - 1) // 2
     difference = level[2 : 2 * n_octaves + 1 : 2] - level[1 : n_octaves + 1]
     return float(np.clip(np.median(difference), -MOST_SLOPE, MOST_SLOPE)) if n_octaves else 0.0

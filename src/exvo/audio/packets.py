@@ -1,7 +1,7 @@
-"""What a recording's container says of it, as ffmpeg's ``framecrc`` output writes it: lines of numbers.
+"""Read the properties of a recording's container from the ``framecrc`` output of ffmpeg, which is lines of numbers.
 
-A log is for people. A file can put words into it, and so forge what a program would read there; into this output it
-can put numbers, and names from ffmpeg's own tables.
+ffmpeg's log is not parsed, because a file can put arbitrary text into it. Into this output a file can only put
+numbers, and names from ffmpeg's own tables.
 """
 
 import re
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 _HEADER = re.compile(rb"#(tb|codec_id|sample_rate|channel_layout_name) (\d+): ([ -~]{1,80})")
-# So many packets whose stamps are not after those of the packets before: a recording that begins anew.
+# With this many packets whose time stamp does not advance, a second recording has started in the file.
 MANY = 8
-# Stream, decoding and presentation stamp, duration, size; then a checksum.
+# Stream, decoding time stamp, presentation time stamp, duration, size and checksum.
 _PACKET = re.compile(rb"(\d+), *(-?\d+), *(-?\d+), *(-?\d+), *\d+, 0x")
 
 
@@ -37,41 +37,41 @@ class Stream:
     _last: int = 0
 
     @property
-    def begins_anew(self) -> bool:
-        """Whether the time stamps begin anew, as where one recording follows another in a file.
+    def restarts(self) -> bool:
+        """Whether the time stamps restart, as where one recording follows another in a file.
 
-        ffmpeg keeps stamps from going back: they stand still until they are passed.
+        ffmpeg prevents backward steps: the time stamps stay constant until the restarted ones exceed them.
         """
         return int((np.diff(self._starts) <= 0).sum()) >= MANY
 
     @property
     def span_s(self) -> float | None:
-        """From the first packet's begin to the last one's end by their time stamps, in seconds; None if unknown."""
+        """Time from the start of the first packet to the end of the last one, in seconds; None if unknown."""
         if len(self._starts) < 2 or not self._unit:
             return None
         starts = np.array(self._starts, dtype=np.float64)
-        # The duration of a last packet may be missing, or cut to what is left of it; of some it is nonsense.
+        # The duration of the last packet may be missing, shortened or wrong.
         usual = float(np.median(np.abs(np.diff(starts))))
         last = self._last if 0 < self._last < usual else usual
         return float(starts.max() - starts.min() + last) * self._unit
 
 
 def read_packets(output: bytes | bytearray, n_streams: int) -> list[Stream]:
-    """Read what ffmpeg wrote of some streams.
+    """Read the packets of some streams.
 
     Parameters
     ----------
     output : bytes or bytearray
-        Of the ``framecrc`` muxer; may be cut off.
+        Output of the ``framecrc`` muxer; may be truncated.
     n_streams : int
 
     Returns
     -------
     list of Stream
-        Those of which nothing is written have no ``codec``.
+        A stream without output has an empty ``codec``.
     """
     streams = [Stream() for _ in range(n_streams)]
-    # What stands after the last line break was cut off.
+    # Text after the last line break was truncated.
     for line in output.split(b"\n")[:-1]:
         if packet := _PACKET.match(line):
             stream = streams[int(packet[1])]

@@ -1,16 +1,21 @@
-"""Pauses of one clip: frames in which every band is at its lowest steady level, and what they prove.
+"""Pauses of one clip: frames in which every band is at its lowest steady level, and how strong that evidence is.
 
-Noise that is stationary scatters around its level by a known amount: the logarithm of one bin's power has a standard
-deviation of ``10 / ln 10 * pi / sqrt(6)`` = 5.57 dB (the power is exponentially distributed), the mean over a band the
-less, the wider the band. Frames of breath drift, and so scatter more.
+Stationary noise scatters around its level by a known amount. The power of one bin is exponentially distributed, so
+its logarithm has a standard deviation of ``10 / ln 10 * pi / sqrt(6)`` = 5.57 dB. The mean over a band scatters less,
+the wider the band. The level of breath drifts, so its frames scatter more.
 """
 
 import numpy as np
 
-BAND_EDGES_HZ = (0.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0)  # a pause must be quiet in each of these bands
-BAND_SD_DB = 4.55  # of a band's level in stationary noise, times the root of its bins; see `band_sd_db`
-TOLERANCE_SD, TOLERANCE_DB = 3.0, 0.5  # a pause frame may lie so many SD and dB over the mean of the pauses
-MIN_PAUSE_FRAMES = 4  # fewer pause frames than this are no estimate
+BAND_EDGES_HZ = (0.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0)  # a pause is quiet in each of these bands
+BAND_SD_DB = (
+    4.55  # SD of a band's level in stationary noise, times the square root of its bins; see `band_sd_db`
+)
+TOLERANCE_SD, TOLERANCE_DB = (
+    3.0,
+    0.5,
+)  # SD plus dB by which a pause frame may exceed the mean of the pauses
+MIN_PAUSE_FRAMES = 4  # fewer pause frames than this give no estimate
 
 
 def band_levels(power: np.ndarray, bin_hz: float) -> tuple[np.ndarray, np.ndarray]:
@@ -26,11 +31,11 @@ def band_levels(power: np.ndarray, bin_hz: float) -> tuple[np.ndarray, np.ndarra
     Returns
     -------
     levels : np.ndarray, shape=(n_frames, n_bands)
-        In dB: the mean of the logarithm over the band and over three frames. It ranks frames by all bins alike; the
-        energy would rank by the few loudest bins of coloured noise, and choosing its chance minima there
-        underestimates it.
+        In dB: the mean of the logarithm over the band and over three frames. All bins have equal weight. The energy
+        would depend on the few loudest bins of coloured noise, and selecting its chance minima would underestimate
+        the noise.
     widths : np.ndarray, shape=(n_bands,)
-        Bins of each band.
+        Number of bins in each band.
     """
     n_bins = power.shape[1]
     edges = [round(hz / bin_hz) for hz in BAND_EDGES_HZ if hz / bin_hz < n_bins - 1]
@@ -40,7 +45,7 @@ def band_levels(power: np.ndarray, bin_hz: float) -> tuple[np.ndarray, np.ndarra
 
 
 def mean_of_three(values: np.ndarray) -> np.ndarray:
-    """Return the mean of each row and its two neighbours; the first and the last are their own neighbours."""
+    """Return the mean of each row and its two neighbours. The first and the last row are repeated at the ends."""
     padded = np.concatenate([values[:1], values, values[-1:]])
     return (padded[:-2] + padded[1:-1] + padded[2:]) / 3
 
@@ -51,13 +56,13 @@ def band_sd_db(widths: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     widths : np.ndarray, shape=(n_bands,)
-        Bins of each band.
+        Number of bins in each band.
 
     Returns
     -------
     np.ndarray, shape=(n_bands,)
-        Of levels as `band_levels` gives them. Neighbouring bins under a Hann window correlate by 4 / 9 in power, and
-        frames that overlap by half by 1 / 36, which makes ``5.57 * sqrt(1.94 / 2.9 / width)``.
+        SD of the levels from `band_levels`. The powers of neighbouring bins under a Hann window have a correlation of
+        4 / 9, and those of frames that overlap by half 1 / 36. This gives ``5.57 * sqrt(1.94 / 2.9 / width)``.
     """
     return BAND_SD_DB / np.sqrt(widths)
 
@@ -72,12 +77,12 @@ def find_pauses(levels: np.ndarray, sd: np.ndarray, quiet_fraction: float) -> np
     sd : np.ndarray, shape=(n_bands,)
         Their standard deviations in stationary noise, in dB.
     quiet_fraction : float
-        Share of the frames from whose mean the search starts, in each band.
+        Share of the frames, quietest in each band, whose mean starts the search.
 
     Returns
     -------
     np.ndarray, shape=(n_frames,), bool
-        No frame at all where fewer than four fit together.
+        All False where fewer than four frames qualify.
     """
     n_quiet = max(MIN_PAUSE_FRAMES, int(quiet_fraction * len(levels)))
     quiet = np.partition(levels, n_quiet - 1, axis=0)[:n_quiet].mean(axis=0)
@@ -90,7 +95,7 @@ def find_pauses(levels: np.ndarray, sd: np.ndarray, quiet_fraction: float) -> np
 
 
 def evidence_frames(levels: np.ndarray, pause: np.ndarray, sd: np.ndarray) -> float:
-    """Count pause frames, for less where they scatter more than stationary noise.
+    """Count pause frames, reduced where they scatter more than stationary noise.
 
     Parameters
     ----------
@@ -101,7 +106,7 @@ def evidence_frames(levels: np.ndarray, pause: np.ndarray, sd: np.ndarray) -> fl
     Returns
     -------
     float
-        The number of frames over the mean ratio of their variance to that of stationary noise, where that is over 1.
+        The number of frames, divided by the mean ratio of their variance to that of stationary noise if above 1.
     """
     if not pause.any():
         return 0.0

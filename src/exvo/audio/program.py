@@ -1,7 +1,7 @@
-"""Find the ffmpeg that is asked for, and try it on a known recording before it is let to others.
+"""Find the configured ffmpeg and test it on a known recording before it decodes a corpus.
 
-An ffmpeg that is too old, lacks a part or cannot run here would fail at every recording, and each would be put down
-as unreadable. So it decodes a tenth of a second of Opus first, with the very command that the clips get.
+An ffmpeg that is too old, lacks a component or cannot run on this machine would fail on every recording, and every
+clip would be flagged as unreadable. It therefore first decodes 0.1 s of Opus, with the same command as for the clips.
 """
 
 import re
@@ -18,7 +18,7 @@ from exvo.audio.store import SAMPLE_RATE
 from exvo.corpus.paths import expanded
 from exvo.util.bundled_ffmpeg import FfmpegError, bundled_ffmpeg
 
-# The first with the protocol `fd`.
+# The first version with the protocol `fd`.
 LEAST_VERSION = 6
 # A tone of 440 Hz, 0.1 s, mono, of amplitude 0.4: Ogg Opus.
 SAMPLE = b64decode(
@@ -34,21 +34,21 @@ SAMPLE_SECONDS, SAMPLE_LEVEL = 0.1, 0.4 / np.sqrt(2)
 
 
 def ffmpeg_binary(choice: str, config: ConvertConfig | None = None) -> str:
-    """Return the ffmpeg program that ``audio.convert.ffmpeg`` names, tried.
+    """Return the ffmpeg program that ``audio.convert.ffmpeg`` names, after a test.
 
     Parameters
     ----------
     choice : str
         ``bundled``, ``system`` or a path.
     config : ConvertConfig
-        The limits under which it shall decode; by default those of the default config.
+        Its limits apply to the test; by default those of the default config.
 
     Raises
     ------
     CorpusError
-        As `exvo.corpus.paths.expanded` does.
+        As for `exvo.corpus.paths.expanded`.
     FfmpegError
-        Where there is none, or it cannot do what decoding needs, with what to do.
+        Where there is no such program, or it cannot decode as needed. The message says what to do.
     """
     if choice == "bundled":
         binary = bundled_ffmpeg()
@@ -63,7 +63,7 @@ def ffmpeg_binary(choice: str, config: ConvertConfig | None = None) -> str:
 
 @lru_cache
 def _try(binary: str, timeout_s: float, memory_mb: float) -> None:
-    """Decode the sample; raise `FfmpegError` with the reason where it does not come out."""
+    """Decode the sample; raise `FfmpegError` with the reason if the result is wrong."""
     with tempfile.TemporaryFile() as file:
         file.write(SAMPLE)
         file.flush()
@@ -72,17 +72,15 @@ def _try(binary: str, timeout_s: float, memory_mb: float) -> None:
             decoded = decode_file(Recording("a sample", file.fileno(), SAMPLE), config, binary)
         except subprocess.TimeoutExpired:
             raise FfmpegError(
-                f"{binary}: does not decode a sample of {SAMPLE_SECONDS} s within {timeout_s} s; raise"
+                f"{binary}: does not decode a sample of {SAMPLE_SECONDS} s within {timeout_s} s; increase"
                 " audio.convert.timeout_s"
             ) from None
         except OSError as error:
             raise FfmpegError(
-                f"{binary}: cannot be started ({error.strerror}); audio.convert.ffmpeg names it"
+                f"{binary}: cannot be started ({error.strerror}); correct audio.convert.ffmpeg, which names it"
             ) from error
     if not _sounds_right(decoded):
-        raise FfmpegError(
-            f"{binary}: {_what_is_wrong(binary, memory_mb, decoded)}; no recording was looked at"
-        )
+        raise FfmpegError(f"{binary}: {_what_is_wrong(binary, memory_mb, decoded)}; no recording was decoded")
 
 
 def _sounds_right(decoded: Decoded) -> bool:
@@ -97,22 +95,22 @@ def _what_is_wrong(binary: str, memory_mb: float, decoded: Decoded) -> str:
     )
     named = re.match(r"ffmpeg version (\S+)", _printed(binary, "-version"))
     if named is None:
-        return f"does not say its version, so it is no ffmpeg that runs here; {instead}"
-    # Builds between releases are named by their commits.
+        return f"reports no version, so it is not an ffmpeg that runs on this machine; {instead}"
+    # Builds between releases have the commit as their version.
     release = re.match(r"n?(\d+)\.", named[1])
     if release and int(release[1]) < LEAST_VERSION:
         return f"ffmpeg {named[1]} is too old; {instead}"
     if not re.search(r"^ \S+ +libopus ", _printed(binary, "-decoders"), re.MULTILINE):
         return f"ffmpeg {named[1]} was built without libopus, and its own Opus decoder is wrong; {instead}"
     return (
-        f"ffmpeg {named[1]} does not decode a sample as it should ({decoded.complaint or 'other samples come out'});"
-        f" raise audio.convert.memory_mb (now {memory_mb:g}), or {instead}"
+        f"ffmpeg {named[1]} decodes a sample wrongly ({decoded.complaint or 'the samples differ'});"
+        f" increase audio.convert.memory_mb (now {memory_mb:g}), or {instead}"
     )
 
 
-def _printed(binary: str, question: str) -> str:
-    """Return what the program prints about itself; empty where it does not."""
-    command = [binary, "-hide_banner", question]
+def _printed(binary: str, option: str) -> str:
+    """Return the output of an option of the program; empty where it fails."""
+    command = [binary, "-hide_banner", option]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):

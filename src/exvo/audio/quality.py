@@ -1,4 +1,4 @@
-"""Every clip's fate: one row a clip with its status, reason and measures at every stage."""
+"""Quality table: one row per clip with its status, reason and measures at every stage."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,15 +31,15 @@ def summarise_quality(
     labels : Labels
         Of all clips; only ids and splits are read.
     clips_path : str or Path
-        Parquet: ``clip_id``, ``split``, ``status`` and ``reason`` (of the first stage that had something to say),
-        then ``<stage>_status``, ``<stage>_reason``, ``<stage>_n_samples`` and the stage's measures.
+        Parquet: ``clip_id``, ``split``, ``status`` and ``reason`` (of the first stage whose status is not ``ok``),
+        then per stage ``<stage>_status``, ``<stage>_reason``, ``<stage>_n_samples`` and its measures.
     summary_path : str or Path
-        Markdown for a reader.
+        Markdown report.
 
     Raises
     ------
     ValueError
-        Where a stage lacks a clip: nothing may be dropped.
+        Where a stage lacks a clip, because no stage may drop one.
     """
     order = np.argsort(labels.clip_id.astype(str), kind="stable")
     clip_ids, splits = labels.clip_id[order], labels.split[order]
@@ -67,7 +67,7 @@ def summarise_quality(
 
 
 def _stage_table(stage: str, paths: Sequence[str | Path], clip_ids: np.ndarray) -> pa.Table:
-    """Read a stage's columns but the audio, in id order."""
+    """Read the columns of a stage except the audio, in id order."""
     tables = []
     for path in paths:
         names = [name for name in pq.read_schema(path).names if name != "audio"]
@@ -85,10 +85,10 @@ def _summary(table: pa.Table, stages: Sequence[str]) -> str:
     lines = [
         "# Quality of the clips",
         "",
-        f"{table.num_rows} clips. A status other than `{OK}` is explained by its reason",
+        f"{table.num_rows} clips. The reason for a status other than `{OK}` is",
     ]
     lines += [
-        "in `clips.parquet`; a clip without audio keeps its row and is predicted as the Train prior.",
+        "in `clips.parquet`. A clip without audio keeps its row and is predicted with the prior of Train.",
         "",
     ]
     lines += ["| stage | clips | hours | " + " | ".join(_statuses(table, stages)) + " |"]
@@ -123,12 +123,12 @@ def _named_clips(table: pa.Table) -> list[str]:
         return []
     lines = [
         "",
-        "Clips with something to say of them"
+        "Clips with a status other than ok"
         + (f" (the first {MAX_CLIPS_NAMED})" * (len(odd) > MAX_CLIPS_NAMED)),
     ]
     lines[-1] += f", {len(odd)} in all:"
     lines.append("")
     for row in odd[:MAX_CLIPS_NAMED]:
-        # What a corpus calls its files and what ffmpeg says of them is not Markdown.
+        # File names and messages of ffmpeg are not Markdown.
         lines.append(f"- {code(row['clip_id'])} {row['status']}: {code(row['reason'])}")
     return lines

@@ -1,7 +1,7 @@
-"""Say in plain words what ffmpeg complains of.
+"""Describe the errors of ffmpeg in plain words.
 
-Only what a reader is told comes from here. Whether a clip is sound is known from the program's exit code, from its
-silence and from what it wrote; a file can have some words of its own among the complaints.
+The result is for a reader only, because a file can put arbitrary text into the log. Whether a clip is valid depends on
+the exit code of ffmpeg, on its output, and on whether its log is empty.
 """
 
 import re
@@ -9,12 +9,12 @@ import re
 MAX_LENGTH = 200
 LIST_OF_FILES = "a list of other files, not a recording"
 CUT_OFF = "cut off: the file ends before its end"
-UNKNOWN = "not a recording in a format that is known, or its beginning is damaged"
-# How files begin that name others; ffmpeg is not asked what is in these.
+UNKNOWN = "not a recording in a known format, or its beginning is damaged"
+# First bytes of playlists, which name other files. ffmpeg does not open these.
 _LISTS = (b"#EXTM3U", b"ffconcat version", b"<MPD")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# The first that fits any line of the log; those that say more stand first. Where they say all, ffmpeg's own words are
-# left out.
+# Pattern, description, and whether ffmpeg's own message is added. The first pattern found in the log applies; more
+# specific patterns come first.
 _WORDS = [
     (r"matches no streams", "no audio stream in the file: a video without sound, or a picture", False),
     (r"Format not on whitelist", "a kind of file that holds no recording", False),
@@ -34,20 +34,20 @@ _PREFIX = re.compile(r"^(?:\[[^\]]*\] )*\[(?:error|fatal|panic)\] ")
 
 
 def is_list_of_files(head: bytes) -> bool:
-    """Tell whether a file begins as a playlist does."""
+    """Return whether a file begins like a playlist."""
     text = head.removeprefix(_BYTE_ORDER_MARK).lstrip()
     return text.startswith(_LISTS) or (text.startswith(b"<?xml") and b"<MPD" in text)
 
 
 def plain_words(log: str, code: int) -> str:
-    """Return what is wrong; empty where the program printed nothing and ended well.
+    """Return what is wrong; empty where the program printed nothing and exited with 0.
 
     Parameters
     ----------
     log : str
-        What ffmpeg printed, errors only.
+        Log of ffmpeg, errors only.
     code : int
-        Its exit code.
+        Exit code of ffmpeg.
     """
     if not log.strip():
         return f"ffmpeg ended with code {code}" if code else ""
@@ -56,4 +56,4 @@ def plain_words(log: str, code: int) -> str:
     for pattern, words, with_its_own in _WORDS:
         if re.search(pattern, log):
             return f"{words} (ffmpeg: {first})" if with_its_own else words
-    return f"ffmpeg: {first}" if first else "ffmpeg complains without words"
+    return f"ffmpeg: {first}" if first else "ffmpeg reports an error without a message"

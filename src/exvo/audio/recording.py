@@ -1,8 +1,8 @@
-"""Open a recording once, and only where it lies within the corpus: what was looked at is what is decoded.
+"""Open a recording once, and only inside the corpus, so that the file that was checked is the file that is decoded.
 
-A corpus comes from others. A link in it could lead to any file that the user may read, and could be exchanged for
-another between a look and a read. So a file is opened without following links, folder by folder from the corpus's
-own, and everything that reads it afterwards gets the open file and no name.
+A corpus may be untrusted. A link in it could point to any file that the user can read, and could be replaced between
+a check and a read. A file is therefore opened without following links, folder by folder from the root of the corpus.
+All later readers get the open file instead of its name.
 """
 
 import os
@@ -16,11 +16,11 @@ from exvo.corpus.text import shown
 
 # Enough to hold the headers of a recording, in bytes.
 HEAD_BYTES = 64 * 1024
-# On Linux, a folder that may be passed through but not listed can be opened so.
+# On Linux, O_PATH also opens a folder that may be traversed but not listed.
 _FOLDER = (
     (os.O_PATH if sys.platform == "linux" else os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 )
-# A named pipe would keep whoever opens it waiting.
+# O_NONBLOCK: opening a named pipe would block.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -30,7 +30,7 @@ class NotOpened(Exception):
     Attributes
     ----------
     status, reason : str
-        As of `exvo.audio.store.Clip`.
+        As in `exvo.audio.store.Clip`.
     """
 
     def __init__(self, status: str, reason: str) -> None:
@@ -45,7 +45,7 @@ class Recording:
     Attributes
     ----------
     where : str
-        Its folder and name, for a reader.
+        Folder and name of the file, for messages.
     handle : int
         The file descriptor; the caller closes it.
     head : bytes
@@ -58,28 +58,27 @@ class Recording:
 
 
 def open_recording(folder: Path, name: str) -> Recording:
-    """Open a file of a folder of the corpus.
+    """Open a file in a folder of the corpus.
 
     Parameters
     ----------
     folder : Path
-        ``raw/`` or ``wav/``. The corpus is the folder that it is in, wherever a link at that place leads.
+        ``raw/`` or ``wav/``. The corpus is its parent folder; that may be a link.
     name : str
-        Of a file in the folder, or of a link to one elsewhere in the corpus: data managers (git-annex, DataLad)
-        keep their content so.
+        Name of a file in the folder, or of a link to a file elsewhere in the corpus. Data managers (git-annex,
+        DataLad) store files in this way.
 
     Raises
     ------
     NotOpened
-        Where there is no such file, or it is not a regular one, empty, forbidden, not in the corpus, or on a disk that
-        does not give it.
+        Where the file is missing, not a regular file, empty, not readable, or not in the corpus.
     """
     where = shown(f"{folder.name}/{name}")
     try:
         root = folder.parent.resolve()
         handle = _open_within(root, _place(root, folder, name, where), where)
     except FileNotFoundError:
-        raise NotOpened(MISSING, f"{where}: the file is gone, or a link to nothing") from None
+        raise NotOpened(MISSING, f"{where}: the file is missing, or a link to a missing file") from None
     except OSError as error:
         raise NotOpened(UNREADABLE, f"{where}: cannot be opened ({error.strerror})") from error
     try:
@@ -94,20 +93,20 @@ def open_recording(folder: Path, name: str) -> Recording:
 
 
 def _place(root: Path, folder: Path, name: str, where: str) -> Path:
-    """Return where in the corpus a file really lies, relative to the corpus's folder."""
+    """Return the resolved path of a file, relative to the root of the corpus."""
     try:
         home, place = folder.resolve(), (folder / name).resolve()
-    except RuntimeError:  # how pathlib of Python 3.11 says it
-        raise NotOpened(UNREADABLE, f"{where}: a link that leads back to itself") from None
+    except RuntimeError:  # pathlib of Python 3.11 reports a loop of links in this way
+        raise NotOpened(UNREADABLE, f"{where}: a link that points to itself") from None
     if not home.is_relative_to(root):
-        raise NotOpened(UNREADABLE, f"{where}: {folder.name}/ is a link that leads out of the corpus")
+        raise NotOpened(UNREADABLE, f"{where}: {folder.name}/ is a link that points outside the corpus")
     if not place.is_relative_to(root):
-        raise NotOpened(UNREADABLE, f"{where}: a link that leads out of the corpus")
+        raise NotOpened(UNREADABLE, f"{where}: a link that points outside the corpus")
     return place.relative_to(root)
 
 
 def _open_within(root: Path, place: Path, where: str) -> int:
-    """Open a regular file of a folder without following any link on the way; return its file descriptor."""
+    """Open a regular file below a folder without following any link; return its file descriptor."""
     folder = os.open(root, _FOLDER & ~os.O_NOFOLLOW)
     try:
         for part in place.parts[:-1]:
@@ -115,7 +114,7 @@ def _open_within(root: Path, place: Path, where: str) -> int:
             os.close(folder)
             folder = inner
         last = place.parts[-1] if place.parts else "."
-        # Before opening too: to open a device can do something.
+        # Also checked before opening, because opening a device can have side effects.
         _regular(os.stat(last, dir_fd=folder, follow_symlinks=False), where)
         handle = os.open(last, _FILE, dir_fd=folder)
     finally:

@@ -1,13 +1,13 @@
 """Silero VAD: the probability of speech in each 32 ms of a clip.
 
-The voice detector is Silero VAD (https://github.com/snakers4/silero-vad), release 6.2.3: a recurrent network
-that reads a clip in chunks of 32 ms and gives each a probability of speech. The paper used a release of 2021.
-The model is the ONNX file inside the ``silero_vad`` package, run by onnxruntime alone: importing the package
-would import torch, which takes longer than a small shard.
+The voice detector is Silero VAD (https://github.com/snakers4/silero-vad), release 6.2.3: a recurrent network that
+reads a clip in chunks of 32 ms and returns a probability of speech for each. The paper used a release of 2021. The
+model is the ONNX file inside the ``silero_vad`` package, run with onnxruntime. Importing the package itself would
+import torch, which takes longer than a small shard.
 
-`silero_vad.get_speech_timestamps` runs one clip and one chunk at a time. Here the clips of a batch advance
-together, each with its own recurrent state, and the results are the same: the network treats the rows of a
-batch independently.
+`silero_vad.get_speech_timestamps` runs one clip and one chunk at a time. Here the clips of a batch advance together,
+each with its own recurrent state. The results are the same, because the network treats the rows of a batch
+independently.
 """
 
 import importlib.util
@@ -23,30 +23,30 @@ from exvo.audio.highpass import check_signal
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-CLIPS_AT_ONCE = 64  # from 16 on, more clips are hardly faster: the time goes into the convolutions
-CHUNKS = {8000: 256, 16000: 512}  # samples the model reads at a time, by sample rate; 32 ms
+CLIPS_AT_ONCE = 64  # above 16, more clips are hardly faster: the convolutions dominate the time
+CHUNKS = {8000: 256, 16000: 512}  # samples that the model reads at a time (32 ms), by sample rate
 STATE_SIZE = 128
 
 
 def voice_probabilities(
     signals: Sequence[np.ndarray], sample_rate: int, *, n_threads: int = 1
 ) -> list[np.ndarray]:
-    """Give the probability of speech in each 32 ms of each clip.
+    """Return the probability of speech in each 32 ms of each clip.
 
     Parameters
     ----------
     signals : sequence of np.ndarray [shape=(n_samples,), float]
         Clips of any length, full scale being 1.
     sample_rate : int
-        In Hz, of every clip: 8000 or 16000.
+        Sample rate of every clip, in Hz: 8000 or 16000.
     n_threads : int
-        Threads of onnxruntime. The model's steps are small: more than one makes it slower on two cores.
+        Threads of onnxruntime. The steps of the model are small; on two cores, more than one thread is slower.
 
     Returns
     -------
     list of np.ndarray [shape=(n_chunks,), float32]
         In the order of ``signals``. ``n_chunks = ceil(n_samples / chunk)`` with 512 samples a chunk at 16 kHz
-        and 256 at 8 kHz; the last chunk is filled up with zeros. Empty for an empty clip.
+        and 256 at 8 kHz; the last chunk is padded with zeros. Empty for an empty clip.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def voice_probabilities(
         raise ValueError(f"vad: the model reads 8000 or 16000 Hz, not {sample_rate}")
     checked = [check_signal(signal, index) for index, signal in enumerate(signals)]
     session = _session(n_threads)
-    # Clips of like length together: a batch ends when its longest clip does.
+    # Clips of similar length share a batch, because a batch ends with its longest clip.
     order = sorted(range(len(checked)), key=lambda index: -len(checked[index]))
     probabilities: list[np.ndarray] = [np.empty(0, np.float32)] * len(checked)
     for first in range(0, len(order), CLIPS_AT_ONCE):
@@ -70,9 +70,9 @@ def voice_probabilities(
 
 
 def _run_batch(session: "InferenceSession", signals: list[np.ndarray], sample_rate: int) -> list[np.ndarray]:
-    """Step clips, longest first, through their chunks together; a clip leaves when it ends."""
+    """Process the chunks of several clips, longest first, in parallel; a clip leaves the batch when it ends."""
     chunk = CHUNKS[sample_rate]
-    context = chunk // 8  # the model also reads the end of the chunk before
+    context = chunk // 8  # the model also reads the end of the previous chunk
     lengths = np.array([len(signal) for signal in signals])
     n_chunks = -(-lengths // chunk)
     probabilities = np.empty((len(signals), n_chunks[0]), np.float32)
@@ -95,15 +95,19 @@ def _run_batch(session: "InferenceSession", signals: list[np.ndarray], sample_ra
 
 @lru_cache(maxsize=4)
 def _session(n_threads: int) -> "InferenceSession":
-    """Load the model that ships with silero_vad, without importing that package (it imports torch)."""
+    """Load the model file of silero_vad without importing that package, which imports torch."""
     import onnxruntime
 
     package = importlib.util.find_spec("silero_vad")
     if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("vad: the package silero-vad, which holds the model, is not installed")
+        raise ModuleNotFoundError(
+            "vad: the package silero-vad, which contains the model, is not installed; install it"
+        )
     model = Path(package.submodule_search_locations[0]) / "data" / "silero_vad.onnx"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = n_threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # the file holds weights for 8 kHz too; it warns that they are unused
+    options.log_severity_level = (
+        3  # the file also has weights for 8 kHz, and onnxruntime warns that they are unused
+    )
     return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

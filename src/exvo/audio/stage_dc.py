@@ -1,4 +1,4 @@
-"""Make the stage dc of a shard: high-pass filter and gain."""
+"""The stage dc of a shard: high-pass filter and gain."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
@@ -22,12 +22,12 @@ def dc_shard(source: str | Path, target: str | Path, config: HighpassConfig) -> 
 
 def dc_clips(clips: Sequence[Clip], config: HighpassConfig) -> list[Clip]:
     """Filter clips, all of which have audio."""
-    signals, measures = highpass_clips([clip.audio for clip in clips], SAMPLE_RATE, config)
+    signals, measures = highpass_clips([clip.samples for clip in clips], SAMPLE_RATE, config)
     return [_after(*parts) for parts in zip(clips, signals, measures, strict=True)]
 
 
 def _after(clip: Clip, audio: np.ndarray, measures: HighpassMeasures) -> Clip:
     done = replace(clip, audio=audio, measures=asdict(measures))
     if clip.status != SILENT and not audio.any():
-        done = done.flagged(SILENT, "nothing is left above the high-pass filter")
+        done = done.flagged(SILENT, "silent after the high-pass filter")
     return done

@@ -1,4 +1,4 @@
-"""Make the stage denoised of a shard: MMSE-STSA noise reduction."""
+"""The stage denoised of a shard: MMSE-STSA noise reduction."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
@@ -23,11 +23,11 @@ def denoised_shard(source: str | Path, target: str | Path, config: DenoiseConfig
 
 def denoised_clips(clips: Sequence[Clip], config: DenoiseConfig) -> list[Clip]:
     """Denoise clips, all of which have audio."""
-    signals, measures = denoise_clips([clip.audio for clip in clips], SAMPLE_RATE, config)
+    signals, measures = denoise_clips([clip.samples for clip in clips], SAMPLE_RATE, config)
     return [_after(*parts) for parts in zip(clips, signals, measures, strict=True)]
 
 
 def _after(clip: Clip, audio: np.ndarray, measures: DenoiseMeasures) -> Clip:
-    # Where noise had opposed a peak, the peak is higher without it: noisy clips that were cut off at full scale.
+    # A peak is higher without noise that had cancelled part of it, as in noisy clips that were clipped.
     audio, gain_db = within_full_scale(audio)
     return replace(clip, audio=audio, measures={**asdict(measures), "gain_db": gain_db})

@@ -1,4 +1,4 @@
-"""Make the stage vad of a shard: cut what comes before and after the burst, silence and steady noise."""
+"""The stage vad of a shard: remove silence and steady noise before and after the burst."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,25 +22,26 @@ def vad_shard(source: str | Path, target: str | Path, config: VadConfig, *, n_th
 
 
 def vad_clips(clips: Sequence[Clip], config: VadConfig, *, n_threads: int = 1) -> list[Clip]:
-    """Trim clips, all of which have audio; one in which nothing is found is kept whole and flagged.
+    """Trim clips, all of which have audio. A clip in which no burst is found is flagged and not trimmed.
 
-    ``no_voice`` means that neither Silero nor the level finds a burst. A breath that Silero takes for no voice and
-    that stands out from the noise is trimmed, and ``ok``; its ``voice_probability`` shows what Silero saw.
+    ``no_voice`` means that neither Silero nor the level detects a burst. A breath that only the level detects is
+    trimmed and ``ok``; its ``voice_probability`` is the output of Silero.
     """
-    probabilities = voice_probabilities([clip.audio for clip in clips], SAMPLE_RATE, n_threads=n_threads)
+    probabilities = voice_probabilities([clip.samples for clip in clips], SAMPLE_RATE, n_threads=n_threads)
     return [_after(clip, of_clip, config) for clip, of_clip in zip(clips, probabilities, strict=True)]
 
 
-def _after(clip: Clip, probabilities: Sequence[float], config: VadConfig) -> Clip:
-    span = kept_span(clip.audio, probabilities, SAMPLE_RATE, config)
-    start, end = (span.start, span.end) if span else (0, len(clip.audio))
+def _after(clip: Clip, probabilities: np.ndarray, config: VadConfig) -> Clip:
+    audio = clip.samples
+    span = kept_span(audio, probabilities, SAMPLE_RATE, config)
+    start, end = (span.start, span.end) if span else (0, len(audio))
     measures = {
         "start": start,
         "end": end,
-        "kept": (end - start) / len(clip.audio),
+        "kept": (end - start) / len(audio),
         "voice_probability": float(np.max(probabilities)),
     }
-    done = replace(clip, audio=clip.audio[start:end], measures=measures)
+    done = replace(clip, audio=audio[start:end], measures=measures)
     if span is None:
-        done = done.flagged(NO_VOICE, "no voice or burst found; kept whole")
+        done = done.flagged(NO_VOICE, "no voice or burst found; not trimmed")
     return done

@@ -1,12 +1,12 @@
-"""The chain of stages of a recording: where each comes from and which section of the config sets it."""
+"""The chain of audio stages: the input of each stage and its section of the config."""
 
-# Which folder of the corpus a decoded stage reads, and what each other stage is made from.
+# The folder of the corpus that a decoded stage reads, and the input stage of each other stage.
 SOURCE_FOLDER = {"baseline": "wav", "raw": "raw"}
 MADE_FROM = {"dc": "raw", "denoised": "dc", "vad": "denoised"}
 STAGES = ("baseline", "raw", "dc", "denoised", "vad")
-# Speeds at which Train is played again for systems with `speed_perturbation`.
+# Speed factors of Train for systems with `speed_perturbation`.
 SPEEDS = (0.9, 1.1)
-# The section of the config, under `audio`, that sets a stage.
+# The section of the config, under `audio`, with the settings of a stage.
 SECTION = {"baseline": "convert", "raw": "convert", "dc": "highpass", "denoised": "denoise", "vad": "vad"}
 
 

@@ -1,4 +1,4 @@
-"""Short-time Fourier transform of many clips at once, in arrays that are used again."""
+"""Short-time Fourier transform of many clips at once, in reused arrays."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -8,19 +8,19 @@ from functools import cached_property
 import numpy as np
 import scipy.fft
 
-# Frames are transformed so many at a time: what lies between the signals and the spectra stays in a core's cache.
-# Transforms run in vectors of up to 16 rows, and whole vectors only give every row the same arithmetic.
+# Frames per transform. The intermediate arrays then stay in the cache of a core. scipy.fft processes vectors of up to
+# 16 rows, and only complete vectors give every row the same arithmetic.
 FRAMES_AT_ONCE = 16
 
 
 class Buffers:
-    """The large arrays of one chunk after another: of new ones, the system would clear every page first."""
+    """Large arrays that are reused from chunk to chunk, because the system clears every page of a new array."""
 
     def __init__(self) -> None:
         self._flat: dict[str, np.ndarray] = {}
 
     def array(self, name: str, shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
-        """Return an array of a name, which holds what is left of the last one."""
+        """Return the array of a name. Its content is undefined."""
         size = math.prod(shape)
         if name not in self._flat or len(self._flat[name]) < size:
             self._flat[name] = np.empty(size, dtype)
@@ -29,14 +29,14 @@ class Buffers:
 
 @dataclass(frozen=True)
 class Stft:
-    """Short-time Fourier transform with a Hann window before and after; unit gain gives the signal back.
+    """Short-time Fourier transform with a Hann window for analysis and synthesis; unit gain restores the signal.
 
     Attributes
     ----------
     hop_length : int
         Samples between frames.
     overlap : int
-        Frames over each sample; ``n_fft = hop_length * overlap``.
+        Frames that cover each sample; ``n_fft = hop_length * overlap``.
     """
 
     hop_length: int
@@ -49,19 +49,19 @@ class Stft:
 
     @cached_property
     def window(self) -> np.ndarray:
-        """Hann window, float32, shape=(n_fft,), its square summing to 1 over the frames at each sample."""
+        """Hann window, float32, shape=(n_fft,), whose squares sum to 1 over the frames at each sample."""
         hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.n_fft) / self.n_fft)
         return (hann / np.sqrt((hann[:: self.hop_length] ** 2).sum())).astype(np.float32)
 
     def n_frames(self, n_samples: int) -> int:
-        """Frames that cover ``n_samples``, each sample ``overlap`` times."""
+        """Return the number of frames that cover ``n_samples``, each sample ``overlap`` times."""
         return -(-(n_samples + self.n_fft - self.hop_length) // self.hop_length)
 
     def forward(self, signals: Sequence[np.ndarray], buffers: Buffers) -> np.ndarray:
         """Transform signals, mirrored at their ends; complex64, shape=(n_frames, n_signals, n_bins).
 
-        The spectra lie in ``buffers``, until they are used again. Frames past a signal's last hold anything; signals
-        in order of length, longest first, cost the least.
+        The spectra are an array of ``buffers`` and valid until its next use. Frames after the end of a signal are
+        undefined. Signals sorted by length, longest first, are fastest.
         """
         before = self.n_fft - self.hop_length
         n_frames = max(self.n_frames(len(signal)) for signal in signals)
@@ -82,10 +82,10 @@ class Stft:
         return spectra
 
     def inverse(self, spectra: np.ndarray, lengths: Sequence[int], buffers: Buffers) -> list[np.ndarray]:
-        """Turn spectra, shape=(n_frames, n_signals, n_bins), into float32 signals of these lengths."""
+        """Return float32 signals of the given lengths from spectra, shape=(n_frames, n_signals, n_bins)."""
         hop, before = self.hop_length, self.n_fft - self.hop_length
         n_frames, n_signals, _ = spectra.shape
-        # Hops first, then signals: what the frames at once add to lies together.
+        # Hops are the first axis, so that the samples of one block of frames are contiguous.
         samples = buffers.array("padded", (n_frames + self.overlap - 1, n_signals, hop))
         samples[:] = 0
         for block, n in self._blocks(lengths):
@@ -99,14 +99,14 @@ class Stft:
         return [row[before : before + length] for row, length in zip(rows, lengths, strict=True)]
 
     def _blocks(self, lengths: Sequence[int]) -> Iterator[tuple[slice, int]]:
-        """Yield the frames to transform at once, and how many signals reach up to the last that has any of them."""
+        """Yield the frames of each transform, and the number of signals up to the last that has any of these frames."""
         n_frames = np.array([self.n_frames(length) for length in lengths])
         for start in range(0, int(n_frames.max()), FRAMES_AT_ONCE):
             yield slice(start, start + FRAMES_AT_ONCE), int(np.flatnonzero(n_frames > start)[-1]) + 1
 
 
 def _mirrored(signal: np.ndarray, before: int, after: int) -> np.ndarray:
-    """Return a signal with its ends mirrored, as ``np.pad`` does more slowly."""
+    """Return a signal with mirrored ends, as ``np.pad`` with mode ``symmetric``, but faster."""
     if len(signal) < max(before, after):
         return np.pad(signal, (before, after), mode="symmetric")
     return np.concatenate([signal[:before][::-1], signal, signal[len(signal) - after :][::-1]])

@@ -1,8 +1,8 @@
 """Audio shards: the clips of one shard after one stage, in one Parquet file.
 
-The layout is that of the Audio feature of Hugging Face ``datasets`` (a struct of ``bytes`` and ``path``), FLAC
-inside, so ``load_dataset("parquet", ...)`` plays the clips. Every clip of the shard has a row, in id order; one
-that could not be read has no audio and a reason.
+The layout is that of the Audio feature of Hugging Face ``datasets``: a struct of ``bytes`` (FLAC) and ``path``.
+``load_dataset("parquet", ...)`` therefore reads the clips as audio. Every clip of the shard has a row, in id order. A
+clip that could not be read has no audio and a reason.
 """
 
 import io
@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from exvo.util.atomic import atomic_path
 
 SAMPLE_RATE = 16_000
 
-# What can be true of a clip after a stage. The first is the good one; the next four come with audio.
+# Status of a clip after a stage. The first means no problem; clips with the next four have audio.
 OK = "ok"
 SILENT = "silent"
 DAMAGED = "damaged"
@@ -33,9 +34,9 @@ EMPTY = "empty"
 TIMEOUT = "timeout"
 WITHOUT_AUDIO = (MISSING, UNREADABLE, EMPTY, TIMEOUT)
 
-# Clips whose FLAC is in memory at once where a shard is read clip by clip.
+# Number of clips whose FLAC is in memory at once when a shard is read clip by clip.
 _READ_CLIPS = 32
-# FLAC in one Arrow array, which holds less than 2 GiB.
+# Largest FLAC data in one Arrow array, which is limited to 2 GiB.
 _BATCH_BYTES = 1 << 30
 _AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _COLUMNS = [
@@ -55,23 +56,36 @@ class Clip:
     ----------
     clip_id : str
     audio : np.ndarray [shape=(n_samples,), float32] or None
-        16 kHz mono in [-1, 1]; None where there is none.
+        16 kHz mono in [-1, 1]; None without audio.
     status : str
-        One of the words of this module; ``ok`` where nothing is to be said.
+        One of the status constants of this module; ``ok`` without a problem.
     reason : str
-        What is behind the status, for a reader; empty where it is ``ok``.
+        Explanation of the status; empty where it is ``ok``.
     measures : mapping of str to float, int, str or None
-        What the stage measured, a column each.
+        Measurements of the stage, one column each.
     """
 
     clip_id: str
     audio: np.ndarray | None
     status: str = OK
     reason: str = ""
-    measures: Mapping[str, object] = field(default_factory=dict)
+    measures: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> np.ndarray:
+        """The audio of a clip that has some.
+
+        Raises
+        ------
+        ValueError
+            Where the clip has no audio.
+        """
+        if self.audio is None:
+            raise ValueError(f"clip {self.clip_id}: no audio ({self.status}: {self.reason})")
+        return self.audio
 
     def flagged(self, status: str, reason: str) -> "Clip":
-        """Return the clip with a status and a reason more; the status of an earlier stage stays."""
+        """Return the clip with a further reason and, if it was ``ok``, the status; an earlier status is kept."""
         reasons = "; ".join(filter(None, (self.reason, reason)))
         return replace(self, status=self.status if self.status != OK else status, reason=reasons)
 
@@ -87,14 +101,14 @@ def write_shard(
     clips : sequence of Clip
         In id order.
     measures : mapping of str to pyarrow.DataType
-        The columns of measures, so that a shard without clips has them too. A measure that a clip lacks is null.
+        Columns of the measures, which a shard without clips has as well. A missing measure is null.
     bits : int
-        16 or 24 bits a sample.
+        Bits per sample, 16 or 24.
 
     Raises
     ------
     ValueError
-        Where a clip goes beyond full scale: no stage may clip.
+        Where a clip exceeds full scale, because no stage may clip.
     """
     schema = pa.schema([*_COLUMNS, *measures.items()], metadata=_hugging_face_metadata(measures))
     batches = []
@@ -110,12 +124,12 @@ def write_shard(
     batches.append(_batch(clips[first:], encoded, schema))
     table = pa.Table.from_batches(batches, schema)
     with atomic_path(path) as temporary:
-        # FLAC does not shrink further; the small columns are not worth a codec.
+        # FLAC does not compress further, and the other columns are small.
         pq.write_table(table, temporary, compression="none")
 
 
 def _batch(clips: Sequence[Clip], encoded: Sequence[bytes | None], schema: pa.Schema) -> pa.RecordBatch:
-    """Return the rows of clips, whose audio is encoded already."""
+    """Return the rows of clips, with their encoded audio."""
     paths = [
         None if data is None else f"{clip.clip_id}.flac" for clip, data in zip(clips, encoded, strict=True)
     ]
@@ -140,7 +154,7 @@ def read_shard(path: str | Path) -> list[Clip]:
 
 
 def iter_shard(path: str | Path) -> Iterator[Clip]:
-    """Yield what `read_shard` returns; a clip is decoded when it is asked for."""
+    """Yield the clips of `read_shard`, each decoded when it is requested."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(_READ_CLIPS, columns=["clip_id", "audio", "status", "reason"]):
             for row in batch.to_pylist():
@@ -154,14 +168,14 @@ def transform_shard(
     transform: Callable[[list[Clip]], list[Clip]],
     measures: Mapping[str, pa.DataType],
 ) -> None:
-    """Apply a stage to the clips of a shard that have audio; the others pass with their status and reason.
+    """Apply a stage to the clips of a shard that have audio; the others keep their status and reason.
 
     Parameters
     ----------
     source, target : str or Path
-        Shards of the stage before and of this one.
+        Shards of the previous stage and of this stage.
     transform : callable
-        Takes and returns clips with audio, one for one.
+        Takes clips with audio and returns one clip for each.
     measures : mapping of str to pyarrow.DataType
     """
     clips = read_shard(source)
@@ -175,10 +189,10 @@ def encode(audio: np.ndarray, clip_id: str, bits: int) -> bytes:
     """Encode 16 kHz mono samples as FLAC, rounded to the nearest step and never clipped."""
     steps = 1 << (bits - 1)
     values = np.rint(audio.astype(np.float64) * steps)
-    # One step over: +1.0 itself, which two's complement cannot write.
+    # A value of `steps` is +1.0, which two's complement cannot represent; it becomes the largest value.
     if len(values) and not (values.max() <= steps and values.min() >= -steps):
         raise ValueError(
-            f"clip {clip_id}: samples lie beyond full scale or are no numbers; a stage must not clip"
+            f"clip {clip_id}: samples exceed full scale or are not finite; a stage must not clip"
         )
     values = np.minimum(values, steps - 1).astype(np.int32) << (32 - bits)
     buffer = io.BytesIO()
@@ -187,7 +201,7 @@ def encode(audio: np.ndarray, clip_id: str, bits: int) -> bytes:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Return the samples of a FLAC file made by `encode`, as float32 in [-1, 1)."""
+    """Return the samples of a FLAC file from `encode`, as float32 in [-1, 1)."""
     audio, _ = soundfile.read(io.BytesIO(data), dtype="float32")
     return audio
 
@@ -199,7 +213,9 @@ def _none_if_nan(value: object) -> object:
 def _hugging_face_metadata(measures: Mapping[str, pa.DataType]) -> dict[str, str]:
     values = {"clip_id": "string", "n_samples": "int64", "status": "string", "reason": "string"}
     values |= {name: {"double": "float64"}.get(str(kind), str(kind)) for name, kind in measures.items()}
-    features = {name: {"dtype": kind, "_type": "Value"} for name, kind in values.items()}
+    features: dict[str, dict[str, object]] = {
+        name: {"dtype": kind, "_type": "Value"} for name, kind in values.items()
+    }
     features["audio"] = {"sampling_rate": SAMPLE_RATE, "_type": "Audio"}
     order = [name for name, _ in _COLUMNS] + list(measures)
     return {"huggingface": json.dumps({"info": {"features": {name: features[name] for name in order}}})}

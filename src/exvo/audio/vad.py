@@ -1,59 +1,63 @@
-"""The vad stage: where the burst of a clip starts and where it ends.
+"""The vad stage: detect the start and the end of the burst in a clip.
 
-Two criteria look for it, each in chunks of 32 ms, and what either finds is kept. Silero VAD gives each chunk a
-probability of speech (`exvo.audio.silero`). It was trained on speech, and misses cries, sighs and breath; so
-the level of each chunk is held against the clip's own noise floor too. Both rows of values become stretches by
-the same rules, those of `silero_vad.get_speech_timestamps`, which have a hysteresis: a stretch starts at one
-threshold and ends at a lower one.
+Two criteria detect it, each in chunks of 32 ms, and the union of both is kept. Silero VAD returns a probability of
+speech for each chunk (`exvo.audio.silero`). It was trained on speech and misses cries, sighs and breath. The second
+criterion therefore compares the level of each chunk with the noise floor of the clip.
+
+Both sequences are turned into stretches by the rules of `silero_vad.get_speech_timestamps`, which use hysteresis: a
+stretch starts at one threshold and ends at a lower one.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from exvo.audio.silero import CHUNKS, voice_probabilities
+from exvo.util.settings import Bounds, NotNegative
 
-HYSTERESIS = 0.15  # voice starts at the threshold, and ends when the probability falls this far below it
+HYSTERESIS = 0.15  # voice starts at the threshold and ends when the probability falls this far below it
 LEAST_END_THRESHOLD = 0.01
-ABOVE_NOISE_DB = (4.0, 40.0)  # bounds of the config key; from 4 on, a stretch ends above the floor
+ABOVE_NOISE_DB = (4.0, 40.0)  # bounds of the config key; with at least 4 dB, a stretch ends above the floor
 RELEASE_DB = 3.0  # the hysteresis of the level
-QUIET_SHARE = 0.1  # the noise floor is the level that so many of the clip's chunks stay below
-RANGE_DB = 60.0  # what lies further below the loudest chunk is silence: dust of decoders, digital zeros
-# A chunk within so much of the loudest always counts. Where a burst fills the clip, its own quietest tenth is taken
-# for the noise floor; and clicks of the tongue or of teeth are bursts. Noise that lies higher than this is not cut.
+QUIET_SHARE = 0.1  # the noise floor is this quantile of the levels of the chunks
+RANGE_DB = 60.0  # chunks further below the loudest one are silence: rounding noise of decoders, digital zeros
+# A chunk within this range of the loudest always counts. Where a burst fills the clip, its own quietest tenth would be
+# the noise floor; and clicks of the tongue or of teeth are bursts. Noise within this range is not removed.
 LOUD_DB = 12.0
-LEAST_POWER = 1e-10  # -100 dBFS, about the rounding noise of 16 bits: the level of digital silence
+LEAST_POWER = 1e-10  # -100 dBFS, about the rounding noise of 16 bits; the level of digital silence
 
 
 @dataclass(frozen=True)
 class VadConfig:
-    """What counts as voice or as a burst, and how much is kept around it.
+    """Settings of the vad stage: what counts as voice or as a burst, and how much is kept around it.
 
-    The defaults are ours, Silero's threshold apart. `benchmarks/vad_kept.py` measures what they keep and cut.
+    The defaults are ours, except the threshold, which is Silero's. `benchmarks/vad_kept.py` measures what they keep.
 
     Attributes
     ----------
     threshold : float
-        Probability from which a chunk is voice, from 0.01 to below 1. The voice ends when the probability
-        falls below ``max(threshold - 0.15, 0.01)``.
+        Probability from which a chunk of 32 ms is voice; the voice ends 0.15 below it, at 0.01 or more.
     min_speech_ms : float
-        A stretch of voice or of raised level not longer than this is ignored, in ms. 64: one or two chunks are
-        a click, not a burst, unless the click is as loud as what the clip holds (`burst_span`).
+        Segments that are not longer are ignored, in ms. Segments found by level are kept if they are within 12 dB of
+        the loudest chunk of the clip (`burst_span`).
     min_silence_ms : float
-        A pause shorter than this does not end a stretch, in ms.
+        Shorter pauses do not end a segment, in ms.
     pad_ms : float
-        Kept before the first and after the last stretch, in ms: onsets and decays are soft.
+        Audio kept before the first and after the last segment, in ms, for soft onsets and decays.
     above_noise_db : float or None
-        Level above the clip's noise floor from which a chunk belongs to a burst, in dB, from 4 to 40; the burst
-        ends 3 dB lower. None: Silero alone decides.
+        Level above the clip's noise floor from which a chunk of 32 ms is kept as part of a burst, in dB, voice or not;
+        the burst ends 3 dB lower. Null uses Silero's voice detection only.
     """
 
-    threshold: float = 0.5
-    min_speech_ms: float = 64.0
-    min_silence_ms: float = 100.0
-    pad_ms: float = 100.0
-    above_noise_db: float | None = 8.0
+    threshold: Annotated[float, Bounds(at_least=LEAST_END_THRESHOLD, below=1)] = 0.5
+    min_speech_ms: NotNegative = 64.0
+    min_silence_ms: NotNegative = 100.0
+    pad_ms: NotNegative = 100.0
+    above_noise_db: Annotated[float, Bounds(at_least=ABOVE_NOISE_DB[0], at_most=ABOVE_NOISE_DB[1])] | None = (
+        8.0
+    )
 
     def __post_init__(self) -> None:
         if not LEAST_END_THRESHOLD <= self.threshold < 1:
@@ -72,7 +76,7 @@ class VadConfig:
 
 @dataclass(frozen=True)
 class VoiceSpan:
-    """From where to where a clip holds its burst, in samples: ``signal[start:end]`` is what to keep."""
+    """Start and end of the burst in a clip, in samples: ``signal[start:end]`` is kept."""
 
     start: int
     end: int
@@ -81,28 +85,41 @@ class VoiceSpan:
 def find_voice(
     signals: Sequence[np.ndarray], sample_rate: int, config: VadConfig, *, n_threads: int = 1
 ) -> list[VoiceSpan | None]:
-    """Find what to keep of each clip: from the first voice or raised level to the last.
+    """Find the span to keep of each clip: from the first voice or raised level to the last.
 
     Parameters
     ----------
     signals, sample_rate, n_threads
         As for `exvo.audio.silero.voice_probabilities`.
     config : VadConfig
-        What counts.
+        Settings of the stage.
 
     Returns
     -------
     list of VoiceSpan or None
-        In the order of ``signals``; None where nothing was found.
+        In the order of ``signals``; None where no burst was found.
 
     Raises
     ------
     ValueError
-        As `exvo.audio.silero.voice_probabilities` does.
+        As for `exvo.audio.silero.voice_probabilities`.
 
     Notes
     -----
     `voice_probabilities` and `kept_span` are its two steps, for a caller who wants the probabilities too.
+
+    Examples
+    --------
+    A tone that swells and fades from 0.5 s to 1 s, and a silent clip.
+
+    >>> import numpy as np
+    >>> burst = 0.3 * np.sin(2 * np.pi * 220 * np.arange(8000) / 16000) * np.hanning(8000)
+    >>> clip = np.concatenate([np.zeros(8000), burst, np.zeros(16000)])
+    >>> span, nothing = find_voice([clip, np.zeros(16000)], 16000, VadConfig(pad_ms=100))
+    >>> span.start / 16000, span.end / 16000
+    (0.412, 1.092)
+    >>> nothing is None
+    True
     """
     probabilities = voice_probabilities(signals, sample_rate, n_threads=n_threads)
     return [
@@ -114,23 +131,23 @@ def find_voice(
 def kept_span(
     signal: np.ndarray, probabilities: np.ndarray, sample_rate: int, config: VadConfig
 ) -> VoiceSpan | None:
-    """Give the span that holds what `voice_span` and `burst_span` find.
+    """Return the smallest span that contains `voice_span` and `burst_span`.
 
     Parameters
     ----------
     signal : np.ndarray [shape=(n_samples,), float]
         One clip, full scale being 1.
     probabilities : np.ndarray [shape=(n_chunks,), float]
-        Of the clip, from `voice_probabilities`.
+        Output of `voice_probabilities` for the clip.
     sample_rate : int
         In Hz: 8000 or 16000.
     config : VadConfig
-        What counts.
+        Settings of the stage.
 
     Returns
     -------
     VoiceSpan or None
-        None if neither finds anything.
+        None if both are None.
     """
     spans = [
         voice_span(probabilities, len(signal), sample_rate, config),
@@ -145,7 +162,7 @@ def kept_span(
 def voice_span(
     probabilities: np.ndarray, n_samples: int, sample_rate: int, config: VadConfig
 ) -> VoiceSpan | None:
-    """Give the span from the first stretch of voice to the last, padded, as Silero VAD finds it.
+    """Return the padded span from the first stretch of voice to the last, by the rules of Silero VAD.
 
     Parameters
     ----------
@@ -171,11 +188,11 @@ def voice_span(
 
 
 def burst_span(signal: np.ndarray, sample_rate: int, config: VadConfig) -> VoiceSpan | None:
-    """Give the span from the first stretch that is louder than the clip's noise to the last, padded.
+    """Return the padded span from the first stretch that is louder than the noise of the clip to the last.
 
-    Noise is what a tenth of the chunks stay below, or what lies 60 dB below the loudest chunk if that is more.
-    A stretch starts ``above_noise_db`` above it, and ends 3 dB lower. Where anything is found, all chunks within
-    12 dB of the loudest are in the span, as loud noise or as short stretches also.
+    The noise floor is the level that a tenth of the chunks stay below, and at least 60 dB below the loudest chunk. A
+    stretch starts ``above_noise_db`` above the floor, and ends 3 dB lower. If there is a stretch, the span includes
+    all chunks within 12 dB of the loudest, even short ones.
 
     Parameters
     ----------
@@ -198,7 +215,7 @@ def burst_span(signal: np.ndarray, sample_rate: int, config: VadConfig) -> Voice
         return None
     threshold = min(floor + config.above_noise_db, loudest - LOUD_DB)
     end_below = min(floor + config.above_noise_db - RELEASE_DB, loudest - LOUD_DB)
-    # The quiet end of the clip is left out first: it is too short a pause at times, and a click would last to the end.
+    # The quiet end of the clip is excluded first. It can be too short for a pause, and a click would then extend to it.
     n_chunks = int(np.flatnonzero(levels >= end_below)[-1]) + 1
     n_samples = min(len(signal), n_chunks * chunk)
     stretches = [
@@ -211,14 +228,14 @@ def burst_span(signal: np.ndarray, sample_rate: int, config: VadConfig) -> Voice
 
 
 def chunk_levels(signal: np.ndarray, chunk: int) -> np.ndarray:
-    """Give the level of each chunk of a clip.
+    """Return the level of each chunk of a clip.
 
     Parameters
     ----------
     signal : np.ndarray [shape=(n_samples,), float]
         One clip, full scale being 1.
     chunk : int
-        Samples a chunk; the last is filled up with zeros, for a few samples have no level of their own.
+        Samples per chunk. The last chunk is padded with zeros, because the level of a few samples is meaningless.
 
     Returns
     -------
@@ -237,7 +254,7 @@ def _stretches(
     sample_rate: int,
     config: VadConfig,
 ) -> list[tuple[int, int]]:
-    """Give start and end, in samples, of each stretch of high values.
+    """Return start and end, in samples, of each stretch of high values.
 
     A stretch starts with the first chunk at or above ``threshold``. It ends where the value falls below
     ``end_below``, provided that it then stays below ``threshold`` for ``min_silence_ms``; otherwise at the end
@@ -263,14 +280,14 @@ def _stretches(
 
 
 def _long_enough(start: int, end: int, sample_rate: int, config: VadConfig) -> bool:
-    """Tell whether a stretch is longer than ``min_speech_ms``."""
+    """Return whether a stretch is longer than ``min_speech_ms``."""
     return end - start > sample_rate * config.min_speech_ms / 1000
 
 
 def _padded(
     stretches: Sequence[tuple[int, int]], n_samples: int, sample_rate: int, config: VadConfig
 ) -> VoiceSpan | None:
-    """Give the span from the first stretch to the last with ``pad_ms`` around it, inside the clip."""
+    """Return the span from the first stretch to the last, extended by ``pad_ms`` and limited to the clip."""
     if not stretches:
         return None
     pad = sample_rate * config.pad_ms / 1000

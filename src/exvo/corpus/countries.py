@@ -1,4 +1,4 @@
-"""Bring the countries of a label table, which it gives as codes, as names or as both, into one list with codes."""
+"""Read the countries of a label table, given as codes, as names or as both, into one list with codes."""
 
 from typing import NamedTuple
 
@@ -8,25 +8,25 @@ from exvo.corpus.label_columns import number
 from exvo.corpus.labels import Country
 from exvo.corpus.text_table import TextTable
 
-# The codes of the challenge (ExVo 2022), for tables that name countries without giving a code.
+# Countries of the challenge (ExVo 2022) in the order of their codes, for tables with names and without codes.
 CHALLENGE_COUNTRIES = ("China", "South Africa", "United States", "Venezuela")
 MAX_COUNTRY_CODE = 9999
 
 
 class CountryColumn(NamedTuple):
-    """The countries of a table, in code order, and each row's index among them (-1 unknown) [shape=(n,), int64]."""
+    """The countries of a table, in code order, and the index of each row into them (-1 unknown) [shape=(n,), int64]."""
 
     countries: tuple[Country, ...]
-    index: np.ndarray
+    country: np.ndarray
     notices: list[str]
     problems: list[str]
 
 
 def country_column(table: TextTable) -> CountryColumn:
-    """Read ``Country``, which holds codes or names, and ``Country_string``, which holds names.
+    """Read ``Country``, which has codes or names, and ``Country_string``, which has names.
 
-    Codes come from the table where it has them; names without codes get those of the challenge where all are the
-    challenge's, else their place in the alphabet.
+    Codes are those of the table, if it has any. Names without codes get the codes of the challenge if all are countries
+    of the challenge, and else their alphabetical rank.
     """
     text, codes, names = _codes_and_names(table)
     if not (codes >= 0).any():
@@ -42,7 +42,7 @@ def country_column(table: TextTable) -> CountryColumn:
     problems = table.row_problem(
         np.where(text == "", names, text),
         (codes < 0) & ((names != "") | (text != "")),
-        "Country must be a whole number from 0, or the name of a country that has one in another row",
+        "Country must be an integer from 0, or the name of a country that has one in another row",
     )
     name_of: dict[int, str] = {}
     notices = []
@@ -58,14 +58,14 @@ def country_column(table: TextTable) -> CountryColumn:
 
 
 def index_among(table: TextTable, countries: tuple[Country, ...], where: str) -> tuple[np.ndarray, list[str]]:
-    """Return each row's index among known countries (-1 unknown) [shape=(n,), int64], and what is none of them.
+    """Return the index of each row into known countries (-1 unknown) [shape=(n,), int64], and the problems.
 
     Parameters
     ----------
     table : TextTable
     countries : tuple of Country
     where : str
-        What they are known from, for the message.
+        Source of the known countries, for the message.
     """
     text, codes, names = _codes_and_names(table)
     by_code = {country.code: index for index, country in enumerate(countries)}
@@ -73,12 +73,12 @@ def index_among(table: TextTable, countries: tuple[Country, ...], where: str) ->
     index = np.array(
         [by_code.get(c, by_name.get(n, -1)) for c, n in zip(codes, names, strict=True)], dtype=np.int64
     )
-    strange = (index < 0) & ((codes >= 0) | (names != ""))
-    return index, table.row_problem(text, strange, f"Country must be one of those in {where}")
+    unknown = (index < 0) & ((codes >= 0) | (names != ""))
+    return index, table.row_problem(text, unknown, f"Country must be one of those in {where}")
 
 
 def _codes_and_names(table: TextTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return ``Country`` as text, the codes in it (-1 where none), and the names in it or in ``Country_string``."""
+    """Return ``Country`` as text, its codes (-1 where none), and the names in it or in ``Country_string``."""
     text, names = table.names("Country"), table.names("Country_string")
     code_of_text = {value: _code(value) for value in set(text)}
     codes = np.array([code_of_text[value] for value in text], dtype=np.int64)
@@ -86,6 +86,6 @@ def _codes_and_names(table: TextTable) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def _code(text: str) -> int:
-    """Return an integer country code, also of ``2e+00``; -1 where the text is none."""
+    """Return the integer country code of a text such as ``2`` or ``2e+00``; -1 where it has none."""
     value = number(text) if text else np.nan
     return int(value) if 0 <= value <= MAX_COUNTRY_CODE and value == int(value) else -1

@@ -1,22 +1,27 @@
 """The demo corpus: synthetic vocal bursts in the layout of the challenge.
 
-Speakers, labels and recording conditions are drawn here; the sound of a burst, and which acoustic cue carries
-which label, is ``exvo.corpus.synth``. Everything is drawn from ``(n_clips, n_speakers, seed)`` alone: each
-speaker and each clip has a random stream of its own, so any number of processes writes the same bytes.
+This module draws speakers, labels and recording conditions. ``exvo.corpus.synth`` synthesises the burst and defines
+which acoustic cue depends on which label. Everything depends on ``(n_clips, n_speakers, seed)`` alone. Each speaker
+and each clip has its own random stream, so any number of processes writes the same bytes.
 
-What a clip's recording adds, none of it depending on a label: silence before and after (some clips start with
-the burst), white, pink or humming noise at 5 to 40 dB SNR, a DC offset and a slow rumble, a level, one or two
-channels, and a sample rate (ffmpeg shows every Opus stream as 48 kHz; the rate that went in stands in its
-``OpusHead``). Opus itself removes a constant offset when encoding; the rumble, below 20 Hz but above the 3 Hz
-high-pass of Opus, survives it, and the uncompressed ``wav/`` copies keep both. Every third ``.webm`` is
-written as a browser streams it, without a duration in its header.
+The recording conditions do not depend on a label:
+
+- Silence before and after the burst; some clips start with the burst.
+- White or pink noise, or hum, at 5 to 40 dB SNR.
+- A DC offset, a slow rumble and a level.
+- One or two channels, and a sample rate. ffmpeg reports 48 kHz for every Opus stream; the rate of the input is in its
+  ``OpusHead``.
+
+The Opus encoder removes a constant offset. The rumble lies below 20 Hz and above the 3 Hz high-pass of Opus, so it is
+kept. The uncompressed ``wav/`` copies keep both. Every third ``.webm`` is written like a stream from a browser, without
+a duration in its header.
 """
 
 import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -31,7 +36,7 @@ from exvo.corpus.labels import EMOTIONS, SPLITS, Country
 from exvo.util.bundled_ffmpeg import bundled_ffmpeg
 from exvo.util.cores import n_cores
 
-VERSION = 1  # raise it when the same parameters give other bytes
+VERSION = 1  # increase it when the same parameters give other bytes
 COUNTRIES = tuple(
     Country(code, name) for code, name in enumerate(("China", "South Africa", "United States", "Venezuela"))
 )
@@ -40,7 +45,7 @@ WAV_RATE = 16000
 ENCODED_RATES = (48000, 24000, 16000, 12000, 8000)
 ENCODED_RATE_SHARES = (0.55, 0.15, 0.2, 0.05, 0.05)
 CLIPS_PER_CHUNK = 64
-# How often a second emotion goes with the first one; pairs not named here are ten times rarer.
+# Frequent second emotions for each first one; all other pairs are ten times rarer.
 COMPANIONS = {
     "Awe": ("Surprise", "Excitement"),
     "Excitement": ("Triumph", "Amusement"),
@@ -54,13 +59,13 @@ COMPANIONS = {
     "Surprise": ("Fear", "Awe"),
 }
 RATER_NOISE = 0.10
-# Streams of random numbers, one per purpose, so that they never overlap.
+# Keys of the random streams, one per purpose, so that streams are independent.
 _TABLE, _SPEAKER, _CLIP = range(3)
 
 
 @dataclass(frozen=True)
 class _Clip:
-    """What a worker needs to make one clip; ``intent`` is what the speaker means, before raters' noise."""
+    """Input of a worker for one clip. ``intent`` is the emotion of the speaker, without the noise of the raters."""
 
     index: int
     name: str
@@ -80,14 +85,14 @@ def make_demo_corpus(
     n_workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write the demo corpus, or leave it alone if it is there already.
+    """Write the demo corpus, unless it exists and is complete.
 
-    ``data_info.csv`` is written last, so a folder without it is an interrupted run and is made afresh.
+    ``data_info.csv`` is written last. A folder without it is from an interrupted run and is written again.
 
     Parameters
     ----------
     root : Path
-        Folder of the corpus; made if need be. A folder holding some other corpus is refused.
+        Folder of the corpus, which is created if needed. A folder with another corpus is refused.
     n_clips : int
         At least ``n_speakers``.
     n_speakers : int, optional
@@ -97,12 +102,12 @@ def make_demo_corpus(
     n_workers : int, optional
         Processes; by default one per core. Does not change the result.
     progress : callable, optional
-        Called with the clips done and ``n_clips``.
+        Called with the number of finished clips and ``n_clips``.
 
     Raises
     ------
     ValueError
-        If there are too few clips or speakers, or ``root`` holds a corpus that this function did not make.
+        If there are too few clips or speakers, or ``root`` has a corpus that this function did not write.
     """
     root = Path(root)
     n_speakers = max(MIN_SPEAKERS, round(n_clips / 10)) if n_speakers is None else n_speakers
@@ -118,7 +123,12 @@ def make_demo_corpus(
         raise ValueError(f"seed {seed}: must not be negative")
     table, clips = _draw_table(n_clips, n_speakers, seed)
     texts = _table_texts(table)
-    made_by = {"version": VERSION, "n_clips": n_clips, "n_speakers": n_speakers, "seed": seed}
+    made_by: dict[str, int | str] = {
+        "version": VERSION,
+        "n_clips": n_clips,
+        "n_speakers": n_speakers,
+        "seed": seed,
+    }
     made_by |= {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
     if _is_complete(root, made_by, clips):
@@ -135,7 +145,7 @@ def make_demo_corpus(
 
 
 def _draw_speakers(n_speakers: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Spread speakers over countries, splits, sexes and ages; about 60, 20 and 20 % of each country."""
+    """Distribute speakers over countries, splits (about 60, 20 and 20 % of each country), sexes and ages."""
     rows = []
     for which, country in enumerate(COUNTRIES):
         size = len(range(which, n_speakers, len(COUNTRIES)))
@@ -148,7 +158,7 @@ def _draw_speakers(n_speakers: int, rng: np.random.Generator) -> pd.DataFrame:
     speakers = pd.DataFrame(rows)
     speakers["age"] = 0.0
     for split in SPLITS:
-        # Ages cover the range evenly in each split: with few speakers, plain draws would leave gaps.
+        # Stratified ages cover the range evenly in each split; with few speakers, independent draws would leave gaps.
         mine = speakers.index[speakers["split"] == split].to_numpy()
         places = (np.arange(len(mine)) + rng.uniform(0, 1, len(mine))) / len(mine)
         speakers.loc[rng.permutation(mine), "age"] = np.round(20 + 19 * places, 1)
@@ -156,7 +166,7 @@ def _draw_speakers(n_speakers: int, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def _draw_emotions(n_clips: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw mixtures of emotions, and what raters say of them, scaled so that the strongest is exactly 1.
+    """Draw mixtures of emotions and the ratings of them, scaled so that the strongest rating is exactly 1.
 
     Returns
     -------
@@ -171,10 +181,10 @@ def _draw_emotions(n_clips: int, rng: np.random.Generator) -> tuple[np.ndarray, 
     intent = rng.uniform(0, 0.08, (n_clips, len(EMOTIONS)))
     intent[row, second] = rng.uniform(0.05, 0.95, n_clips)
     intent[row, first] = 1.0
-    # Raters also hear some of what usually goes with an emotion.
-    heard = intent + 0.12 * intent @ (affinity > 0.5) + RATER_NOISE * rng.standard_normal(intent.shape)
-    heard = np.round(np.clip(heard, 0.0, None) / heard.max(axis=1, keepdims=True), 4)
-    return intent, heard
+    # Raters also perceive some of the usual companions of an emotion.
+    rated = intent + 0.12 * intent @ (affinity > 0.5) + RATER_NOISE * rng.standard_normal(intent.shape)
+    rated = np.round(np.clip(rated, 0.0, None) / rated.max(axis=1, keepdims=True), 4)
+    return intent, rated
 
 
 def _draw_table(n_clips: int, n_speakers: int, seed: int) -> tuple[pd.DataFrame, list[_Clip]]:
@@ -204,7 +214,7 @@ def _draw_table(n_clips: int, n_speakers: int, seed: int) -> tuple[pd.DataFrame,
 
 
 def _table_texts(table: pd.DataFrame) -> dict[str, str]:
-    """Text of the two tables; ``data_info.csv`` keeps no label of the Test clips."""
+    """Return the text of both tables; ``data_info.csv`` has no labels of the Test clips."""
     test = table["Split"] == "Test"
     public = table.astype({"Country": "Int64"})
     public.loc[test, public.columns[2:]] = pd.NA
@@ -215,7 +225,7 @@ def _table_texts(table: pd.DataFrame) -> dict[str, str]:
 
 
 def _names(folder: Path, ending: str) -> set[str]:
-    """Names of the clips of a demo corpus in a folder."""
+    """Return the names of the clips of a demo corpus in a folder."""
     if not folder.is_dir():
         return set()
     pattern = re.compile(rf"(\d{{5,}})\.{ending}")
@@ -223,7 +233,7 @@ def _names(folder: Path, ending: str) -> set[str]:
         return {found[1] for entry in entries if (found := pattern.fullmatch(entry.name))}
 
 
-def _is_complete(root: Path, made_by: dict, clips: list[_Clip]) -> bool:
+def _is_complete(root: Path, made_by: Mapping[str, int | str], clips: list[_Clip]) -> bool:
     try:
         if json.loads((root / "demo.json").read_text()) != made_by:
             return False
@@ -232,12 +242,12 @@ def _is_complete(root: Path, made_by: dict, clips: list[_Clip]) -> bool:
                 return False
     except (FileNotFoundError, json.JSONDecodeError):
         return False
-    wanted = {clip.name for clip in clips}
-    return _names(root / "raw", "webm") >= wanted and _names(root / "wav", "wav") >= wanted
+    names = {clip.name for clip in clips}
+    return _names(root / "raw", "webm") >= names and _names(root / "wav", "wav") >= names
 
 
-def _clear(root: Path, wanted: set[str]) -> None:
-    """Mark the corpus as incomplete and remove the clips of an earlier one that will not be overwritten."""
+def _clear(root: Path, names: set[str]) -> None:
+    """Mark the corpus as incomplete, and remove clips of an earlier corpus that will not be overwritten."""
     if root.is_dir() and any(root.iterdir()) and not (root / "demo.json").is_file():
         raise ValueError(
             f"{root} is not empty and not a demo corpus: name a new folder, or remove this one first"
@@ -245,7 +255,7 @@ def _clear(root: Path, wanted: set[str]) -> None:
     (root / "data_info.csv").unlink(missing_ok=True)
     for folder, ending in (("raw", "webm"), ("wav", "wav")):
         (root / folder).mkdir(parents=True, exist_ok=True)
-        for name in _names(root / folder, ending) - wanted:
+        for name in _names(root / folder, ending) - names:
             (root / folder / f"{name}.{ending}").unlink()
 
 
@@ -315,7 +325,7 @@ def _record(burst: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noise = 0.3 * noise + sum(
             np.sin(k * mains * seconds + rng.uniform(0, 6.28)) / k for k in (1, 2, 3, 5)
         )
-    snr = 5.0 + 35.0 * np.sqrt(rng.random())  # half of the clips above 30 dB: most people sit in a quiet room
+    snr = 5.0 + 35.0 * np.sqrt(rng.random())  # half of the clips are above 30 dB, as in a quiet room
     audio += noise * np.sqrt(np.mean(burst**2) / np.mean(noise**2)) * 10 ** (-snr / 20)
     audio /= np.abs(audio).max()
     audio += rng.uniform(-0.08, 0.08)
@@ -336,19 +346,19 @@ def _resampled(audio: np.ndarray, rate: int) -> np.ndarray:
 
 
 def _clipped_copy(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the copy as the organisers' were: 16 kHz, mono, so loud that the voiced parts are cut off."""
+    """Return a copy like the WAV files of the challenge: 16 kHz, mono, with clipped voiced parts."""
     audio = _resampled(audio, WAV_RATE)
     return np.clip(audio / np.abs(audio).max() * 10 ** (rng.uniform(6.0, 14.0) / 20), -1.0, 32767 / 32768)
 
 
 def _encode(audio: np.ndarray, path: Path, rng: np.random.Generator, *, streamed: bool) -> None:
-    """Write an Opus ``.webm`` at a drawn sample rate, mono or stereo, the same bytes in every run."""
+    """Write an Opus ``.webm`` at a random sample rate, mono or stereo, with the same bytes in every run."""
     import ffmpeg
 
     rate = int(rng.choice(ENCODED_RATES, p=ENCODED_RATE_SHARES))
     channels = [_resampled(audio, rate)]
     if rng.random() < 0.15:
-        # The second microphone is farther away and has noise of its own.
+        # The second microphone is farther away and has independent noise.
         far = np.roll(channels[0], rate // 4000) * rng.uniform(0.5, 1.0)
         channels.append(far + 0.001 * rng.standard_normal(len(far)))
     pcm = np.round(np.clip(np.stack(channels, axis=1), -1.0, 1.0) * 32767).astype("<i2").tobytes()
@@ -356,7 +366,7 @@ def _encode(audio: np.ndarray, path: Path, rng: np.random.Generator, *, streamed
     output |= {"fflags": "+bitexact", "flags:a": "+bitexact", "map_metadata": -1, "threads": 1}
     output |= {"live": 1} if streamed else {}
     ffmpeg.input("pipe:", format="s16le", ar=rate, ac=len(channels)).output(
-        # A path with a protocol in front cannot be read as an option or as a URL.
+        # With a protocol prefix, ffmpeg cannot interpret the path as an option or as a URL.
         f"file:{path}",
         **output,
     ).overwrite_output().run(cmd=bundled_ffmpeg(), input=pcm, quiet=True)

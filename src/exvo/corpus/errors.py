@@ -1,4 +1,4 @@
-"""What a user is told of a corpus that cannot be used."""
+"""Errors of a corpus that cannot be used."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,16 +6,16 @@ from pathlib import Path
 
 
 class CorpusError(ValueError):
-    """A corpus that cannot be used as it is: what is wrong, in which rows, and what to do."""
+    """A corpus that cannot be used. The message says what is wrong, in which rows, and what to do."""
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what the system says against reading a file or folder of the corpus into a `CorpusError`."""
+    """Turn an error of the operating system while reading a file or folder of the corpus into a `CorpusError`."""
     try:
         yield
     except OSError as error:
         raise CorpusError(
-            f"{path}: cannot be read ({error.strerror}). Whoever runs this needs the right to read the files of the "
-            "corpus, and to enter its folders and those above them; or set corpus.root to a copy that can be read"
+            f"{path}: cannot be read ({error.strerror}). Give this user the permission to read the files of the corpus "
+            "and to enter its folders and their parents, or set corpus.root to a readable copy"
         ) from error

@@ -1,6 +1,6 @@
-"""Say what in a corpus is probably not meant so: files and ids that do not meet, and names in two spellings.
+"""Find likely mistakes in a corpus: files and ids that do not match, and names with two spellings.
 
-`exvo check` and a run of the workflow ask this once, so both say the same.
+Both `exvo check` and a run of the workflow report these findings.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ MAX_NAMED = 5
 
 
 def file_findings(folder: str, corpus: Corpus, recordings: Recordings) -> list[str]:
-    """Return what of the files of a folder does not fit the label table.
+    """Return the mismatches between the files of a folder and the label table.
 
     Parameters
     ----------
@@ -23,37 +23,37 @@ def file_findings(folder: str, corpus: Corpus, recordings: Recordings) -> list[s
         ``raw`` or ``wav``.
     corpus : Corpus
     recordings : Recordings
-        What `exvo.corpus.shards.scan_files` found there.
+        Result of `exvo.corpus.shards.scan_files` for the folder.
     """
     ids, files = set(corpus.labels.clip_id), recordings.by_id
     absent = [clip_id for clip_id in corpus.labels.clip_id if clip_id not in files]
-    strange = sorted(clip_id for clip_id in files if clip_id not in ids)
-    double = sorted(ids & recordings.several)
+    unlisted = sorted(clip_id for clip_id in files if clip_id not in ids)
+    duplicated = sorted(ids & recordings.several)
     found = []
     if absent:
-        named = _named(_with_questions(absent, look_alikes(absent, strange)))
+        named = _named(_with_questions(absent, look_alikes(absent, unlisted)))
         found.append(
-            f"{folder}/ has no recording of {named}{_instead(absent, recordings)}: they will be predicted without audio"
+            f"{folder}/ has no recording of {named}{_instead(absent, recordings)}: they are predicted without audio"
         )
-    if strange and not corpus.limited:
-        found.append(f"{folder}/ has files without a row in {TABLE}: {_named(strange)}: they are left out")
-    if double:
-        taken = files[double[0]].name
+    if unlisted and not corpus.limited:
+        found.append(f"{folder}/ has files without a row in {TABLE}: {_named(unlisted)}: they are ignored")
+    if duplicated:
+        taken = files[duplicated[0]].name
         found.append(
-            f"{folder}/ has more than one file for {_named(double)}: the first by name is read ({shown(taken)})"
+            f"{folder}/ has more than one file for {_named(duplicated)}: the first by name is read ({shown(taken)})"
         )
     return found
 
 
 def ignored_files(recordings: Recordings) -> str:
-    """Return how many files beside the recordings are none, by what says so; nothing where there are none."""
+    """Return the counts of ignored files by their endings; empty where there are none."""
     kinds = Counter("._*" if n[:2] == "._" else f".{n.rpartition('.')[2]}" for n in recordings.ignored)
     most = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
     return _named([f"{kind} ({n})" for kind, n in most])
 
 
 def name_findings(corpus: Corpus, test_labels: Labels | None) -> list[str]:
-    """Return which speakers and countries stand in two spellings, as far as can be told."""
+    """Return the speakers and countries that probably have two spellings."""
     speakers = set(corpus.labels.speaker)
     where = TABLE
     if test_labels is not None:
@@ -68,8 +68,8 @@ def name_findings(corpus: Corpus, test_labels: Labels | None) -> list[str]:
         pairs = _spellings(spellings)
         if pairs:
             found.append(
-                f"{what} that may be one stand in several spellings, and each counts as one of its own:"
-                f" {_named(pairs)}; write it one way if it is one"
+                f"{what} may have several spellings, and each spelling counts separately: {_named(pairs)};"
+                " use one spelling if they are the same"
             )
     return found
 
@@ -82,16 +82,16 @@ def _spellings(names: Collection[str]) -> list[str]:
 
 
 def _with_questions(absent: Sequence[str], meant: Mapping[str, str]) -> list[str]:
-    """Return absent ids, first those that look like the name of a file, each with the question."""
+    """Return absent ids, first those that resemble the name of a file, each with that name."""
     asked = [f"{clip_id} (meant {meant[clip_id]!r}?)" for clip_id in absent if clip_id in meant]
     return asked + [clip_id for clip_id in absent if clip_id not in meant]
 
 
 def _instead(absent: Sequence[str], recordings: Recordings) -> str:
-    """Name a file that a clip without a recording has instead."""
+    """Return a note on an ignored file that belongs to a clip without a recording."""
     file_of = {clip_id: name for name, clip_id in recordings.ignored.items()}
     other = next((file_of[clip_id] for clip_id in absent if clip_id in file_of), None)
-    return f" (there is {shown(other)}, which is no recording by its ending)" if other else ""
+    return f" (there is {shown(other)}, which is not a recording by its ending)" if other else ""
 
 
 def _named(names: Sequence[str]) -> str:

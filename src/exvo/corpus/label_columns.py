@@ -1,4 +1,4 @@
-"""Apply the schema of the label table to whole columns: numbers, allowed words, and cells that swallow rows."""
+"""Apply the schema of the label table to its columns: numbers, allowed words, and cells that contain rows."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -22,13 +22,13 @@ def schema() -> dict:
 
 
 def number_columns(table: TextTable) -> dict[str, np.ndarray]:
-    """Return the columns that the schema has numbers in as float64; NaN where missing, not known or other text."""
+    """Return the numeric columns of the schema as float64; NaN where missing, unknown or other text."""
     names = [name for name, rule in schema()["properties"].items() if "number" in rule.get("type", ())]
     return {name: _numbers(table, name) for name in names}
 
 
 def number(text: str) -> float:
-    """Return the number that a text is, NaN where it is none."""
+    """Return the number in a text, NaN where it has none."""
     try:
         return np.nan if "_" in text else float(text)  # Python reads 1_0 as 10
     except ValueError:
@@ -36,7 +36,7 @@ def number(text: str) -> float:
 
 
 def schema_problems(table: TextTable, numbers: Mapping[str, np.ndarray]) -> list[str]:
-    """Apply the schema column by column: numbers that are none or out of range, words that are not allowed."""
+    """Apply the schema column by column: invalid numbers, numbers out of range, and words that are not allowed."""
     problems = []
     for name, rule in schema()["properties"].items():
         if not table.has(name):
@@ -50,10 +50,10 @@ def schema_problems(table: TextTable, numbers: Mapping[str, np.ndarray]) -> list
 
 
 def swallowed_rows(table: TextTable) -> list[str]:
-    """Find cells with line breaks that hold the rows below them, which a quotation mark too many makes of them.
+    """Find cells with line breaks that contain following rows because of a surplus quotation mark.
 
-    A note may have several lines, in a column that means nothing here, unless one of them reads like a row. A
-    ``File_ID`` may, as the name of a file may, but not together with commas; other columns may not.
+    A cell of an unknown column may have several lines, unless one of them has the form of a row. A ``File_ID`` may have
+    line breaks, as a file name may, but not together with commas. Cells of other columns may not have line breaks.
     """
     problems = []
     for name in table.columns.column_names:
@@ -67,7 +67,7 @@ def swallowed_rows(table: TextTable) -> list[str]:
             texts = as_text(values)
             for row in np.flatnonzero(broken):
                 broken[row] = _holds_a_row(texts[row], name, table.columns.column_names)
-        rule = f"{name} goes on over the end of a line: a quotation mark is missing or too many"
+        rule = f"{name} continues over the end of a line: a quotation mark is missing or surplus"
         problems += table.cell_problem(name, broken, rule)
     return problems
 
@@ -77,44 +77,44 @@ def _numbers(table: TextTable, name: str) -> np.ndarray:
         return np.full(len(table), np.nan)
     text = table.columns[name]
     try:
-        # Only an empty cell has to be made a number: pyarrow reads nan and NaN as such.
+        # Only empty cells need replacement: pyarrow reads nan and NaN.
         if pc.min(pc.binary_length(text)).as_py() == 0:
             text = pc.replace_substring_regex(text, "^$", "nan")
         return float_values(text.cast(pa.float64()))
-    except pa.ArrowInvalid:  # there is a word among them, or a number that Python reads and pyarrow does not
+    except pa.ArrowInvalid:  # a word, or a number that only Python reads
         return np.array([number(value) for value in as_text(unknown_as_nan(text))])
 
 
 def _number_problems(table: TextTable, name: str, values: np.ndarray, rule: Mapping) -> list[str]:
     finite = np.isfinite(values)
-    strange = ~finite
-    if strange.any():
-        strange &= ~as_mask(is_unknown(table.columns[name]))
-    wanted = f"{name} must be a number or empty"
-    if strange.any() and "," in "".join(table.text(name)[strange]):
-        wanted += ", with a point and no comma"
+    invalid = ~finite
+    if invalid.any():
+        invalid &= ~as_mask(is_unknown(table.columns[name]))
+    rule_text = f"{name} must be a number or empty"
+    if invalid.any() and "," in "".join(table.text(name)[invalid]):
+        rule_text += ", with a decimal point instead of a comma"
     low, high = rule.get("minimum", rule.get("exclusiveMinimum")), rule["maximum"]
     with np.errstate(invalid="ignore"):
         outside = (values > high) | (values < low)
         if "exclusiveMinimum" in rule:
             outside |= values == low
     return [
-        *table.cell_problem(name, strange, wanted),
+        *table.cell_problem(name, invalid, rule_text),
         *table.cell_problem(name, outside & finite, f"{name} must lie between {low} and {high}"),
     ]
 
 
 def _has_line_break(texts: pa.Array) -> bool:
-    """Return whether a line break is anywhere in the memory of some texts: far quicker than a search text by text."""
+    """Return whether any text has a line break. Searching the buffer is much faster than searching each text."""
     data = texts.buffers()[2]
     return data is not None and any(mark in data.to_pybytes() for mark in (b"\n", b"\r"))
 
 
 def _holds_a_row(cell: str, name: str, names: list[str]) -> bool:
-    """Return whether lines of a cell have a split where rows have it, and as many cells as rows have.
+    """Return whether lines of a cell have a split in the column ``Split`` and as many cells as a row.
 
-    A cell that swallows rows holds the rest of its own row, whole rows, and the next row up to the same column: the
-    quotation mark that ends it anywhere else gives the row another number of cells, which is refused before.
+    Such a cell contains the rest of its own row, complete rows, and the next row up to the same column. If the closing
+    quotation mark is elsewhere, the row has another number of cells and was refused before.
     """
     place, own = names.index("Split"), names.index(name)
     first, *rows = cell.splitlines()

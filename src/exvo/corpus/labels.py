@@ -1,4 +1,4 @@
-"""The labels of a corpus as arrays: what training and scoring read.
+"""The labels of a corpus as arrays, for training and scoring.
 
 Column names and their order are those of the ExVo 2022 Multitask submission.
 """
@@ -33,7 +33,7 @@ class Country:
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of ``n`` clips; a label that is not known is NaN (or -1 for a country, "" for a speaker).
+    """Labels of ``n`` clips. An unknown label is NaN (-1 for a country, "" for a speaker).
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Paths as people write them in a config."""
+"""Paths in a config, with ``~`` and environment variables."""
 
 import os
 import re
@@ -10,18 +10,18 @@ _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 
 
 def user_path(text: str | Path, key: str) -> Path:
-    """Return the path of a file or folder that Snakemake is told of: as `expanded`, and without braces.
+    """Return the `expanded` path of a file or folder that Snakemake reads, which may not contain braces.
 
     Raises
     ------
     CorpusError
-        As `expanded` does, and where a brace is in the path.
+        As for `expanded`, and where the path contains a brace.
     """
     path = expanded(str(text), key)
     if "{" in path:
         raise CorpusError(
-            f"config: {key}: {path}: Snakemake takes what stands in braces for something to fill in; write the path of"
-            " a link without them (ln -s)"
+            f"config: {key}: {path}: Snakemake would replace the text in braces; use a link without braces in its path"
+            " (ln -s)"
         )
     return Path(path)
 
@@ -29,19 +29,19 @@ def user_path(text: str | Path, key: str) -> Path:
 def expanded(text: str, key: str) -> str:
     """Return the path that a key of the config names, with ``~`` and ``$NAME`` replaced as a shell would.
 
-    A shell does so only outside quotes, and ``--config corpus='{root: ~/bursts}'`` needs them. What exists as it is
-    written is taken as it is written.
+    A shell replaces them only outside quotes, and ``--config corpus='{root: ~/bursts}'`` needs quotes. A path that
+    exists as written is returned unchanged.
 
     Parameters
     ----------
     text : str
     key : str
-        For the message, such as ``corpus.root``.
+        Key of the config, such as ``corpus.root``, for the message.
 
     Raises
     ------
     CorpusError
-        Where there is no such user or no such variable in the environment.
+        Where the user or the environment variable does not exist.
     """
     if os.path.lexists(text):
         return text
@@ -49,10 +49,8 @@ def expanded(text: str, key: str) -> str:
     unset = _VARIABLE.search(path)
     if unset:
         raise CorpusError(
-            f"config: {key}: {unset[0]} in {text} is not set in the environment; write the path itself"
+            f"config: {key}: {unset[0]} in {text} is not set in the environment; set it, or write the complete path"
         )
     if path.startswith("~"):
-        raise CorpusError(
-            f"config: {key}: {text}: there is no such user, or no home folder; write the path itself"
-        )
+        raise CorpusError(f"config: {key}: {text}: no such user, or no home folder; write the complete path")
     return path

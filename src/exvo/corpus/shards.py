@@ -1,6 +1,6 @@
-"""Cut a corpus into shards, and say what of a shard's files matters to the jobs that read them.
+"""Divide a corpus into shards, and compute a digest of the files of a shard for the jobs that read them.
 
-A clip's shard depends on its id and the number of shards alone: clips that come or go move no other clip.
+The shard of a clip depends on its id and the number of shards alone, so adding or removing clips moves no other clip.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from exvo.corpus.errors import CorpusError, reading
 from exvo.corpus.text import composed, shown
 from exvo.util.code_digest import digest
 
-# Endings of files that stand beside recordings and are none.
+# Endings of files that are not recordings but often lie in the same folder.
 _ENDINGS = """
     textgrid collection pitchtier intensitytier durationtier pointprocess pitch formant intensity praat
     eaf pfsx etf psfx antx trs tdf exb cha lab lbl phn wrd phones words ctm stm rttm uem mlf trn
@@ -26,7 +26,7 @@ _ENDINGS = """
 NO_RECORDING = frozenset(_ENDINGS.split())
 
 
-class ClipFile(NamedTuple):  # a tuple, for it is made by the ten thousands
+class ClipFile(NamedTuple):  # a tuple, because there are tens of thousands
     """A file of a corpus folder: its name, size in bytes and modification time in nanoseconds."""
 
     name: str
@@ -35,13 +35,13 @@ class ClipFile(NamedTuple):  # a tuple, for it is made by the ten thousands
 
 
 def stable_hash(text: str) -> int:
-    """Return a 64-bit hash of a text that is the same on every machine and in every process."""
+    """Return a 64-bit hash of a text, the same on every machine and in every process."""
     data = text.encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
 def shard_clips(clip_ids: Iterable[str], n_shards: int) -> dict[str, list[str]]:
-    """Part clips into shards.
+    """Assign clips to shards.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def shard_clips(clip_ids: Iterable[str], n_shards: int) -> dict[str, list[str]]:
     Returns
     -------
     dict of str to list of str
-        Shard name (zero-padded number) to its clip ids in id order. Shards without a clip are left out.
+        Shard name (zero-padded number) to its sorted clip ids. Shards without a clip are omitted.
     """
     if n_shards < 1:
         raise ValueError(f"corpus.shards must be at least 1, not {n_shards}")
@@ -63,18 +63,18 @@ def shard_clips(clip_ids: Iterable[str], n_shards: int) -> dict[str, list[str]]:
 
 @dataclass
 class Recordings:
-    """What a corpus folder holds.
+    """The files of a corpus folder.
 
     Attributes
     ----------
     by_id : dict of str to ClipFile
-        Clip id (the file's name without its last ending, accents composed) to its file: the first by name where it has
-        several. Those that belong to no clip are listed too; they matter to no shard.
+        Clip id (the name without its last ending, accents composed) to its file, the first by name of several. Files
+        of unknown clips are included; they do not affect any shard.
     several : set of str
-        Ids that more than one file has.
+        Ids with more than one file.
     ignored : dict of str to str
-        Names of files beside the recordings that are none, by their ending (`NO_RECORDING`) or as notes of macOS
-        (``._*``), to the ids in them.
+        Name of each file that is not a recording, to the id in it. Such files have an ending of `NO_RECORDING`, or are
+        metadata of macOS (``._*``).
     """
 
     by_id: dict[str, ClipFile] = field(default_factory=dict)
@@ -88,19 +88,19 @@ def scan_files(folder: Path) -> Recordings:
     Parameters
     ----------
     folder : Path
-        ``raw/`` or ``wav/``; a folder that does not exist holds no files.
+        ``raw/`` or ``wav/``; a missing folder counts as empty.
 
     Raises
     ------
     CorpusError
-        Where the folder may not be read, or is a link out of the corpus.
+        Where the folder cannot be read, or is a link that points outside the corpus.
     """
     found = Recordings()
     folders: dict[str, ClipFile] = {}
     with reading(folder):
         if not _is_folder(folder):
             return found
-        # Names looked up in an open folder: each costs a quarter less than the whole path does.
+        # os.stat relative to an open folder takes a quarter less time than with the full path.
         opened = os.open(folder, os.O_RDONLY)
         try:
             for name in os.listdir(opened):  # noqa: PTH208 - pathlib has no open folders
@@ -110,7 +110,7 @@ def scan_files(folder: Path) -> Recordings:
                     continue
                 try:
                     status = os.stat(name, dir_fd=opened)
-                except OSError:  # a dangling link: the file is there by name, and converting it will say so
+                except OSError:  # a broken link: listed by name; the conversion reports it
                     status = os.lstat(name, dir_fd=opened)
                 file = ClipFile(name, status.st_size, status.st_mtime_ns)
                 if stat.S_ISDIR(status.st_mode):
@@ -122,60 +122,60 @@ def scan_files(folder: Path) -> Recordings:
                     found.by_id[clip_id] = min(first, file)
         finally:
             os.close(opened)
-    # A folder is no recording, and converting it will say so, where a clip has nothing else.
+    # A folder is listed only where a clip has no file; the conversion then reports it.
     found.by_id = folders | found.by_id
     return found
 
 
 def has_file(folder: Path, clip_ids: Iterable[str]) -> bool:
-    """Return whether a corpus folder has a recording of any of some clips; the first one found is enough.
+    """Return whether a corpus folder has a recording of at least one of the clips.
 
     Raises
     ------
     CorpusError
-        As `scan_files`.
+        As for `scan_files`.
     """
-    wanted = set(clip_ids)
+    known = set(clip_ids)
     with reading(folder):
         if not _is_folder(folder):
             return False
         with os.scandir(folder) as entries:
             parsed = (_parsed(entry.name) for entry in entries)
-            return any(may_be_recording and clip_id in wanted for clip_id, may_be_recording in parsed)
+            return any(may_be_recording and clip_id in known for clip_id, may_be_recording in parsed)
 
 
 def _is_folder(folder: Path) -> bool:
-    """Return whether a corpus has a folder; refuse a link out of it, which a corpus from others could bring along."""
+    """Return whether a folder exists. Refuse a link that points outside the corpus, which may be untrusted."""
     if not folder.is_dir():
         return False
     place = folder.resolve()
     if not place.is_relative_to(folder.parent.resolve()):
         raise CorpusError(
-            f"{folder}: a link that leads out of the corpus, to {shown(str(place))}. Move the recordings into the"
-            f" corpus, or set corpus.root to {shown(str(place.parent))} and have the label tables there"
+            f"{folder}: a link that points outside the corpus, to {shown(str(place))}. Move the recordings into the"
+            f" corpus, or set corpus.root to {shown(str(place.parent))} and put the label tables there"
         )
     return True
 
 
 def _parsed(name: str) -> tuple[str, bool]:
-    """Return the clip id of a file's name, and whether it may be a recording by that name.
+    """Return the clip id in a file name, and whether the file may be a recording by that name.
 
-    The id is the name without its last ending, accents composed; the file is opened by its true name. A file ``._x``
-    holds what macOS notes of ``x``.
+    The id is the name without its last ending, with composed accents; the file is opened by its actual name. A file
+    ``._x`` holds the macOS metadata of ``x``.
     """
     stem, point, ending = name.rpartition(".")
     if name[0] == ".":
-        # As splitext, which costs more otherwise.
+        # splitext handles leading points, but is slower.
         stem = os.path.splitext(name)[0]  # noqa: PTH122
     may_be_recording = not (point and ending.lower() in NO_RECORDING) and name[:2] != "._"
     return composed(stem or name), may_be_recording
 
 
 def clips_digest(clip_ids: Sequence[str], files: Sequence[ClipFile | None]) -> str:
-    """Return a digest of a shard's clip ids and of their files, None for a clip without one: names, sizes and times."""
+    """Return a digest of clip ids and of the names, sizes and times of their files (None for a clip without one)."""
     lines = [
         clip_id if file is None else f"{clip_id}\0{file[0]}\0{file[1]}\0{file[2]}"
         for clip_id, file in zip(clip_ids, files, strict=True)
     ]
-    # One text, for there are ten thousands; no name of a file holds a null.
+    # One joined text, because there are tens of thousands; file names cannot contain a null.
     return digest(["\0\0".join(lines)])

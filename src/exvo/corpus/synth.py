@@ -1,13 +1,13 @@
 """A source-filter synthesiser of one vocal burst, for the demo corpus.
 
-A burst is a chain of *gestures* (laugh, scream, gasp, ...), each made of syllables whose pitch, voicing,
-breath and vowel follow the contours of ``GESTURES``. A band-limited glottal pulse train (Stilson & Smith,
-1996) with jitter, shimmer, subharmonics and amplitude modulation, and a noise source beside it, pass through
-formant resonators that move in time (Fant, 1960), applied frame by frame in the frequency domain.
+A burst is a sequence of *gestures* (laugh, scream, gasp, ...). Each has syllables whose pitch, voicing, breath and
+vowel follow the contours of ``GESTURES``. The sources are a band-limited glottal pulse train (Stilson & Smith, 1996)
+with jitter, shimmer, subharmonics and amplitude modulation, and noise. Time-varying formant resonators (Fant, 1960)
+filter both, frame by frame in the frequency domain.
 
-Which cue carries which label
------------------------------
-The tables below are the whole truth: nothing else in the sound depends on a label.
+Cues of each label
+------------------
+The tables below are complete: nothing else in the sound depends on a label.
 
 - **Emotion**, ``EMOTION_CUES``: which gestures occur, pitch and pitch span, vocal effort (spectral tilt),
   breath, roughness, tremor, tempo and length. A mixture of emotions mixes the rows.
@@ -16,10 +16,10 @@ The tables below are the whole truth: nothing else in the sound depends on a lab
 - **Country**, ``COUNTRY_CUES``: vowel targets (open or close, front or back), the height of F3, tempo,
   long-short rhythm, and the rise or fall of pitch within a syllable.
 
-Every cue is blurred by speaker (``VOICE_NOISE``) or by clip (``STYLE_NOISE``), and sex moves pitch and
-formants by more than age does, so no label can be read off the sound exactly. The directions follow Sauter et
-al. (2010) for emotional vocalisations and Arnal et al. (2015) for the roughness of screams; the sizes, and
-all of the country cues, are invented.
+Every cue has random variation by speaker (``VOICE_NOISE``) or by clip (``STYLE_NOISE``), and sex affects pitch and
+formants more than age does. No label can therefore be derived exactly from the sound. The directions follow Sauter et
+al. (2010) for emotional vocalisations and Arnal et al. (2015) for the roughness of screams. The sizes, and all
+country cues, are invented.
 """
 
 from dataclasses import dataclass
@@ -31,13 +31,13 @@ from scipy import fft
 SAMPLE_RATE = 24000
 HOP_LENGTH = 120  # one control frame, 5 ms
 WIN_LENGTH = 480
-N_FFT = 1080  # nine hops: room for 25 ms of ringing formants after the window
+N_FFT = 1080  # nine hops, with 25 ms for the decay of the formants after the window
 MIN_SECONDS, MAX_SECONDS = 0.25, 4.5
 
 
 @dataclass(frozen=True)
 class Gesture:
-    """Contours of one syllable, as values at equal steps over it, and how often the syllable repeats."""
+    """Contours of one syllable, as values at equal steps, and the number of repetitions."""
 
     seconds: float
     repeat: tuple[int, int]
@@ -132,7 +132,7 @@ COUNTRY_CUES = {
 
 @dataclass(frozen=True)
 class Voice:
-    """What stays the same over all clips of a speaker."""
+    """Properties of a speaker, constant over all clips."""
 
     f0: float  # Hz, of a neutral voice
     tract: float  # length of the vocal tract relative to an adult man's 17.5 cm
@@ -141,7 +141,7 @@ class Voice:
 
 @dataclass(frozen=True)
 class Style:
-    """What the emotions make of one clip."""
+    """Properties of one clip that depend on its emotions."""
 
     gestures: np.ndarray  # probabilities, in the order of ``GESTURES``
     cues: dict[str, float]  # the keys of ``STYLE_NOISE``
@@ -157,7 +157,7 @@ def voice_of(age: float, country: str, female: bool, rng: np.random.Generator) -
     country : str
         A key of ``COUNTRY_CUES``.
     female : bool
-        Raises the pitch by an octave less a third and shortens the tract, as sex does on average.
+        Raises the pitch by an octave minus a third and shortens the vocal tract, as for an average speaker.
     rng : np.random.Generator
     """
     older = (age - 29.5) / 9.5
@@ -175,12 +175,12 @@ def voice_of(age: float, country: str, female: bool, rng: np.random.Generator) -
 
 
 def style_of(intensities: np.ndarray, emotions: tuple[str, ...], rng: np.random.Generator) -> Style:
-    """Draw the style of a clip from its emotions: the mean of the rows of ``EMOTION_CUES``, blurred.
+    """Draw the style of a clip from its emotions: the weighted mean of ``EMOTION_CUES`` plus noise.
 
     Parameters
     ----------
     intensities : np.ndarray [shape=(n_emotions,)]
-        Non-negative, not all zero; squared to weigh the rows, so that a strong emotion stands out.
+        Non-negative, not all zero. Their squares are the weights, which emphasises strong emotions.
     emotions : tuple of str
         Their names.
     rng : np.random.Generator
@@ -206,7 +206,7 @@ def burst(voice: Voice, style: Style, rng: np.random.Generator) -> np.ndarray:
     Parameters
     ----------
     voice, style : Voice, Style
-        Who speaks, and how.
+        Properties of the speaker and of the clip.
     rng : np.random.Generator
         The same state gives the same burst.
 
@@ -224,7 +224,7 @@ def burst(voice: Voice, style: Style, rng: np.random.Generator) -> np.ndarray:
 
 
 def _control_tracks(voice: Voice, style: Style, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Chain gestures until the burst is long enough; one value per control frame in each track."""
+    """Concatenate gestures until the burst is long enough; each track has one value per control frame."""
     spoken, styled = voice.cues, style.cues
     names = list(GESTURES)
     n_frames = int(styled["seconds"] * SAMPLE_RATE / HOP_LENGTH)
@@ -259,7 +259,7 @@ def _control_tracks(voice: Voice, style: Style, rng: np.random.Generator) -> dic
         pause[1:3] = 0.0
         pieces.append(pause)
         made += pause.shape[1]
-    # A gesture may run somewhat over its time rather than be cut off in the middle.
+    # A gesture may exceed the duration slightly, so that it is not truncated.
     limit = min(int(n_frames * 1.15), int(MAX_SECONDS * SAMPLE_RATE / HOP_LENGTH))
     tracks = np.concatenate(pieces, axis=1)[:, :limit]
     pitch, voiced, breath, openness, frontness = tracks
@@ -286,7 +286,7 @@ def _contour(points: tuple[float, ...], at: np.ndarray) -> np.ndarray:
 def _sources(
     voice: Voice, style: Style, tracks: dict[str, np.ndarray], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pulse train and noise, each of about unit power where its track is 1."""
+    """Return pulse train and noise, each of about unit power where its track is 1."""
     rough = style.cues["rough"]
     jitter = 0.008 * np.exp(voice.cues["jitter"]) * (1 + 2 * rough)
     n_frames = len(tracks["f0"])
@@ -313,7 +313,7 @@ def _sources(
     subharmonic = 1 + 0.6 * rough * (-1.0) ** np.arange(cycle[-1] + 1)
     beating = 1 + 0.7 * rough * np.sin(2 * np.pi * rng.uniform(40, 80) * np.arange(n_samples) / SAMPLE_RATE)
     pulses = pulses * level * (shimmer * subharmonic)[cycle] * beating
-    # Turbulence comes in puffs with the glottal cycle while the voice sounds.
+    # Turbulence is modulated by the glottal cycle during voicing.
     puffs = 1 + 0.5 * np.minimum(level, 1.0) * np.cos(2 * np.pi * phase)
     hiss = breath * puffs * rng.standard_normal(n_samples)
     return pulses.astype(np.float32), hiss.astype(np.float32)
@@ -322,16 +322,16 @@ def _sources(
 def _formant_filter(
     voice: Voice, style: Style, tracks: dict[str, np.ndarray], pulses: np.ndarray, breath: np.ndarray
 ) -> np.ndarray:
-    """Shape both sources by spectral tilt and moving formants: windowed frames, FFT, overlap-add."""
+    """Filter both sources by spectral tilt and time-varying formants: windowed frames, FFT, overlap-add."""
     openness, frontness = tracks["openness"], tracks["frontness"]
-    # Singers and screamers move F1 up with the pitch.
+    # In singing and screaming, F1 rises with the pitch.
     f1 = np.maximum(280 + 560 * openness, 0.9 * tracks["f0"] * voice.tract)
     f2 = 850 + 250 * openness + 1250 * frontness
     f3 = (2450 + 350 * frontness) * (1 + voice.cues["f3"])
     hz = fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE).astype(np.float32)
     fixed = np.array([[3500.0], [4500.0], [5500.0], [6500.0], [7500.0]])
     response = 1 / (_poles(np.stack([f1, f2, f3]) / voice.tract, hz) * _poles(fixed / voice.tract, hz))
-    # In dB per octave, of the glottal flow and the lips together.
+    # In dB per octave, for glottal flow and lip radiation together.
     slope = -10.0 + 7.0 * style.cues["effort"] + voice.cues["tilt"]
     octaves = np.log2(np.maximum(hz, 80.0) / 80.0)
     voiced = response * 10 ** (np.float32(slope / 20) * octaves)
@@ -341,7 +341,7 @@ def _formant_filter(
     window = (np.hanning(WIN_LENGTH + 1)[:-1] / 2).astype(np.float32)
     out = np.zeros((len(openness) + N_FFT // HOP_LENGTH, HOP_LENGTH))
     for source, shape, level in ((pulses, voiced, 1.0), (breath, hissed, 0.5)):
-        # Divided by its gain over white noise: a vowel or a tilt changes the colour, not the loudness.
+        # Normalised by the gain for white noise, so that vowel and tilt change the spectrum and not the level.
         shape /= np.sqrt(np.mean(np.abs(shape) ** 2, axis=1, keepdims=True))
         padded = np.pad(source, (0, WIN_LENGTH - HOP_LENGTH))
         frames = sliding_window_view(padded, WIN_LENGTH)[::HOP_LENGTH] * window

@@ -1,11 +1,10 @@
-"""Read and check the label table of a corpus, ``data_info.csv``, and that of the Test labels.
+"""Read and check the label table of a corpus, ``data_info.csv``, and the table of Test labels.
 
-The table is read by column name, and every label may be missing. What cannot be right (a clip id that is no file
-name, a speaker in two splits) is an error that names the rows; ``data_info.schema.yaml`` beside this module says
-what each column may hold.
+The table is read by column name, and every label may be missing. Invalid content (a clip id that is not a file name, a
+speaker in two splits) is an error that names the rows. ``data_info.schema.yaml`` defines the values of each column.
 
-Snakemake reads the table whenever it reads the Snakefile, so this module works on whole columns and imports
-nothing heavier than pyarrow.
+Snakemake reads the table whenever it reads the Snakefile. This module therefore processes columns instead of rows, and
+its largest import is pyarrow.
 """
 
 from collections.abc import Iterable
@@ -24,25 +23,25 @@ from exvo.corpus.text_table import TextTable, read_text_table
 
 TABLE = "data_info.csv"
 TEST_TABLE = "test_labels.csv"
-# Of the words for what is not known, the one that R writes and that is somebody's name or a country's code too.
+# The word that R writes for an unknown value, which can also be a name or a country code.
 _ALSO_A_NAME = "NA"
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus as its label table describes it, in the table's order.
+    """A corpus as in its label table, in the order of the table.
 
     Attributes
     ----------
     root : Path
     file_ids : np.ndarray [shape=(n,), str]
-        ``File_ID`` exactly as the table writes it: the submission repeats it.
+        ``File_ID`` exactly as in the table, because the submission repeats it.
     labels : Labels
-        Of ``n`` clips.
+        Labels of ``n`` clips.
     notices : tuple of str
-        What a user should know of the table and need not change.
+        Information about the table that needs no correction.
     limited : bool
-        Whether it is only a part of the table's clips.
+        Whether the corpus has only part of the clips of the table.
     """
 
     root: Path
@@ -60,12 +59,12 @@ def read_corpus(root: str | Path, limit: int | None = None) -> Corpus:
     root : str or Path
         The corpus folder.
     limit : int [scalar > 0] or None
-        Keep at most so many clips a split, speakers whole; None keeps all.
+        Largest number of clips per split, with all or none of the clips of each speaker; None keeps all.
 
     Raises
     ------
     CorpusError
-        With every problem found, the rows and what to do.
+        Where the table is invalid. The message lists every problem, the rows and what to do.
     """
     root = Path(root)
     table, numbers, problems = _read_table(root / TABLE)
@@ -97,14 +96,14 @@ def read_test_labels(corpus: Corpus) -> Labels | None:
     Returns
     -------
     Labels or None
-        None where the corpus has no such table. Test clips that it does not list have no label; rows of clips
-        that are not Test clips of the corpus are left out.
+        None where the corpus has no such table. Test clips without a row have no label; rows of other clips are
+        ignored.
 
     Raises
     ------
     CorpusError
-        As `read_corpus` does, and where no row is of a Test clip, a country is not one of ``data_info.csv``, or a
-        speaker of a Test clip is one of Train or Val: in the challenge, Test's speakers are named here only.
+        As for `read_corpus`. Also where no row is a Test clip, a country is not in ``data_info.csv``, or a speaker of
+        a Test clip is in Train or Val. In the challenge, only this table names the speakers of Test.
     """
     path = corpus.root / TEST_TABLE
     with reading(path):
@@ -127,8 +126,8 @@ def read_test_labels(corpus: Corpus) -> Labels | None:
     if len(test) and not found.any() and not corpus.limited:
         raise CorpusError(
             f"{path}: none of its {len(clip_ids)} clips is a Test clip of {TABLE} (line {table.line(0)}:"
-            f" {clip_ids[0]!r}; a Test clip there: {test.clip_id[0]!r}). File_ID must be as in {TABLE}; without this"
-            " file, Test is blind"
+            f" {clip_ids[0]!r}; a Test clip there: {test.clip_id[0]!r}). Write File_ID as in {TABLE}, or remove this"
+            " file to leave Test without labels"
         )
 
     def place(values: np.ndarray, unknown: object) -> np.ndarray:
@@ -150,21 +149,21 @@ def read_test_labels(corpus: Corpus) -> Labels | None:
 
 
 def limit_corpus(corpus: Corpus, limit: int) -> Corpus:
-    """Keep at most ``limit`` clips of each split, every speaker with all clips or with none.
+    """Keep at most ``limit`` clips of each split, with all or none of the clips of each speaker.
 
-    Speakers are taken in the order of a hash of their names, so a larger limit mostly adds to a smaller one. A
-    clip of an unknown speaker counts as a speaker of its own.
+    Speakers are selected in the order of a hash of their names, so a larger limit mostly adds speakers. A clip of an
+    unknown speaker counts as a separate speaker.
 
     Raises
     ------
     CorpusError
-        Where every speaker of a split has more clips than the limit.
+        Where every speaker of a split has more clips than ``limit``.
     """
     labels = corpus.labels
     keep = np.zeros(len(labels), dtype=bool)
     for split in SPLITS:
         groups: dict[str, list[int]] = {}
-        for row in np.flatnonzero(labels.split == split):
+        for row in np.flatnonzero(labels.split == split).tolist():
             name = labels.speaker[row] or f"clip {labels.clip_id[row]}"
             groups.setdefault(name, []).append(row)
         n_kept = 0
@@ -175,20 +174,20 @@ def limit_corpus(corpus: Corpus, limit: int) -> Corpus:
         if groups and not n_kept:
             smallest = min(map(len, groups.values()))
             raise CorpusError(
-                f"corpus.limit is {limit}, but no speaker of {split} has so few clips: set it to at least {smallest}"
+                f"corpus.limit is {limit}, but every speaker of {split} has more clips: set it to at least {smallest}"
             )
     rows = np.flatnonzero(keep)
     return Corpus(corpus.root, corpus.file_ids[rows], labels.take(rows), corpus.notices, limited=True)
 
 
 def _read_table(path: Path) -> tuple[TextTable, dict[str, np.ndarray], list[str]]:
-    """Read a label table, its numbers, and what in it breaks the schema."""
+    """Read a label table and its numbers, and list the violations of the schema."""
     with reading(path):
-        there = path.is_file()
-    if not there:
+        exists = path.is_file()
+    if not exists:
         raise CorpusError(
             f"{path}: no such file. A corpus is a folder with {TABLE} and raw/: set corpus.root to it"
-            " (`exvo demo DIR` makes one to try)"
+            " (`exvo demo DIR` writes an example)"
         )
     table = read_text_table(path, schema()["properties"], schema()["required"])
     numbers = number_columns(table)
@@ -196,7 +195,7 @@ def _read_table(path: Path) -> tuple[TextTable, dict[str, np.ndarray], list[str]
 
 
 def _name_notices(table: TextTable) -> list[str]:
-    """Say which columns of names hold the word for what is not known that may be meant as a name."""
+    """Name the columns of names with the word for an unknown value that may be meant as a name."""
     notices = []
     for name in ("Subject_ID", "Country", "Country_string"):
         words, index = table.words(name)
@@ -204,14 +203,14 @@ def _name_notices(table: TextTable) -> list[str]:
             n_rows = np.count_nonzero(index == words.index(_ALSO_A_NAME))
             rows = "1 row" if n_rows == 1 else f"{n_rows} rows"
             notices.append(
-                f"{name} of {table.path.name} is {_ALSO_A_NAME} in {rows}, which is read as not known; what is really"
-                f" called so is written {KEEP}{_ALSO_A_NAME}"
+                f"{name} of {table.path.name} is {_ALSO_A_NAME} in {rows}, which is read as unknown; write"
+                f" {KEEP}{_ALSO_A_NAME} for the name {_ALSO_A_NAME}"
             )
     return notices
 
 
 def _column_notices(table: TextTable) -> list[str]:
-    """Name the columns that mean nothing here."""
+    """Name the columns that are not in the schema."""
     unknown = [
         name if name in table.without_name else repr(name)
         for name in table.columns.column_names
@@ -219,11 +218,11 @@ def _column_notices(table: TextTable) -> list[str]:
     ]
     if not unknown:
         return []
-    return [f"columns of {table.path.name} that mean nothing here are left out: {', '.join(unknown)}"]
+    return [f"unknown columns of {table.path.name} are ignored: {', '.join(unknown)}"]
 
 
 def _clip_ids(table: TextTable) -> tuple[np.ndarray, list[str]]:
-    """Return the composed text inside the brackets of every ``File_ID``, and what is wrong with it."""
+    """Return the composed text inside the brackets of every ``File_ID``, and the problems."""
     file_ids = table.text("File_ID")
     clip_ids = np.array(list(map(clip_id_of, file_ids)), dtype=object)
     bad = np.array([not _is_plain_name(clip_id) for clip_id in clip_ids])
@@ -235,7 +234,9 @@ def _clip_ids(table: TextTable) -> tuple[np.ndarray, list[str]]:
     if len(set(clip_ids)) < len(clip_ids):
         first_row: dict[str, int] = {}
         twice = np.array([first_row.setdefault(clip_id, row) != row for row, clip_id in enumerate(clip_ids)])
-        problems += table.row_problem(file_ids, twice, "a File_ID stands more than once; keep one row a clip")
+        problems += table.row_problem(
+            file_ids, twice, "a File_ID occurs more than once; keep one row per clip"
+        )
     return clip_ids, problems
 
 
@@ -246,7 +247,7 @@ def _is_plain_name(clip_id: str) -> bool:
 
 
 def _speaker_problems(table: TextTable, splits: np.ndarray, speakers: np.ndarray) -> list[str]:
-    """Find speakers in two splits: a model could then recognise voices instead of what they express."""
+    """Find speakers in two splits, because a model could then recognise speakers instead of expressions."""
     seen = {(name, split) for name, split in zip(speakers, splits, strict=True) if name}
     if len({name for name, _ in seen}) == len(seen):
         return []
@@ -260,26 +261,26 @@ def _speaker_problems(table: TextTable, splits: np.ndarray, speakers: np.ndarray
     return table.row_problem(
         speakers,
         crossing,
-        "a speaker (Subject_ID) stands in more than one split; put all clips of a speaker in one",
+        "a speaker (Subject_ID) is in more than one split; put all clips of a speaker in one split",
     )
 
 
 def _known_speaker_problems(
     table: TextTable, labels: Labels, clip_ids: np.ndarray, speakers: np.ndarray
 ) -> list[str]:
-    """Find speakers of Test clips, as the table of Test labels names them, that Train or Val has too."""
+    """Find speakers of Test clips, as named in the table of Test labels, that are also in Train or Val."""
     in_test = labels.split == "Test"
     test, others = set(labels.clip_id[in_test]), set(labels.speaker[~in_test]) - {""}
     crossing = [clip_id in test and name in others for clip_id, name in zip(clip_ids, speakers, strict=True)]
     return table.row_problem(
         speakers,
         np.array(crossing),
-        f"a speaker (Subject_ID) of Test is one of Train or Val in {TABLE}; put all clips of a speaker in one split",
+        f"a speaker (Subject_ID) of Test is also in Train or Val in {TABLE}; put all clips of a speaker in one split",
     )
 
 
 def _misspelt_ids(table: TextTable, corpus: Corpus, clip_ids: np.ndarray) -> list[str]:
-    """Find ids of no clip that a Test clip without a row may be meant by, such as 12 for 00012."""
+    """Find unknown ids that may be misspelt ids of Test clips without a row, such as 12 for 00012."""
     labels = corpus.labels
     without_row = set(labels.clip_id[labels.split == "Test"]) - set(clip_ids)
     of_no_clip = set(clip_ids) - set(labels.clip_id)

@@ -1,8 +1,8 @@
-"""The one form in which a corpus's ids, names and words are compared, whatever program wrote them.
+"""The normal form in which ids, names and words of a corpus are compared, whatever program wrote them.
 
-Spreadsheets, R and pandas write the same thing in several ways: letters with accents as one code point or two, numbers
-with ``.0`` behind them, and a value that is not known in a dozen words. What is read from a label table and from the
-names of files goes through this module, and nothing is compared before.
+Spreadsheets, R and pandas write the same value in several ways: accented letters as one or two code points, integers
+with ``.0``, and unknown values as a dozen words. All text from label tables and file names is normalised here before
+it is compared.
 """
 
 import re
@@ -12,8 +12,8 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# What programs write for a value that is not known: numpy and pandas, R, Python, SQL, spreadsheets, the dumps of MySQL
-# and PostgreSQL, and old C libraries. Each is spelt as they spell it, for Na, Nan and Null are names of people.
+# Words for an unknown value in numpy and pandas, R, Python, SQL, spreadsheets, dumps of MySQL and PostgreSQL, and old C
+# libraries. The case matters, because Na, Nan and Null are names of people.
 UNKNOWN = (
     "",
     *("nan", "NaN", "NAN", "-nan", "-NaN", "NaT", "<NA>"),
@@ -21,36 +21,36 @@ UNKNOWN = (
     *("#N/A", "#N/A N/A", "#NA", "#NULL!", "\\N"),
     *("1.#QNAN", "-1.#QNAN", "1.#IND", "-1.#IND"),
 )
-# One of these words with this before it is a name: ``\NA`` is the speaker NA. No program takes it off on the way.
+# With this prefix, one of these words is a name: ``\NA`` is the speaker NA. No program removes the prefix.
 KEEP = "\\"
-# White space, and marks without a width that come along with text copied from a page.
+# White space, and zero-width characters in text copied from a web page.
 _EDGE = r"[\s\pZ\x{200b}\x{200e}\x{200f}\x{2060}\x{feff}]+"
 _UNKNOWN_WORDS = frozenset(UNKNOWN)
 _WHOLE_AS_FLOAT = re.compile(r"^([0-9]+)\.0+$")
 
 
 def composed(text: str) -> str:
-    """Return text with accents composed (Unicode NFC), as tables have them; macOS writes names of files decomposed."""
+    """Return text with composed accents (Unicode NFC), as in tables; macOS decomposes accents in file names."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def clip_id_of(file_id: str) -> str:
-    """Return the clip id that a trimmed ``File_ID`` stands for, in brackets (``[00012]``) or bare."""
+    """Return the clip id of a trimmed ``File_ID``, with brackets (``[00012]``) or without."""
     return composed(file_id[1:-1] if file_id[:1] == "[" and file_id[-1:] == "]" else file_id)
 
 
 def trimmed(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column of text without white space at the ends, visible or not."""
+    """Return a column of text without white space and zero-width characters at the ends."""
     if is_ascii(column):
         return pc.utf8_trim_whitespace(column)
     return pc.replace_substring_regex(column, f"^{_EDGE}|{_EDGE}$", "")
 
 
 def known_name(text: str) -> str:
-    """Return a name in the form in which names are compared, empty where it is not known.
+    """Return the normal form of a name; empty where it is unknown.
 
-    Accents are composed, the ``.0`` that pandas writes after whole numbers is taken off, words of `UNKNOWN` become
-    empty, and one with `KEEP` before it becomes the word.
+    Accents are composed, and the ``.0`` that pandas writes after integers is removed. Words of `UNKNOWN` become empty;
+    with the prefix `KEEP` they become the word itself.
     """
     if text in _UNKNOWN_WORDS:
         return ""
@@ -60,51 +60,51 @@ def known_name(text: str) -> str:
 
 
 def is_unknown(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return which texts of a column stand for a value that is not known."""
+    """Return which texts of a column mean an unknown value."""
     return is_one_of(column, UNKNOWN)
 
 
 def is_one_of(column: pa.ChunkedArray, words: Iterable[str]) -> pa.ChunkedArray:
-    """Return which texts of a column are one of some words."""
-    # A pattern, for pyarrow imports pandas as soon as it has to make an array or a scalar of a word.
+    """Return which texts of a column are in a list of words."""
+    # A pattern, because pyarrow imports pandas to convert a word to an array or scalar.
     return pc.match_substring_regex(column, f"^({'|'.join(map(re.escape, words))})$")
 
 
 def unknown_as_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column with ``nan`` for every word that stands for a value that is not known."""
+    """Return a column with ``nan`` for every word that means an unknown value."""
     return pc.replace_substring_regex(column, f"^({'|'.join(map(re.escape, UNKNOWN))})$", "nan")
 
 
 def shown(text: str) -> str:
-    r"""Return text in which whatever is no plain character is escaped, so that no name can steer a terminal.
+    r"""Return text with non-printable characters escaped, so that a name cannot control a terminal.
 
-    Of a file name that is not UTF-8 the odd bytes are shown, as ``\xe9``.
+    Bytes of a file name that are not UTF-8 are shown as ``\xe9``.
     """
     return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
 
 
 def _escaped(letter: str) -> str:
-    if "\udc80" <= letter <= "\udcff":  # how Python keeps a byte of a name that is not UTF-8
+    if "\udc80" <= letter <= "\udcff":  # Python's surrogate for a byte that is not UTF-8
         return f"\\x{ord(letter) - 0xDC00:02x}"
     return letter.encode("unicode_escape").decode()
 
 
 def alike(name: str) -> str:
-    """Return what names share that somebody may have meant to be the same: a key for hints, never for identity.
+    """Return a key that is equal for names that may be meant to be the same. It serves hints, never identity.
 
-    It leaves out case, white space, brackets, the width of letters, zeros in front and ``.0`` behind.
+    The key ignores case, white space, brackets, the width of letters, leading zeros and a final ``.0``.
     """
     key = "".join(unicodedata.normalize("NFKC", name).casefold().split()).strip("[]")
     return re.sub(r"^0+(?=.)|(?<=\d)\.0+$", "", key)
 
 
 def look_alikes(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
-    """Return, for names that look like one of some others, that other: 12 and 00012.webm for 00012.
+    """Map names to a similar one of the others: 12 and 00012.webm to 00012.
 
     Parameters
     ----------
     names, others : iterable of str
-        Clip ids; what comes behind a point in one may be the ending of a file.
+        Clip ids; the text after a point may be the ending of a file.
     """
     by_key: dict[str, str] = {}
     for other in sorted(others):
@@ -112,9 +112,9 @@ def look_alikes(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
             by_key.setdefault(key, other)
     found = {}
     for name in names:
-        other = next((by_key[key] for key in _keys(name) if key in by_key), None)
-        if other is not None:
-            found[name] = other
+        similar = next((by_key[key] for key in _keys(name) if key in by_key), None)
+        if similar is not None:
+            found[name] = similar
     return found
 
 
@@ -124,11 +124,11 @@ def _keys(name: str) -> list[str]:
 
 
 def is_ascii(column: pa.ChunkedArray) -> bool:
-    """Return whether a column of text holds ASCII alone."""
+    """Return whether a column of text is ASCII."""
     return all(_bytes_are_ascii(chunk) for chunk in column.chunks)
 
 
 def _bytes_are_ascii(texts: pa.Array) -> bool:
-    """Return whether the memory of some texts holds ASCII alone: far quicker than asking text by text."""
+    """Return whether all texts are ASCII. Testing the buffer is much faster than testing each text."""
     data = texts.buffers()[2]
     return data is None or data.to_pybytes().isascii()

@@ -1,7 +1,7 @@
-"""Read a CSV file as columns of text, and say in which line of the file a row stands.
+"""Read a CSV file as columns of text, and find the line of the file in which a row begins.
 
-pyarrow reads the file; what it refuses and a spreadsheet writes all the time (cells missing or too many at the right)
-is read again row by row, with Python's reader. Lines are counted only for a message.
+pyarrow reads the file. It refuses rows with missing or surplus cells at the right, which spreadsheets often write; such
+files are read again row by row with Python's reader. Lines are counted only for a message.
 """
 
 import csv
@@ -33,11 +33,11 @@ class TextTable:
     ----------
     path : Path
     columns : pyarrow.Table
-        Trimmed text, by the names that the table's schema knows where they are known; ``""`` for an empty cell.
+        Trimmed text; ``""`` for an empty cell. Known columns have the names of the schema.
     without_name : tuple of str
-        What columns are called here that hold something and have no name.
+        Placeholder names of the columns that have content and no name.
     records : np.ndarray [shape=(n,), int64]
-        Which of the file's rows, counted from 0 and without blank lines, each row is: empty ones are left out.
+        Index of each row among the rows of the file, from 0 and without blank lines. Empty rows are omitted.
     """
 
     path: Path
@@ -49,7 +49,7 @@ class TextTable:
         return self.columns.num_rows
 
     def has(self, name: str) -> bool:
-        """Return whether there is a column of a name."""
+        """Return whether the table has a column."""
         return name in self.columns.column_names
 
     def text(self, name: str) -> np.ndarray:
@@ -57,31 +57,31 @@ class TextTable:
         return as_text(self.columns[name]) if self.has(name) else np.full(len(self), "", dtype=object)
 
     def words(self, name: str) -> tuple[list[str], np.ndarray]:
-        """Return the different texts of a column, and which of them each row has [shape=(n,), int32]."""
+        """Return the distinct texts of a column, and the index of each row into them [shape=(n,), int32]."""
         if not self.has(name):
             return [""], np.zeros(len(self), dtype=np.int32)
         encoded = self.columns[name].combine_chunks().dictionary_encode()
         return encoded.dictionary.to_pylist(), np.from_dlpack(encoded.indices)
 
     def names(self, name: str) -> np.ndarray:
-        """Return a column of names [shape=(n,), object] as `exvo.corpus.text.known_name` has them."""
+        """Return a column of names [shape=(n,), object], normalised by `exvo.corpus.text.known_name`."""
         words, index = self.words(name)
         return np.array([known_name(word) for word in words], dtype=object)[index]
 
     def row_problem(
         self, values: np.ndarray, wrong: np.ndarray, rule: str, meant: Mapping[str, str] | None = None
     ) -> list[str]:
-        """Describe the rows that break a rule in one line, or in none.
+        """Describe the rows that break a rule in one line, or in none if there are no such rows.
 
         Parameters
         ----------
         values : np.ndarray [shape=(n,), object]
-            What is shown of each row.
+            Value to show for each row.
         wrong : np.ndarray [shape=(n,), bool]
             Which rows break the rule.
         rule : str
         meant : mapping of str to str or None
-            What may be meant by each value that is wrong.
+            Probable intended value of each wrong value.
         """
         rows = np.flatnonzero(wrong)
         if not len(rows):
@@ -94,7 +94,7 @@ class TextTable:
         return [f"{rule} ({', '.join(shown)}{more})"]
 
     def cell_problem(self, name: str, wrong: np.ndarray, rule: str) -> list[str]:
-        """Describe the cells of a column that break a rule as `row_problem` does."""
+        """Describe the cells of a column that break a rule, as `row_problem`."""
         return self.row_problem(self.text(name), wrong, rule) if wrong.any() else []
 
     def line(self, row: int) -> int:
@@ -102,19 +102,19 @@ class TextTable:
         return self._lines(np.array([row]))[0]
 
     def _lines(self, rows: np.ndarray) -> list[int]:
-        wanted = self.records[rows]
-        lines = [line for line, _ in islice(_records(self.path), int(wanted.max()) + 1)]
-        return [lines[record] for record in wanted]
+        records = self.records[rows]
+        lines = [line for line, _ in islice(_records(self.path), int(records.max()) + 1)]
+        return [lines[record] for record in records]
 
 
 def as_text(values: pa.ChunkedArray) -> np.ndarray:
     """Return a column of text as an array [shape=(n,), object]."""
-    # By way of a list: pyarrow's own conversion to NumPy imports pandas, which costs more than all the rest.
+    # Through a list, because pyarrow's own conversion to NumPy imports pandas, which takes longer than all the rest.
     return np.array(values.to_pylist(), dtype=object)
 
 
 def as_mask(values: pa.ChunkedArray) -> np.ndarray:
-    """Return a column of yes and no as an array [shape=(n,), bool]."""
+    """Return a boolean column as an array [shape=(n,), bool]."""
     return np.from_dlpack(values.combine_chunks().cast(pa.uint8())).view(bool).copy()
 
 
@@ -125,9 +125,9 @@ def read_text_table(path: Path, known: Collection[str], required: Iterable[str])
     ----------
     path : Path
     known : collection of str
-        Names of columns that mean something here; they are found whatever their case and with spaces for ``_``.
+        Names of known columns. They match regardless of case, and with spaces for ``_``.
     required : iterable of str
-        Those that must be there.
+        Names of required columns.
 
     Raises
     ------
@@ -141,11 +141,13 @@ def read_text_table(path: Path, known: Collection[str], required: Iterable[str])
     filled = _filled_rows(table, names)
     if filled is not None:
         records = np.flatnonzero(filled)
-        # By a mask of Arrow's: pyarrow imports pandas to make one of an array.
+        # A mask from a buffer, because pyarrow imports pandas to convert an array.
         bits = pa.py_buffer(np.packbits(filled, bitorder="little"))
         table = table.filter(pa.Array.from_buffers(pa.bool_(), len(filled), [None, bits]))
     if not len(records):
-        raise CorpusError(f"{path}: no clips: the file has a line of column names and nothing below it")
+        raise CorpusError(
+            f"{path}: no clips: the file has a line of column names and no rows; add a row per clip"
+        )
     nameless = [name for name in names if name.startswith("column ")]
     empty = {name for name in nameless if not pc.max(pc.binary_length(table[name])).as_py()}
     kept = [name for name in names if name not in empty]
@@ -153,7 +155,7 @@ def read_text_table(path: Path, known: Collection[str], required: Iterable[str])
 
 
 def _column_names(path: Path, known: Collection[str], required: list[str]) -> list[str]:
-    """Return the names in the first line, known ones as they are known, and refuse what is no such line."""
+    """Return the column names in the first line, known ones as in the schema; refuse an invalid first line."""
     with reading(path), path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         try:
             header = next(csv.reader(file), [])
@@ -162,15 +164,15 @@ def _column_names(path: Path, known: Collection[str], required: list[str]) -> li
     written = [name.strip() for name in header]
     if not any(written):
         raise CorpusError(
-            f"{path}: the file is empty, or its first line is; that must name the columns,"
-            f" {' and '.join(required)} at least"
+            f"{path}: the file or its first line is empty; the first line must name the columns, at least"
+            f" {' and '.join(required)}"
         )
     if any("\ufffd" in name or "\0" in name for name in written):
         raise CorpusError(f"{path}: line 1 is not UTF-8; {_HOW}")
     if re.fullmatch("sep=.?", written[0], re.IGNORECASE):
         raise CorpusError(
-            f"{path}: line 1 tells Excel how columns are separated ({written[0]}); remove it, the first line must"
-            " name the columns"
+            f"{path}: line 1 sets the separator for Excel ({written[0]}); remove it, because the first line must name"
+            " the columns"
         )
     if len(written) == 1:
         for delimiter, word in _DELIMITERS:
@@ -179,7 +181,9 @@ def _column_names(path: Path, known: Collection[str], required: list[str]) -> li
     names = _known_names(written, known)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise CorpusError(f"{path}: the first line names a column twice: {', '.join(twice)}")
+        raise CorpusError(
+            f"{path}: the first line names a column twice: {', '.join(twice)}; keep one of each"
+        )
     missing = [name for name in required if name not in names]
     if missing:
         shown = ", ".join(filter(None, written))
@@ -188,7 +192,7 @@ def _column_names(path: Path, known: Collection[str], required: list[str]) -> li
 
 
 def _known_names(written: list[str], known: Collection[str]) -> list[str]:
-    """Return ``File_ID`` also for ``file id``, unless there is a ``File_ID``, and a name for columns without one."""
+    """Return the names in their known spelling (``File_ID`` for ``file id``), and names for columns without one."""
     meant = {_plain(name): name for name in known if name not in written}
     return [
         meant.get(_plain(name), name) if name else f"column {place} (which has no name)"
@@ -221,7 +225,7 @@ def _read_rows(path: Path, names: list[str], known: Collection[str]) -> pa.Table
 
 
 def _not_utf8(path: Path) -> str | None:
-    """Say which line of a file is not UTF-8."""
+    """Return the first line of a file that is not UTF-8, for a message."""
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             line.decode("utf-8")
@@ -231,10 +235,10 @@ def _not_utf8(path: Path) -> str | None:
 
 
 def _read_ragged_rows(path: Path, names: list[str], known: Collection[str]) -> pa.Table:
-    """Read rows of which some have more or fewer cells than there are names, where that is certain to lose nothing.
+    """Read rows with more or fewer cells than there are names, where this cannot lose data.
 
-    Spreadsheets add empty cells at the right, and leave them out. A row may lack cells of columns that mean nothing
-    here; one that lacks a label may as well lack a comma further left, and all its labels would stand one column off.
+    Spreadsheets add or omit empty cells at the right. A row may lack cells of unknown columns. A row that lacks a label
+    is refused: a comma further left may be missing, and all its labels would be shifted by one column.
     """
     needed = max(place for place, name in enumerate(names) if name in known) + 1
     rows, wrong = [], []
@@ -245,16 +249,15 @@ def _read_ragged_rows(path: Path, names: list[str], known: Collection[str]) -> p
     if wrong:
         more = f" and {len(wrong) - MAX_ROWS_NAMED} more" if len(wrong) > MAX_ROWS_NAMED else ""
         raise CorpusError(
-            f"{path}: the first line names {len(names)} columns, but there are rows with another number of cells"
-            f" ({', '.join(wrong[:MAX_ROWS_NAMED])}{more}); look for a comma or quotation mark that is missing or too"
-            " many. Where Excel left out empty cells at the end of rows, a last column of your own that is filled in"
-            " every row keeps them"
+            f"{path}: the first line names {len(names)} columns, but some rows have another number of cells"
+            f" ({', '.join(wrong[:MAX_ROWS_NAMED])}{more}); look for a missing or surplus comma or quotation mark."
+            " Where Excel omits empty cells at the end of rows, add a last column that is filled in every row"
         )
     return pa.table([column(list(cells), pa.string()) for cells in zip(*rows, strict=True)], names)
 
 
 def _filled_rows(table: pa.Table, names: list[str]) -> np.ndarray | None:
-    """Return which rows hold anything, or None where all do: spreadsheets save thousands of empty ones at the end."""
+    """Return which rows are not empty, or None if all are. Spreadsheets save thousands of empty rows at the end."""
     empty = np.ones(table.num_rows, dtype=bool)
     for name in names:
         lengths = pc.binary_length(table[name])
@@ -267,7 +270,7 @@ def _filled_rows(table: pa.Table, names: list[str]) -> np.ndarray | None:
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows below the first line, without blank lines, each with the line in which it begins."""
+    """Yield the rows after the first line, without blank lines, each with its line number."""
     with reading(path), path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.reader(file)
         begins = 1

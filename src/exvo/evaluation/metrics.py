@@ -103,6 +103,17 @@ def ccc(target: np.ndarray, prediction: np.ndarray, *, form: CccForm = "standard
     float
         In [-1, 1]. A constant prediction of a varying target gives 0. NaN for fewer than two labels, or a constant
         target (for which the formula gives 0 or 0/0).
+
+    Examples
+    --------
+    A prediction that is right but for an offset of 0.1, the mean as a constant, and a label that is not known.
+
+    >>> round(ccc([0.1, 0.3, 0.5], [0.2, 0.4, 0.6]), 3)
+    0.842
+    >>> ccc([0.1, 0.3, 0.5], [0.3, 0.3, 0.3])
+    0.0
+    >>> ccc([0.1, float("nan"), 0.5], [0.1, 0.9, 0.5])
+    1.0
     """
     target, prediction = np.asarray(target, float), np.asarray(prediction, float)
     if target.ndim != 1 or target.shape != prediction.shape:
@@ -148,6 +159,13 @@ def uar(target: np.ndarray, predicted_class: np.ndarray) -> float:
     -------
     float
         In [0, 1]; NaN without labels.
+
+    Examples
+    --------
+    Three clips of class 0, two of them recognised, and one of class 1: the mean of 2/3 and 1.
+
+    >>> round(uar([0, 0, 0, 1], [0, 0, 1, 1]), 3)
+    0.833
     """
     target, predicted_class = np.asarray(target), np.asarray(predicted_class)
     if target.shape != predicted_class.shape:
@@ -183,6 +201,13 @@ def s_mtl(ccc: float, uar: float, mae: float) -> float:
     float
         NaN if CCC or UAR is not positive or any term is missing. An MAE of exactly 0 takes the limit: its
         term leaves the sum.
+
+    Examples
+    --------
+    >>> round(s_mtl(ccc=0.4, uar=0.5, mae=4.0), 3)
+    0.353
+    >>> s_mtl(ccc=-0.1, uar=0.5, mae=4.0)
+    nan
     """
     if not (ccc > 0 and uar > 0 and 0 <= mae < np.inf):
         return float("nan")

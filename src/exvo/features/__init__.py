@@ -1,1 +1,1 @@
-"""Features of a stage: ComParE 2016 functionals and log-mel spectrograms, and their shards."""
+"""Features of a stage (openSMILE functionals, log-mel spectrograms) and the shards that store them."""

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms, and their mean and deviation per channel over the training set."""
+"""Log-mel spectrograms, and their mean and SD per channel over the training set."""
 
 import json
 from collections.abc import Sequence
@@ -11,36 +11,39 @@ import numpy as np
 from exvo.audio.store import SAMPLE_RATE, Clip, read_shard
 from exvo.features.store import FeatureRow, read_sequences, write_sequences
 from exvo.util.atomic import write_text
+from exvo.util.settings import Count, FrameType, Positive
 
-# Frames that are computed at once: their spectra stay in a core's cache, and their memory is not asked for anew.
+# Frames per block. Their spectra fit in the cache of a core, and their memory is reused.
 _BLOCK_FRAMES = 64
 _CHANNELS_AT_ONCE = 16  # of the mel filters
 
 
 @dataclass(frozen=True)
 class LogmelConfig:
-    """How log-mel spectrograms are computed.
+    """Settings of log-mel spectrograms.
 
     Attributes
     ----------
-    window_ms, hop_ms : float
-        Length and hop of the Hann window, in milliseconds.
+    window_ms : float
+        Length of the Hann window, in ms.
+    hop_ms : float
+        Step from one frame to the next, in ms.
     n_fft : int
-        Points of the DFT.
+        Points of the DFT; at least the length of the window in samples.
     n_mels : int
-        Mel channels between 0 Hz and half the sample rate.
+        Number of mel channels from 0 Hz to half the sample rate.
     log_floor : float
-        Mel powers below it are raised to it (ours), which bounds the logarithm in digital silence.
-    dtype : str
-        ``float16`` or ``float32``, as stored.
+        Lower mel powers are raised to this value before the logarithm (ours), which bounds it in digital silence.
+    dtype : {"float16", "float32"}
+        Number format of the stored frames.
     """
 
-    window_ms: float = 25.0
-    hop_ms: float = 10.0
-    n_fft: int = 512
-    n_mels: int = 80
-    log_floor: float = 1e-6
-    dtype: str = "float16"
+    window_ms: Positive = 25.0
+    hop_ms: Positive = 10.0
+    n_fft: Count = 512
+    n_mels: Count = 80
+    log_floor: Positive = 1e-6
+    dtype: FrameType = "float16"
 
 
 def logmel_shard(source: str | Path, frames: str | Path, index: str | Path, config: LogmelConfig) -> None:
@@ -52,8 +55,8 @@ def logmel_shard(source: str | Path, frames: str | Path, index: str | Path, conf
 def logmel(signal: np.ndarray, config: LogmelConfig, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     """Compute the log-mel spectrogram of a clip.
 
-    Frame ``t`` is centred on sample ``t * hop``; beyond its ends the clip is zero. A clip's frames come from
-    products of its own spectra, so they do not depend on its neighbours in a shard.
+    Frame ``t`` is centred on sample ``t * hop``, with zeros beyond the ends of the clip. The frames of a clip do not
+    depend on the other clips in a shard.
 
     Parameters
     ----------
@@ -66,14 +69,26 @@ def logmel(signal: np.ndarray, config: LogmelConfig, sample_rate: int = SAMPLE_R
     -------
     np.ndarray [shape=(1 + n_samples // hop, n_mels), float32]
         Natural logarithm of the mel power.
+
+    Examples
+    --------
+    A second of a tone at 1 kHz: 101 frames of 10 ms, loudest in the channel whose filter peaks at 1 kHz.
+
+    >>> import numpy as np
+    >>> tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
+    >>> frames = logmel(tone, LogmelConfig(n_mels=80))
+    >>> frames.shape, int(frames[50].argmax())
+    ((101, 80), 26)
+    >>> int(mel_filters(16000, 512, 80)[:, 26].argmax()) * 16000 / 512
+    1000.0
     """
     window_length, hop = (round(ms * sample_rate / 1000) for ms in (config.window_ms, config.hop_ms))
     if window_length > config.n_fft:
         raise ValueError(
-            f"features.logmel: a window of {window_length} samples needs n_fft of at least as many"
+            f"features.logmel: n_fft is {config.n_fft}, but a window has {window_length} samples; increase n_fft"
         )
-    # numpy transforms float32 as such only where it is to divide by n_fft, else by way of float64, half as slow again;
-    # scipy.fft is as fast, but its import takes as long as hundreds of clips do in all.
+    # numpy transforms float32 directly only if it divides by n_fft; through float64 it takes half as long again.
+    # scipy.fft is as fast, but its import takes as long as hundreds of clips.
     window = _hann(window_length) * np.float32(config.n_fft)
     half = window_length // 2
     padded = np.zeros(half + len(signal) + window_length, dtype=np.float32)
@@ -83,19 +98,19 @@ def logmel(signal: np.ndarray, config: LogmelConfig, sample_rate: int = SAMPLE_R
         :n_frames
     ]
     power = np.empty((n_frames, config.n_fft // 2 + 1), dtype=np.float32)
-    # Beyond the window it stays zero.
+    # The columns beyond the window stay zero.
     windowed = np.zeros((min(n_frames, _BLOCK_FRAMES), config.n_fft), dtype=np.float32)
     for start in range(0, n_frames, _BLOCK_FRAMES):
         rows = frames[start : start + _BLOCK_FRAMES]
         block = windowed[: len(rows)]
         np.multiply(rows, window, out=block[:, :window_length])
-        of_block = power[start : start + _BLOCK_FRAMES]
-        np.abs(np.fft.rfft(block, axis=1, norm="forward"), out=of_block)
-        of_block *= of_block
+        block_power = power[start : start + _BLOCK_FRAMES]
+        np.abs(np.fft.rfft(block, axis=1, norm="forward"), out=block_power)
+        block_power *= block_power
     mel = np.empty((n_frames, config.n_mels), dtype=np.float32)
     for bins, channels, filters in _banded_filters(sample_rate, config.n_fft, config.n_mels):
         np.matmul(power[:, bins], filters, out=mel[:, channels])
-    # numpy compares with a row in half the time that it takes with a number
+    # numpy compares with a row in half the time of a comparison with a number
     np.maximum(mel, np.full(config.n_mels, config.log_floor, np.float32), out=mel)
     return np.log(mel, out=mel)
 
@@ -104,8 +119,8 @@ def logmel(signal: np.ndarray, config: LogmelConfig, sample_rate: int = SAMPLE_R
 def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> np.ndarray:
     """Return triangular mel filters on Slaney's scale (ours).
 
-    The scale is linear below 1 kHz, so that with 80 channels and 512 points no channel falls between two bins, as
-    the lowest do on the HTK scale.
+    The scale is linear below 1 kHz. With 80 channels and 512 points, every channel therefore contains a bin; on the HTK
+    scale, the lowest channels fall between two bins.
 
     Returns
     -------
@@ -121,14 +136,14 @@ def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> np.ndarray:
 
 @cache
 def _banded_filters(sample_rate: int, n_fft: int, n_mels: int) -> list[tuple[slice, slice, np.ndarray]]:
-    """Return `mel_filters` some channels at a time: the bins that these use, the channels, the filters over the bins.
+    """Return `mel_filters` for groups of channels: the bins that they use, the channels, and the filters over the bins.
 
-    Most of the whole matrix is zero, and products with all of it would take longer than the transforms.
+    Most of the matrix is zero, and a product with all of it would take longer than the transforms.
     """
-    whole = mel_filters(sample_rate, n_fft, n_mels)
+    all_filters = mel_filters(sample_rate, n_fft, n_mels)
     parts = []
     for first in range(0, n_mels, _CHANNELS_AT_ONCE):
-        filters = whole[:, first : first + _CHANNELS_AT_ONCE]
+        filters = all_filters[:, first : first + _CHANNELS_AT_ONCE]
         used = np.flatnonzero(filters.any(axis=1))
         bins = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0)
         parts.append((bins, slice(first, first + _CHANNELS_AT_ONCE), np.ascontiguousarray(filters[bins])))
@@ -138,9 +153,9 @@ def _banded_filters(sample_rate: int, n_fft: int, n_mels: int) -> list[tuple[sli
 def logmel_statistics(
     shards: Sequence[tuple[str | Path, str | Path]], train_ids: set[str], target: str | Path
 ) -> None:
-    """Write mean and deviation per channel over all frames of the Train clips.
+    """Write mean and SD per channel over all frames of the Train clips.
 
-    Sums are kept per clip and added in id order, so the result does not depend on how the corpus is cut.
+    The sums of the clips are added in the order of the ids, so the result does not depend on the shards.
 
     Parameters
     ----------
@@ -162,11 +177,14 @@ def logmel_statistics(
                 values = frames[row["start"] : row["start"] + row["n_frames"]].astype(np.float64)
                 sums[row["clip_id"]] = (values.sum(axis=0), np.square(values).sum(axis=0), len(values))
     if not sums:
-        raise ValueError("no Train clip has log-mel frames, so there is nothing to normalise with")
+        raise ValueError(
+            "no Train clip has log-mel frames, so mean and SD are undefined; check the audio of Train"
+        )
     ordered = [sums[clip_id] for clip_id in sorted(sums)]
     n_frames = sum(n for _, _, n in ordered)
-    mean = sum(total for total, _, _ in ordered) / n_frames
-    variance = sum(square for _, square, _ in ordered) / n_frames - mean**2
+    zeros = np.zeros_like(ordered[0][0])
+    mean = sum((total for total, _, _ in ordered), zeros) / n_frames
+    variance = sum((square for _, square, _ in ordered), zeros) / n_frames - mean**2
     result = {
         "mean": mean.tolist(),
         "std": np.sqrt(np.maximum(variance, 0.0)).tolist(),

@@ -1,34 +1,34 @@
-"""Mel cepstra of stored log-mel frames: what the first clusters of HuBERT's pre-training are made of.
+"""MFCCs from stored log-mel frames, for the first clusters of HuBERT pre-training.
 
 Source: Hsu et al., "HuBERT", IEEE/ACM TASLP 2021, section IV.B: 13 coefficients with their first and second
-derivatives. Here they come from the log-mel frames that are on disk already, one vector per frame of the encoder.
+derivatives. Here they are computed from the stored log-mel frames, one vector per frame of the encoder.
 """
 
 import numpy as np
 import scipy.fft
 
-# Log-mel frames of 10 ms that make one frame of the encoder.
+# Log-mel frames of 10 ms per frame of the encoder.
 STACK = 2
 N_COEFFICIENTS = 13
-# Sine lifter of Kaldi and HTK: without it, c0 (loudness) outweighs all other coefficients.
+# Sine lifter of Kaldi and HTK. Without it, c0 (loudness) dominates all other coefficients.
 _LIFTER = 22
-# Derivatives are slopes over so many frames to each side.
+# Derivatives are slopes over this many frames to each side.
 _REACH = 2
 
 
 def mfcc(logmel: np.ndarray) -> np.ndarray:
-    """Return cepstra with derivatives, averaged over pairs of frames.
+    """Return MFCCs with derivatives, averaged over pairs of frames.
 
     Parameters
     ----------
     logmel : np.ndarray [shape=(n_frames, n_mels)]
-        Natural logarithm of the mel power, a frame every 10 ms, at least one.
+        Natural logarithm of the mel power, one frame every 10 ms, at least one frame.
 
     Returns
     -------
     np.ndarray [shape=(n_frames // 2, 39), float32]
-        13 coefficients, their slopes and the slopes of these, per 10 ms. Frame ``s`` is the mean over the log-mel
-        frames ``2 s`` and ``2 s + 1``.
+        13 coefficients, their slopes and the slopes of the slopes, per 10 ms. Frame ``s`` is the mean over the
+        log-mel frames ``2 s`` and ``2 s + 1``.
     """
     cepstra = scipy.fft.dct(np.asarray(logmel, np.float32), norm="ortho", axis=1)[:, :N_COEFFICIENTS]
     order = np.arange(N_COEFFICIENTS)
@@ -38,7 +38,7 @@ def mfcc(logmel: np.ndarray) -> np.ndarray:
 
 
 def deltas(values: np.ndarray) -> np.ndarray:
-    """Return the slope of every column by least squares over five frames; the ends are repeated.
+    """Return the least-squares slope of every column over five frames, with repeated end frames.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def deltas(values: np.ndarray) -> np.ndarray:
 
 
 def pair_means(values: np.ndarray) -> np.ndarray:
-    """Return the means of frames 0 and 1, 2 and 3, ...; the last of an odd number is left out, as the encoder does.
+    """Return the means of frames 0 and 1, 2 and 3, ... An odd last frame is dropped, as in the encoder.
 
     Parameters
     ----------

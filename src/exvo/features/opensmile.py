@@ -1,4 +1,4 @@
-"""ComParE 2016 functionals: 6,373 numbers a clip, by openSMILE (Schuller et al., Interspeech 2016; Eyben 2013)."""
+"""openSMILE functionals of clips, by default ComParE 2016 (Schuller et al., Interspeech 2016; Eyben 2013)."""
 
 import threading
 import weakref
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -16,21 +16,21 @@ from exvo.features.store import PADDED, FeatureRow, write_utterances
 if TYPE_CHECKING:
     import opensmile
 
-# Below one frame of 60 ms, the longest of the feature set, openSMILE gives no numbers at all (seen with 2.6.0).
+# Below one frame of 60 ms, the longest of the feature set, openSMILE 2.6.0 returns no values.
 MIN_SAMPLES = 960
 
 
 @dataclass(frozen=True)
 class OpensmileConfig:
-    """Which openSMILE functionals are computed.
+    """Settings of openSMILE functionals.
 
     Attributes
     ----------
     feature_set : str
-        A name of `opensmile.FeatureSet`: ``ComParE_2016`` (the paper's), ``eGeMAPSv02``...
+        Name of openSMILE's feature set; the paper's is ComParE_2016 (6,373 features).
     """
 
-    feature_set: str = "ComParE_2016"
+    feature_set: Literal["ComParE_2016", "GeMAPSv01b", "eGeMAPSv02"] = "ComParE_2016"
 
 
 def opensmile_shard(
@@ -53,10 +53,10 @@ def opensmile_functionals(
     Parameters
     ----------
     signals : sequence of np.ndarray [shape=(n_samples,), float32]
-        16 kHz mono. A clip of less than 60 ms is lengthened to that with zeros at its end.
+        16 kHz mono. A clip shorter than 60 ms is padded to 60 ms with zeros at its end.
     config : OpensmileConfig
     n_threads : int
-        openSMILE runs outside Python's lock, so threads use as many cores.
+        openSMILE releases Python's lock, so threads run in parallel.
 
     Returns
     -------
@@ -84,10 +84,10 @@ def opensmile_functionals(
 
 
 class _Extractor:
-    """openSMILE set up once for many clips.
+    """openSMILE, initialised once for many clips.
 
-    `opensmile.Smile` sets it up anew for each clip, which takes longer than a clip of a second does (15 of 25 ms,
-    seen with 2.6.0); a reset takes less. What it computes is the same, to the last bit.
+    `opensmile.Smile` initialises openSMILE for each clip, which takes 15 of 25 ms for a clip of 1 s (version 2.6.0). A
+    reset takes less time, and the values are the same to the last bit.
     """
 
     def __init__(self, smile: "opensmile.Smile") -> None:
@@ -108,11 +108,11 @@ class _Extractor:
         self._smile.external_audio_source_set_eoi(self._source)
         self._smile.run()
         self._smile.reset()
-        (values,) = found  # one vector a clip, or it was none of functionals
+        (values,) = found  # functionals are one vector per clip
         return values
 
 
 def _row(clip: Clip, values: np.ndarray | None) -> FeatureRow:
-    if values is not None and len(clip.audio) < MIN_SAMPLES:
-        clip = clip.flagged(PADDED, f"{len(clip.audio)} samples, lengthened to {MIN_SAMPLES} with zeros")
+    if values is not None and (n_samples := len(clip.samples)) < MIN_SAMPLES:
+        clip = clip.flagged(PADDED, f"{n_samples} samples, padded to {MIN_SAMPLES} with zeros")
     return FeatureRow(clip.clip_id, values, clip.status, "" if clip.status == OK else clip.reason)

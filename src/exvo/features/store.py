@@ -1,8 +1,8 @@
-"""Feature shards: one row or one run of frames for every clip of an audio shard.
+"""Feature shards: one row or one sequence of frames for every clip of an audio shard.
 
-Utterance-level features are Parquet with a column each. Sequences are one ``.npy`` of concatenated frames, which
-training maps into memory, beside a small Parquet index. A clip without audio has a row too: its values are null, or
-its run of frames is empty, and its status says why.
+Utterance-level features are Parquet with one column per feature. Sequences are one ``.npy`` of concatenated frames,
+which training maps into memory, and a small Parquet index. A clip without audio also has a row: its values are null or
+its sequence is empty, and its status gives the reason.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -17,16 +17,16 @@ import pyarrow.parquet as pq
 from exvo.util.arrow import column, float_values, floats
 from exvo.util.atomic import atomic_path
 
-# Zero samples were appended because the clip was shorter than the feature needs.
+# Status of a clip that was padded with zeros because it was too short for the feature.
 PADDED = "padded"
-# Of a table that are read at a time: all 6,373 functionals at once take 400 MB more, and longer.
+# Columns of a table read at a time. Reading all 6,373 functionals at once takes 400 MB more, and longer.
 _COLUMNS = 512
 _ROW = [("clip_id", pa.string()), ("status", pa.string()), ("reason", pa.string())]
 
 
 @dataclass(frozen=True)
 class FeatureRow:
-    """What a feature says of one clip.
+    """The feature of one clip.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class FeatureRow:
     values : np.ndarray or None
         Utterance-level: shape ``(n_features,)``. Sequence: shape ``(n_frames, n_channels)``. None without audio.
     status, reason : str
-        As in the audio shard; ``padded`` where the clip was too short by itself.
+        As in the audio shard; ``padded`` where the clip was too short.
     """
 
     clip_id: str
@@ -49,7 +49,7 @@ def write_utterances(path: str | Path, rows: Sequence[FeatureRow], names: Sequen
     Raises
     ------
     ValueError
-        Where a value is no number: features are defined for every clip that has audio.
+        Where a value is not finite, because features are defined for every clip with audio.
     """
     has_values = np.array([row.values is not None for row in rows], dtype=bool)
     values = np.zeros((len(rows), len(names)), dtype=np.float32)
@@ -63,7 +63,7 @@ def write_utterances(path: str | Path, rows: Sequence[FeatureRow], names: Sequen
     columns += [floats(feature, has_values) for feature in np.ascontiguousarray(values.T)]
     table = pa.table(columns, schema=pa.schema([*_ROW, *((name, pa.float32()) for name in names)]))
     with atomic_path(path) as temporary:
-        # Thousands of short columns: dictionaries and statistics of each would outweigh them.
+        # With thousands of short columns, dictionaries and statistics would be larger than the data.
         pq.write_table(table, temporary, compression="none", use_dictionary=False, write_statistics=False)
 
 
@@ -87,7 +87,7 @@ class Utterances:
 
 
 def read_statuses(paths: Iterable[str | Path]) -> dict[str, str]:
-    """Return the status of every clip of some utterance-level shards, without their features."""
+    """Return the status of every clip in utterance-level shards, without reading the features."""
     statuses: dict[str, str] = {}
     for path in paths:
         with pq.ParquetFile(path) as file:
@@ -96,29 +96,29 @@ def read_statuses(paths: Iterable[str | Path]) -> dict[str, str]:
 
 
 def _statuses(file: pq.ParquetFile) -> list[tuple[str, str]]:
-    """Return id and status of each clip of an open shard, in its order."""
+    """Return id and status of each clip of an open shard, in the order of its rows."""
     rows = file.read(columns=["clip_id", "status"], use_threads=False)
     return list(zip(rows["clip_id"].to_pylist(), rows["status"].to_pylist(), strict=True))
 
 
 def read_utterances(paths: Iterable[str | Path], groups: Sequence[Collection[str]]) -> list[Utterances]:
-    """Read utterance-level shards in one pass, into a matrix for each group of clips.
+    """Read utterance-level shards in one pass, into one matrix per group of clips.
 
     Parameters
     ----------
     paths : iterable of str or Path
     groups : sequence of collections of str
-        Clip ids; clips of no group are passed over. Memory is that of the clips kept and of 512 features of one shard.
+        Clip ids; other clips are skipped. Memory holds the selected clips and 512 features of one shard.
 
     Returns
     -------
     list of Utterances
-        One a group, clips in the order of the group, whatever the shards.
+        One per group, with clips in the order of the group.
 
     Raises
     ------
     ValueError
-        Where shards disagree on the names of the features, or no shard has a clip.
+        Where shards have different features, or a clip is in no shard.
     """
     place = {clip_id: (g, row) for g, group in enumerate(groups) for row, clip_id in enumerate(group)}
     values: list[np.ndarray] = []
@@ -132,14 +132,14 @@ def read_utterances(paths: Iterable[str | Path], groups: Sequence[Collection[str
                 values = [np.empty((len(group), len(names)), dtype=np.float32) for group in groups]
             elif found != names:
                 raise ValueError(
-                    f"{path}: other features than in the shards before it; delete it and run again"
+                    f"{path}: its features differ from those of the other shards; delete it and run again"
                 )
             sources: list[list[int]] = [[] for _ in groups]
             targets: list[list[int]] = [[] for _ in groups]
-            for source, (clip_id, status) in enumerate(_statuses(file)):
+            for place_in_shard, (clip_id, status) in enumerate(_statuses(file)):
                 if clip_id in place:
                     g, row = place[clip_id]
-                    sources[g].append(source)
+                    sources[g].append(place_in_shard)
                     targets[g].append(row)
                     statuses[g][row] = status
             if not any(sources):
@@ -150,13 +150,13 @@ def read_utterances(paths: Iterable[str | Path], groups: Sequence[Collection[str
                 block = np.stack([float_values(feature) for feature in columns], axis=1)
                 for matrix, source, target in zip(values, sources, targets, strict=True):
                     matrix[target, part] = block[source]
-    for group, status in zip(groups, statuses, strict=True):
-        absent = [clip_id for clip_id, word in zip(group, status, strict=True) if not word]
+    for group, found_statuses in zip(groups, statuses, strict=True):
+        absent = [clip_id for clip_id, word in zip(group, found_statuses, strict=True) if not word]
         if absent:
             raise ValueError(f"features: no shard has clip {absent[0]} ({len(absent)} such clips)")
     return [
-        Utterances(np.array(list(group), dtype=object), status, block, names or ())
-        for group, status, block in zip(groups, statuses, values, strict=True)
+        Utterances(np.array(list(group), dtype=object), found_statuses, block, names or ())
+        for group, found_statuses, block in zip(groups, statuses, values, strict=True)
     ]
 
 
@@ -165,12 +165,12 @@ def write_sequences(
 ) -> None:
     """Write a sequence shard: concatenated frames (``.npy``) and the index (``clip_id``, ``start``, ``n_frames``).
 
-    Memory is that of one row, where ``rows`` makes them one by one.
+    Memory holds one row at a time if ``rows`` is a generator.
 
     Raises
     ------
     ValueError
-        Where a value is no number, or the type cannot hold it.
+        Where a value is not finite, or exceeds the range of the type.
     """
     written: list[FeatureRow] = []
     lengths: list[int] = []
@@ -185,11 +185,13 @@ def write_sequences(
                 if frames.shape[1:] != (n_channels,):
                     raise ValueError(f"clip {row.clip_id}: {frames.shape} is not (n_frames, {n_channels})")
                 if not np.isfinite(frames).all():
-                    raise ValueError(f"{frames_path}: a frame is not a number or beyond the range of {dtype}")
+                    raise ValueError(
+                        f"{frames_path}: clip {row.clip_id}: a frame is not finite or exceeds the range of {dtype}"
+                    )
                 file.write(frames.data)
         file.seek(0)
         _write_header(file, sum(lengths), n_channels, dtype)
-        # NumPy leaves room in a header for more frames.
+        # NumPy pads the header, so that a larger number of frames fits in it.
         if file.tell() != start:
             raise RuntimeError(f"{frames_path}: the header has grown from {start} to {file.tell()} bytes")
     columns = {name: column([getattr(row, name) for row in written], kind) for name, kind in _ROW}
@@ -206,20 +208,20 @@ def write_sequences(
 
 
 def write_frames(path: str | Path, n_rows: int, blocks: Iterable[np.ndarray]) -> None:
-    """Write a ``.npy`` of rows block after block, so that memory need not hold them all.
+    """Write a ``.npy`` block by block, so that memory need not hold all rows.
 
     Parameters
     ----------
     path : str or Path
     n_rows : int
-        Of all blocks together.
+        Total number of rows of all blocks.
     blocks : iterable of np.ndarray [shape=(n, width)]
-        At least one; all of one width and type.
+        At least one block; all blocks have the same width and type.
 
     Raises
     ------
     ValueError
-        Where the blocks have another number of rows in all, or differ in width or type.
+        Where the blocks have another total number of rows, or differ in width or type.
     """
     n_written, kind = 0, None
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -230,8 +232,8 @@ def write_frames(path: str | Path, n_rows: int, blocks: Iterable[np.ndarray]) ->
                 _write_header(file, n_rows, *found)
             elif found != kind:
                 raise ValueError(f"{path}: rows of {found} after rows of {kind}")
-            # Not by a map of the file, where a full disk kills the process without a word, nor by NumPy's own
-            # writing, which tells of a full disk only how many items it wrote.
+            # With a memory map, a full disk would kill the process without a message. NumPy's own writer reports only
+            # the number of items written.
             file.write(np.ascontiguousarray(block).data)
             n_written += len(block)
         if n_written != n_rows:

@@ -1,10 +1,10 @@
-"""One vector for each clip of the corpus: what feature fusions are made from.
+"""One vector per clip of the corpus, the input of feature fusion.
 
-A file of vectors is a sequence shard (`exvo.features.store`) in which a clip with audio has one frame, float32, and a
-clip without has none. One file holds the whole corpus; it is written shard by shard, so that memory is that of one
-shard.
+A file of vectors is a sequence shard (`exvo.features.store`) in which a clip with audio has one float32 frame, and a
+clip without audio has none. One file has all clips of the corpus. It is written shard by shard, so that memory holds
+one shard at a time.
 
-Here are also the vectors that ask for no network: functionals as they are, and of frames their mean and deviation.
+`feature_vectors` needs no network: it returns functionals, or the mean and SD of frames over time.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,17 +18,17 @@ from exvo.audio.store import WITHOUT_AUDIO
 from exvo.features.store import read_sequences, read_utterances, write_frames
 from exvo.util.atomic import atomic_path
 
-# Frames and index of a sequence shard, or the table alone of an utterance-level one.
+# Frames and index of a sequence shard, or the table of an utterance-level shard.
 Shard = tuple[Path, ...]
 
 
 def as_shards(paths: Iterable[str | Path]) -> list[Shard]:
-    """Return feature files as shards: of ``0000.npy`` and ``0000.parquet`` one, and one of a Parquet file alone."""
-    paths = [Path(path) for path in paths]
-    framed = {path.with_suffix("") for path in paths if path.suffix == ".npy"}
+    """Group feature files into shards: ``0000.npy`` with ``0000.parquet``, or a Parquet file alone."""
+    files = [Path(path) for path in paths]
+    framed = {path.with_suffix("") for path in files if path.suffix == ".npy"}
     return [
         (path.with_suffix(".npy"), path) if path.with_suffix("") in framed else (path,)
-        for path in paths
+        for path in files
         if path.suffix == ".parquet"
     ]
 
@@ -45,7 +45,7 @@ def write_vectors(
     ----------
     shards : sequence of Shard
     vectors_of : callable
-        From a shard and its clips with audio, at least one, to their vectors [shape=(n, width)].
+        Takes a shard and the ids of its clips with audio, at least one. Returns their vectors [shape=(n, width)].
     frames_path, index_path : str or Path
 
     Raises
@@ -57,7 +57,7 @@ def write_vectors(
     clips = pa.concat_tables(tables)
     n_vectors = clips["n_frames"].to_numpy()
     if not n_vectors.any():
-        raise ValueError(f"{frames_path}: no clip has audio, so there is nothing to represent")
+        raise ValueError(f"{frames_path}: no clip has audio, so there are no vectors; check the recordings")
     write_frames(frames_path, int(n_vectors.sum()), _blocks(shards, tables, vectors_of))
     starts = pa.array(np.cumsum(n_vectors) - n_vectors, pa.int64())
     with atomic_path(index_path) as temporary:
@@ -67,7 +67,7 @@ def write_vectors(
 def _blocks(
     shards: Sequence[Shard], tables: Sequence[pa.Table], vectors_of: Callable[[Shard, list[str]], np.ndarray]
 ) -> Iterator[np.ndarray]:
-    """Yield the vectors of one shard after another, of those that have a clip with audio."""
+    """Yield the vectors of each shard that has a clip with audio."""
     for shard, table in zip(shards, tables, strict=True):
         clip_ids = [row["clip_id"] for row in table.to_pylist() if row["n_frames"]]
         if not clip_ids:
@@ -80,13 +80,13 @@ def _blocks(
 
 
 def feature_vectors(shard: Shard, clip_ids: Sequence[str]) -> np.ndarray:
-    """Return the functionals of clips, or the mean and the deviation (all-n) over time of each channel of their frames.
+    """Return the functionals of clips, or the mean and population SD over time of each channel of their frames.
 
     Parameters
     ----------
     shard : Shard
     clip_ids : sequence of str
-        With audio, in the order wanted.
+        Clips with audio, in the order of the result.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def feature_vectors(shard: Shard, clip_ids: Sequence[str]) -> np.ndarray:
 
 
 def _clips(shard: Shard) -> pa.Table:
-    """Return ``clip_id``, ``n_frames`` (1 with audio, else 0), ``status`` and ``reason`` of the clips of a shard."""
+    """Return ``clip_id``, ``n_frames`` (1 with audio, else 0), ``status`` and ``reason`` of the clips in a shard."""
     columns = ["clip_id", "status", "reason"] + ["n_frames"] * (len(shard) - 1)
     table = pq.read_table(shard[-1], columns=columns)
     has_audio = ~np.isin(table["status"].to_numpy(zero_copy_only=False).astype(str), WITHOUT_AUDIO)

@@ -1,7 +1,7 @@
-"""The samples of a shard's clips, mapped into memory like the frames of any other sequence feature.
+"""Waveforms as a sequence feature, so that training can map the samples into memory.
 
-An encoder with convolutions over the waveform reads other stretches of every clip in every epoch, which FLAC inside
-Parquet does not serve.
+An encoder with convolutions over the waveform reads different stretches of every clip in every epoch. FLAC in Parquet
+does not allow such random access.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from exvo.features.store import FeatureRow, write_sequences
 
 
 def waveform_shard(source: str | Path, samples: str | Path, index: str | Path) -> None:
-    """Write the samples of every clip of an audio shard, as 16-bit steps in one column, and their index."""
+    """Write the samples of every clip of an audio shard as int16 in one column, and their index."""
     write_sequences(samples, index, [_row(clip) for clip in read_shard(source)], 1, "int16")
 
 

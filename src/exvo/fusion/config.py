@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from exvo.util.settings import NO_KEY, Bounds, Count, Items, Natural, PositiveShare
 
 Rule = Literal["weighted", "stacked", "per_task", "average", "paper", "feature_fusion"]
 FusionInputs = Literal["embeddings", "features"]
@@ -16,20 +18,26 @@ class FusionConfig:
     ----------
     name : str
     systems : tuple of str
-        At least one. Their order affects only ties and the order in the report.
+        Names of systems; systems that the corpus does not allow are left out with a notice. Their order decides only
+        ties and the order of the report.
     rule : {"weighted", "stacked", "per_task", "average", "paper", "feature_fusion"}
-        See `exvo.fusion.fuse`.
+        ``weighted``: weights per task, chosen on the validation set; ``stacked``: a combiner per task, trained on the
+        validation set; ``per_task``: for each task the best of ``average``, ``weighted`` and ``stacked``; ``average``:
+        equal weights; ``paper``: age and country averaged, emotion from one system; ``feature_fusion``: a network
+        trained on the training set that reads the features or embeddings of at least two systems.
     step : float
-        ``weighted``: step of the grid of weights, an integer fraction of 1 (0.1 gives 0, 0.1, ..., 1).
-    emotion_from : str, optional
-        ``paper``: the system whose emotions are used; by default the first.
+        For ``weighted``: step of the grid of weights; 1 must be a multiple of it (0.1 gives weights 0, 0.1, ..., 1).
+    emotion_from : str or None
+        For ``paper``: the system that predicts emotion; null takes the first.
     max_candidates : int
-        ``weighted``: a grid with more points than this is not searched in full. The weights are then found by
-        steps that move weight from one system to another while the metric improves.
+        For ``weighted``: maximum size of a grid that is searched in full; a larger grid is searched by steps that move
+        weight from one system to another while that helps.
     inputs : {"embeddings", "features"}
-        ``feature_fusion``: what the model reads of each system.
+        For ``feature_fusion``: ``embeddings``, the input of each trained system's heads (the vectors after
+        self-attentive pooling, or the last shared layer of ``mlp``); ``features``, openSMILE functionals, or the mean
+        and SD over time of log-mel frames or HuBERT embeddings (frames of the front end, for a fine-tuned HuBERT).
     training : mapping
-        ``feature_fusion``: how it was trained. Only recorded, like ``inputs``.
+        For ``feature_fusion``: settings that differ from those of the section ``feature_fusion``.
 
     Raises
     ------
@@ -37,12 +45,12 @@ class FusionConfig:
         If a value cannot be used: the message names the key.
     """
 
-    name: str
-    systems: tuple[str, ...]
+    name: Annotated[str, NO_KEY]
+    systems: Annotated[tuple[str, ...], Items(at_least=1, unique=True)]
     rule: Rule = "weighted"
-    step: float = 0.1
+    step: PositiveShare = 0.1
     emotion_from: str | None = None
-    max_candidates: int = 1001
+    max_candidates: Count = 1001
     inputs: FusionInputs = "embeddings"
     training: Mapping[str, Any] = field(default_factory=dict)
 
@@ -64,14 +72,17 @@ class FusionConfig:
 
 @dataclass(frozen=True)
 class CrossFit:
-    """The folds of speakers for out-of-fold predictions of Val.
+    """How the validation set is split for out-of-fold predictions of fusions.
 
     Attributes
     ----------
     folds : int
-        At least 3: a combiner chooses its penalty by cross-validation among the folds that it is fitted on.
+        Number of folds of the validation set; the clips of a speaker are in one fold. Each fold is predicted with
+        weights fitted on the other folds. At least 3, because a trained combiner chooses its penalty by
+        cross-validation in the folds that it is fitted on.
     seed : int
+        Seed of the assignment of speakers to folds.
     """
 
-    folds: int = 5
-    seed: int = 0
+    folds: Annotated[int, Bounds(at_least=3)] = 5
+    seed: Natural = 0

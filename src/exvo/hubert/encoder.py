@@ -1,18 +1,18 @@
-"""HuBERT and its kin (wav2vec 2.0, WavLM): the encoder, and hidden states that do not depend on the batch.
+"""HuBERT and similar encoders (wav2vec 2.0, WavLM), with hidden states that do not depend on the batch.
 
 Source: Hsu et al., "HuBERT: Self-supervised speech representation learning by masked prediction of hidden units",
 IEEE/ACM TASLP 29, 2021; Baevski et al., "wav2vec 2.0", NeurIPS 2020; Chen et al., "WavLM", IEEE JSTSP 16, 2022. The
 modules and the names of their weights are torchaudio's.
 
-What torchaudio's batches do to a clip: its front end's group norm takes its statistics over the padding, and
-WavLM's attention has no mask. Here the front end sees a clip by itself. For embeddings, the transformer works without
-padding (`exvo.hubert.packed`); for training, on masked batches.
+In torchaudio's batches, padding affects a clip: the group norm of the front end includes it, and the attention of WavLM
+has no mask. Here the front end processes each clip separately. The transformer works without padding for embeddings
+(`exvo.hubert.packed`), and on masked batches for training.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import torch
@@ -25,9 +25,10 @@ from exvo.hubert.logmel_frontend import LogmelFrontend
 from exvo.hubert.packed import packed_layer_outputs, packs
 from exvo.networks.pooling import valid_frames
 from exvo.networks.torch_setup import seeded_weights
+from exvo.util.settings import Bounds, Count, Probability
 
 Precision = Literal["fp32", "bf16"]
-# Samples of the shortest clip that the convolutions turn into a frame, and the hop from frame to frame.
+# Samples of the shortest clip with a frame after the convolutions, and the hop between frames.
 RECEPTIVE_FIELD = 400
 HOP = 320
 # (kernel, stride) of the convolutions over the waveform; the same in all published models.
@@ -38,53 +39,60 @@ WAVLM_BUCKETS, WAVLM_MAX_DISTANCE = 320, 800
 
 @dataclass(frozen=True)
 class HubertConfig:
-    """Size and form of an encoder. Defaults: HuBERT Base.
+    """Architecture of an encoder. Defaults: HuBERT Base.
 
     Attributes
     ----------
     frontend : {"conv", "logmel"}
-        Seven convolutions over the waveform, or two stacked log-mel frames (`LogmelFrontend`); both give a frame
-        every 20 ms.
+        ``conv``: seven convolutions over the waveform; ``logmel``: two stacked log-mel frames (`LogmelFrontend`), for
+        which ``features.logmel`` has to keep its default window, hop, DFT and floor. Both give a frame every 20 ms.
     conv_channels : int
-        Of each convolution.
+        Number of channels of each convolution.
     conv_norm : {"group_norm", "layer_norm"}
         Group norm after the first convolution (Base), or layer norm after each (Large).
     conv_bias : bool
-        Whether the convolutions have one.
+        Whether the convolutions have a bias.
     n_mels : int
-        Channels of the log-mel front end.
+        Number of channels of the log-mel; equal to ``features.logmel.n_mels``.
     attention : {"plain", "wavlm"}
         ``wavlm`` adds gated relative positions.
-    d_model, n_heads, ffn, n_layers : int
-        Width of a frame, attention heads, width inside a feed-forward module, transformer layers.
+    d_model : int
+        Width of a frame; a multiple of ``n_heads`` and ``positional_groups``.
+    n_heads : int
+        Number of attention heads.
+    ffn : int
+        Width of the hidden layer of a feed-forward module.
+    n_layers : int
+        Number of transformer layers.
     layer_norm_first : bool
-        Layer norm before each module (Large) or after it (Base).
-    positional_kernel, positional_groups : int
-        Frames that the positional convolution spans, and its groups.
+        Layer norm before each module (Large) instead of after it (Base).
+    positional_kernel : int
+        Number of frames that the positional convolution spans.
+    positional_groups : int
+        Number of groups of the positional convolution.
     dropout : float
-        Probability, after the projection, in attention and after each module; in training only.
+        Dropout probability in training, after the projection, in attention and after each module.
     layer_drop : float
-        Probability that a layer is passed over in training.
+        Probability that a layer is skipped in training.
     normalise : bool
-        Whether each clip's waveform is brought to mean 0 and variance 1 first (Large), as
-        ``layer_norm(waveform)``.
+        Whether each clip's waveform is normalised to mean 0 and variance 1 (Large).
     """
 
     frontend: Literal["conv", "logmel"] = "conv"
-    conv_channels: int = 512
+    conv_channels: Count = 512
     conv_norm: Literal["group_norm", "layer_norm"] = "group_norm"
     conv_bias: bool = False
-    n_mels: int = 80
+    n_mels: Count = 80
     attention: Literal["plain", "wavlm"] = "plain"
-    d_model: int = 768
-    n_heads: int = 12
-    ffn: int = 3072
-    n_layers: int = 12
+    d_model: Count = 768
+    n_heads: Count = 12
+    ffn: Count = 3072
+    n_layers: Count = 12
     layer_norm_first: bool = False
-    positional_kernel: int = 128
-    positional_groups: int = 16
-    dropout: float = 0.1
-    layer_drop: float = 0.05
+    positional_kernel: Annotated[int, Bounds(at_least=2)] = 128
+    positional_groups: Count = 16
+    dropout: Probability = 0.1
+    layer_drop: Probability = 0.05
     normalise: bool = False
 
     def __post_init__(self) -> None:
@@ -101,11 +109,11 @@ class HubertConfig:
     def check_layers(self, layers: Sequence[int]) -> None:
         """Raise ValueError unless ``layers`` names one or more hidden states: 0 to ``n_layers``."""
         if not layers or not all(0 <= layer <= self.n_layers for layer in layers):
-            raise ValueError(f"hubert.layers: {list(layers)} should be one or more of 0 to {self.n_layers}")
+            raise ValueError(f"hubert.layers: {list(layers)} must be one or more of 0 to {self.n_layers}")
 
 
 class Hubert(Wav2Vec2Model):
-    """torchaudio's model, its config beside it, and each layer's output for a padded batch.
+    """torchaudio's model with its config, and the output of each layer for a padded batch.
 
     Parameters
     ----------
@@ -119,12 +127,12 @@ class Hubert(Wav2Vec2Model):
         self.config = config
 
     def clip_frames(self, waveform: Tensor) -> Tensor:
-        """Return what the front end makes of one clip.
+        """Return the front end's frames of one clip.
 
         Parameters
         ----------
         waveform : Tensor [shape=(n_samples,)]
-            At 16 kHz; shorter than the receptive field of 400 samples, it is followed by zeros.
+            At 16 kHz. A waveform shorter than the receptive field of 400 samples is padded with zeros.
 
         Returns
         -------
@@ -140,29 +148,29 @@ class Hubert(Wav2Vec2Model):
     def layer_outputs(self, frames: Tensor, lengths: Tensor, deepest: int | None = None) -> list[Tensor]:
         """Run the transformer on a padded batch; a clip's output does not depend on its batch.
 
-        In training, each layer but the first is passed over with probability ``layer_drop``: its output is then
-        its input. The first makes WavLM's bias of relative positions for the layers after it.
+        In training, each layer except the first is skipped with probability ``layer_drop``; its output is then its
+        input. The first layer computes WavLM's relative position bias for all layers.
 
         Parameters
         ----------
         frames : Tensor [shape=(batch, n_frames, d_frontend)]
-            Of the front end. Beyond a clip's length anything finite may stand.
+            Frames of the front end, with finite padding beyond the length of a clip.
         lengths : Tensor [shape=(batch,), int64]
             Frames of each clip, at least 1.
         deepest : int or None
-            The last layer that is run; None for all.
+            Last layer to run; None for all.
 
         Returns
         -------
         list of Tensor [shape=(batch, n_frames, d_model)]
-            What enters the first layer, then the output of each layer; for ``layer_norm_first`` without the
-            model's final layer norm, as torchaudio's ``extract_features``. Beyond a clip's length anything may
-            stand.
+            The input of the first layer, then the output of each layer. With ``layer_norm_first``, the final layer
+            norm of the model is not applied, as in torchaudio's ``extract_features``. Values beyond the length of a
+            clip are undefined.
         """
         transformer = self.encoder.transformer
         x = self.encoder.feature_projection(frames)
         valid = valid_frames(lengths, x.shape[1])
-        # The positional convolution reads over the end of a clip.
+        # The positional convolution reads beyond the end of a clip.
         x = transformer._preprocess(x.masked_fill(~valid.unsqueeze(2), 0.0))
         masks: dict[str, Tensor] = {}
         if self.config.attention == "wavlm":
@@ -181,15 +189,14 @@ class Hubert(Wav2Vec2Model):
 def build_hubert(config: HubertConfig, seed: int = 0) -> Hubert:
     """Return an encoder with random weights.
 
-    Its state dict has the names of torchaudio's. The log-mel front end has the buffers
-    ``feature_extractor.mean`` and ``.std`` in the place of convolutions, and no layer norm before the projection,
-    which would take the level of a frame away.
+    Its state dict has torchaudio's names. The log-mel front end has the buffers ``feature_extractor.mean`` and ``.std``
+    instead of convolutions. It has no layer norm before the projection, which would remove the level of a frame.
 
     Parameters
     ----------
     config : HubertConfig
     seed : int
-        Of the weights. The global random numbers stay as they were.
+        Seed of the weights. The global random state is not changed.
     """
     options = {
         "extractor_mode": config.conv_norm,
@@ -227,7 +234,7 @@ def build_hubert(config: HubertConfig, seed: int = 0) -> Hubert:
 def frontend_frames(
     model: Hubert, clips: Iterable[np.ndarray], *, precision: Precision = "fp32", dtype: str = "float32"
 ) -> Iterator[np.ndarray]:
-    """Yield what the front end makes of clips.
+    """Yield the front end's frames of clips.
 
     Parameters
     ----------
@@ -253,7 +260,7 @@ def hidden_states(
     precision: Precision = "fp32",
     dtype: str = "float32",
 ) -> list[np.ndarray]:
-    """Return in a list what `iter_hidden_states` yields."""
+    """Return the results of `iter_hidden_states` in a list."""
     states = iter_hidden_states(model, clips, layers, max_frames=max_frames, precision=precision, dtype=dtype)
     return list(states)
 
@@ -267,25 +274,25 @@ def iter_hidden_states(
     precision: Precision = "fp32",
     dtype: str = "float32",
 ) -> Iterator[np.ndarray]:
-    """Yield hidden states of clips, each the same, to rounding, as for the clip alone.
+    """Yield hidden states of clips. They equal those of the clip alone, up to rounding.
 
-    Clips are taken, and their states made, as many at once as go through the transformer: memory is that of
-    ``max_frames``, or of the longest clip.
+    Clips are consumed in groups that go through the transformer together, so memory depends on ``max_frames`` or on the
+    longest clip.
 
     Parameters
     ----------
     model : Hubert
-        It computes on the device of its weights, in evaluation mode (and is left in its mode).
+        It computes on the device of its weights, in evaluation mode; its mode is restored afterwards.
     clips : iterable of np.ndarray [shape=(n_samples,)]
-        Waveforms at 16 kHz. One shorter than 400 samples is followed by zeros.
+        Waveforms at 16 kHz. A waveform shorter than 400 samples is padded with zeros.
     layers : sequence of int or None
-        Which hidden states: 0 is what enters the first layer, ``i`` the output of layer ``i``; None for all.
+        Hidden states: 0 is the input of the first layer, ``i`` the output of layer ``i``; None for all.
     max_frames : int
-        Frames that go through the transformer at once; a longer clip goes by itself.
+        Frames that go through the transformer at once; a longer clip goes alone.
     precision : {"fp32", "bf16"}
-        Of matrix products and convolutions. ``bf16`` has 8 bits of mantissa: rounding is then of some percent.
+        Precision of matrix products and convolutions. ``bf16`` has 8 bits of mantissa, with rounding of some percent.
     dtype : str
-        Of the result.
+        Type of the result.
 
     Yields
     ------
@@ -295,7 +302,7 @@ def iter_hidden_states(
     Raises
     ------
     ValueError
-        If the model has no such layer.
+        If the model lacks a layer.
     """
     chosen = list(range(model.config.n_layers + 1)) if layers is None else list(layers)
     model.config.check_layers(chosen)
@@ -309,16 +316,16 @@ def iter_hidden_states(
     for pack in packs(front(), max_frames):
         with _inference(model, precision):
             outputs = packed_layer_outputs(model, pack, max(chosen))
-            wanted = [outputs[layer].float().cpu().numpy().astype(dtype) for layer in chosen]
+            selected = [outputs[layer].float().cpu().numpy().astype(dtype) for layer in chosen]
         del outputs
         ends = np.cumsum([len(frames) for frames in pack])
         for end, frames in zip(ends.tolist(), pack, strict=True):
-            yield np.stack([layer[end - len(frames) : end] for layer in wanted])
+            yield np.stack([layer[end - len(frames) : end] for layer in selected])
 
 
 @contextmanager
 def _inference(model: Hubert, precision: Precision) -> Iterator[None]:
-    """Compute in evaluation mode and without gradients; leave the model in its mode."""
+    """Compute in evaluation mode and without gradients, then restore the mode of the model."""
     device = next(model.parameters()).device
     training = model.training
     model.eval()

@@ -1,7 +1,7 @@
-"""The positional convolution of a HuBERT by FFT: the same weights and results, in a fraction of the time on a CPU.
+"""The positional convolution of HuBERT by FFT, with the same weights and results in a fraction of the time on a CPU.
 
-The convolution spans 128 frames in groups of a few channels, which libraries for CPUs do badly: at 4 layers of 256
-channels it takes a third of a training step. In the frequency domain a group is a small matrix product per
+The convolution spans 128 frames in groups of a few channels, for which CPU libraries are slow: with 4 layers of 256
+channels it takes a third of a training step. In the frequency domain, a group is a small matrix product per
 frequency, as in `exvo.networks.strf`.
 """
 
@@ -14,12 +14,12 @@ from exvo.hubert.encoder import Hubert
 
 
 class FourierPositions(nn.Module):
-    """In the place of torchaudio's ``ConvolutionalPositionalEmbedding``.
+    """Replacement for torchaudio's ``ConvolutionalPositionalEmbedding``.
 
     Parameters
     ----------
     conv : nn.Conv1d
-        Grouped, with or without weight norm; shared with the module that this one replaces, by the same name.
+        Grouped, with or without weight norm. It is the module ``conv`` of the replaced module.
     """
 
     def __init__(self, conv: nn.Conv1d) -> None:
@@ -27,10 +27,12 @@ class FourierPositions(nn.Module):
         self.conv = conv
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what is added to the frames [shape=(batch, n_frames, d_model)]."""
+        """Return the positional embedding of the frames [shape=(batch, n_frames, d_model)]."""
         signal = x.transpose(1, 2)
-        y = grouped_correlation(signal, self.conv.weight, self.conv.groups, self.conv.padding[0])
-        return functional.gelu(y + self.conv.bias[:, None]).transpose(1, 2)
+        y = grouped_correlation(signal, self.conv.weight, self.conv.groups, int(self.conv.padding[0]))
+        if self.conv.bias is not None:
+            y = y + self.conv.bias[:, None]
+        return functional.gelu(y).transpose(1, 2)
 
 
 def grouped_correlation(x: Tensor, weight: Tensor, groups: int, padding: int) -> Tensor:
@@ -50,7 +52,7 @@ def grouped_correlation(x: Tensor, weight: Tensor, groups: int, padding: int) ->
     """
     batch, channels, n_frames = x.shape
     width, kernel = channels // groups, weight.shape[-1]
-    # No frame may meet another around the end of the circle.
+    # Enough points that the circular correlation does not wrap around.
     n_points = scipy.fft.next_fast_len(max(n_frames + max(padding, kernel - 1 - padding), kernel), real=True)
     spectra, filters = torch.fft.rfft(x, n_points), torch.fft.rfft(weight, n_points).conj()
     n_bins = spectra.shape[-1]
@@ -62,6 +64,6 @@ def grouped_correlation(x: Tensor, weight: Tensor, groups: int, padding: int) ->
 
 
 def use_fourier_positions(encoder: Hubert) -> None:
-    """Let an encoder compute its positional convolution by FFT; the names of its weights stay."""
+    """Make an encoder compute its positional convolution by FFT. The names of its weights do not change."""
     transformer = encoder.encoder.transformer
     transformer.pos_conv_embed = FourierPositions(transformer.pos_conv_embed.conv)

@@ -1,6 +1,6 @@
-"""A HuBERT trained further with a decoder on top, its front end as it was.
+"""A fine-tuned HuBERT encoder with a decoder and a frozen front end.
 
-The front end is frozen, so its frames are computed once and stored, like any feature; the network begins with the
+The frames of the frozen front end are computed once and stored, like any feature. The network starts with the
 projection and the transformer.
 """
 
@@ -14,27 +14,28 @@ from torch import Tensor, nn
 from exvo.corpus.labels import TASKS
 from exvo.hubert.encoder import Hubert, HubertConfig, build_hubert
 from exvo.networks.embedding_network import EmbeddingNetworkConfig
+from exvo.util.settings import NotNegative, Share
 
 
 @dataclass(frozen=True)
 class FineTune:
-    """How the encoder is trained further; each attribute is a key of the config file.
+    """Settings of fine-tuning; each attribute is a key of the config file.
 
     Attributes
     ----------
     learning_rate_share : float
-        Of the decoder's learning rate, for the encoder, which has learned already.
+        Learning rate of the encoder as a share of ``learning_rate``.
     layer_drop : float
-        Probability that a layer is passed over in a step.
+        Probability that a layer is skipped in a training step.
     """
 
-    learning_rate_share: float = 0.05
-    layer_drop: float = 0.1
+    learning_rate_share: NotNegative = 0.05
+    layer_drop: Share = 0.1
 
 
 @dataclass(frozen=True)
 class FineTunedConfig:
-    """Choices of a fine-tuned network.
+    """Settings of a fine-tuned network.
 
     Attributes
     ----------
@@ -50,6 +51,7 @@ class FineTunedConfig:
     """
 
     kind: ClassVar[str] = "fine_tuned"
+    reads_vectors: ClassVar[bool] = False
 
     hubert: HubertConfig
     weights: str
@@ -64,7 +66,7 @@ class FineTunedConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "FineTunedConfig":
-        """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
+        """Return the config from the dict of `dataclasses.asdict`, also after JSON; missing keys have defaults."""
         parts = {
             "hubert": HubertConfig(**values["hubert"]),
             "fine_tune": FineTune(**values.get("fine_tune", {})),
@@ -82,28 +84,28 @@ class FineTunedConfig:
         age_std: float,
         seed: int,
     ) -> "FineTunedNetwork":
-        """Return a network with random weights, the encoder's too; statistics are not read."""
+        """Return a network with random weights, including the encoder. ``statistics`` are not used."""
         return FineTunedNetwork(self, n_channels, n_countries, age_mean, age_std, seed)
 
 
 class FineTunedNetwork(nn.Module):
-    """From frames of the front end to the outputs of the tasks.
+    """Network from frames of the front end to the outputs of the tasks.
 
     Parameters
     ----------
     config : FineTunedConfig
     n_channels : int
-        Of a frame of the front end.
+        Channels of a frame of the front end.
     n_countries : int
     age_mean, age_std : float
-        Of Train, in years. Kept with the weights.
+        Mean and SD of age in Train, in years, stored with the weights.
     seed : int
-        Of the initial weights. The global random numbers stay as they were.
+        Seed of the initial weights. The global random state is not changed.
 
     Raises
     ------
     ValueError
-        If the encoder reads frames of another width, or lacks a layer.
+        If the encoder expects frames of another width, or lacks a layer.
     """
 
     def __init__(
@@ -124,7 +126,7 @@ class FineTunedNetwork(nn.Module):
         width = self.hubert.encoder.feature_projection.projection.in_features
         if n_channels != width:
             raise ValueError(
-                f"frames of {n_channels} channels, but the encoder reads {width}; extract the features again"
+                f"frames have {n_channels} channels, but the encoder expects {width}; extract the features again"
             )
         decoder = EmbeddingNetworkConfig(
             tasks=config.tasks,
@@ -139,28 +141,36 @@ class FineTunedNetwork(nn.Module):
         self.decoder = decoder.network(d_embedding, n_countries, None, age_mean, age_std, seed)
 
     def load_encoder(self, pretrained: Hubert) -> None:
-        """Take over the weights of an encoder of the same config."""
+        """Copy the weights of an encoder with the same config."""
         self.hubert.encoder.load_state_dict(pretrained.encoder.state_dict())
 
     def learning_rate_shares(self) -> dict[nn.Parameter, float]:
-        """Return the parameters that learn at a share of the learning rate, and the share."""
+        """Return the parameters with a reduced learning rate, and their share of the learning rate."""
         return dict.fromkeys(self.hubert.parameters(), self.config.fine_tune.learning_rate_share)
 
     def forward(self, frames: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """Return the outputs of a padded batch; a clip's do not depend on its batch.
+        """Return the outputs of a padded batch. The outputs of a clip do not depend on the batch.
 
         Parameters
         ----------
         frames : Tensor [shape=(batch, n_frames, n_channels)]
-            Of the front end. Beyond a clip's length anything finite may stand.
+            Frames of the front end, with finite padding beyond the length of a clip.
         lengths : Tensor [shape=(batch,), int64]
             Frames of each clip, at least 1.
 
         Returns
         -------
         dict of Tensor [float32]
-            As `exvo.networks.heads.MultitaskDecoder.forward`.
+            As for `exvo.networks.heads.MultitaskDecoder.forward`.
         """
+        return self.decoder(self.encode(frames, lengths), lengths)
+
+    def embed(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Return the utterance embeddings (batch, n_tasks * d), as for `MultitaskDecoder.embed`."""
+        return self.decoder.embed(self.encode(frames, lengths), lengths)
+
+    def encode(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Return the concatenated hidden states for the decoder (batch, n_frames, n_layers * d_model)."""
         layers = self.config.layers
         outputs = self.hubert.layer_outputs(frames.float(), lengths, max(layers))
-        return self.decoder(torch.cat([outputs[layer] for layer in layers], dim=2), lengths)
+        return torch.cat([outputs[layer] for layer in layers], dim=2)

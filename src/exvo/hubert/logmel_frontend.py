@@ -1,7 +1,7 @@
-"""Log-mel front end of a HuBERT: what stands where the convolutions over the waveform otherwise do.
+"""Log-mel front end of HuBERT, in place of the convolutions over the waveform.
 
-Two log-mel frames of 10 ms make one frame of 20 ms, as in Lin et al., "MelHuBERT: A simplified HuBERT on Mel
-spectrograms", ASRU 2023. It has no weights and costs a hundredth of the convolutions.
+Two log-mel frames of 10 ms form one frame of 20 ms, as in Lin et al., "MelHuBERT: A simplified HuBERT on Mel
+spectrograms", ASRU 2023. It has no weights and takes a hundredth of the time of the convolutions.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ _WINDOW, _HOP = (round(ms * SAMPLE_RATE / 1000) for ms in (_LOGMEL.window_ms, _L
 
 
 class LogmelFrontend(nn.Module):
-    """From waveforms, or from log-mel frames computed before, to standardised and stacked frames.
+    """Front end from waveforms or log-mel frames to standardised and stacked frames.
 
-    It takes the place of `torchaudio.models.wav2vec2.components.FeatureExtractor`. Log-mel is that of
-    `exvo.features.logmel.logmel` at its default window, hop and floor, computed on the device of the waveforms.
+    It replaces `torchaudio.models.wav2vec2.components.FeatureExtractor`. Log-mel frames are those of
+    `exvo.features.logmel.logmel` with default window, hop and floor, computed on the device of the waveforms.
 
     Parameters
     ----------
@@ -33,16 +33,21 @@ class LogmelFrontend(nn.Module):
     Attributes
     ----------
     mean, std : Tensor [shape=(n_mels,), float32]
-        Of each channel, with which frames are standardised; buffers, kept with the weights. 0 and 1 until
-        `set_moments`.
+        Mean and SD of each channel for the standardisation of frames, stored with the weights. 0 and 1 until
+        `set_moments` is called.
     """
+
+    mean: Tensor
+    std: Tensor
+    _filters: Tensor
+    _window: Tensor
 
     def __init__(self, n_mels: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_mels))
         self.register_buffer("std", torch.ones(n_mels))
         filters = mel_filters(SAMPLE_RATE, _LOGMEL.n_fft, n_mels)
-        # Made from constants, so they are not weights.
+        # Computed from constants, so they are not stored with the weights.
         self.register_buffer("_filters", torch.from_numpy(filters.copy()), persistent=False)
         self.register_buffer(
             "_window", torch.hann_window(_WINDOW, dtype=torch.float64).float(), persistent=False
@@ -54,12 +59,12 @@ class LogmelFrontend(nn.Module):
         return STACK * len(self.mean)
 
     def set_moments(self, mean: Sequence[float] | np.ndarray, std: Sequence[float] | np.ndarray) -> None:
-        """Set mean and deviation [shape=(n_mels,)] of each channel, for instance over the frames of Train.
+        """Set mean and SD [shape=(n_mels,)] of each channel, for instance over the frames of Train.
 
         Raises
         ------
         ValueError
-            If they are not n_mels finite numbers each, or a deviation is not positive.
+            If they are not n_mels finite numbers each, or an SD is not positive.
         """
         moments = [torch.as_tensor(np.asarray(values, dtype=np.float32)) for values in (mean, std)]
         if (
@@ -67,27 +72,27 @@ class LogmelFrontend(nn.Module):
             or (moments[1] <= 0).any()
         ):
             raise ValueError(
-                f"log-mel moments: not {len(self.mean)} finite numbers each, or a deviation of 0"
+                f"log-mel mean and SD: not {len(self.mean)} finite numbers each, or an SD that is not positive"
             )
         self.mean.copy_(moments[0])
         self.std.copy_(moments[1])
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Return the frames that the encoder reads.
+        """Return the input frames of the encoder.
 
         Parameters
         ----------
         x : Tensor [shape=(batch, n_samples) or (batch, n_logmel_frames, n_mels)]
-            Waveforms, or log-mel frames as features store them. Beyond a clip's length anything may stand.
+            Waveforms, or log-mel frames as stored. Values beyond the length of a clip are ignored.
         lengths : Tensor [shape=(batch,), int64] or None
-            Samples, or log-mel frames, of each clip; None where all are whole.
+            Samples or log-mel frames of each clip; None if no clip is padded.
 
         Returns
         -------
         frames : Tensor [shape=(batch, n_frames, 2 * n_mels), float32]
-            ``n_frames = n_logmel_frames // 2``: an odd last frame, of half silence, is left out.
+            ``n_frames = n_logmel_frames // 2``. An odd last frame, of which half is silence, is dropped.
         lengths : Tensor [shape=(batch,), int64] or None
-            Frames of each clip: 0 for one of a single log-mel frame, at least 1 from 160 samples on.
+            Frames of each clip: 0 for a single log-mel frame, at least 1 from 160 samples on.
         """
         if x.ndim == 2:
             x, lengths = self._logmel(x, lengths)
@@ -98,7 +103,7 @@ class LogmelFrontend(nn.Module):
 
     def _logmel(self, waveforms: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if lengths is not None:
-            # The window of a clip's last frame reaches over its end.
+            # The window of the last frame extends beyond the end of a clip.
             waveforms = waveforms.masked_fill(~valid_frames(lengths, waveforms.shape[1]), 0.0)
         n_frames = 1 + waveforms.shape[1] // _HOP
         padded = nn.functional.pad(waveforms.float(), (_WINDOW // 2, _WINDOW))

@@ -1,11 +1,11 @@
-"""The transformer of a HuBERT on many clips at once without a frame of padding, for evaluation.
+"""The transformer of HuBERT on many clips at once without padding, for evaluation.
 
-The frames of all clips stand one after the other: projections and feed-forward modules, which do most of the work,
-read them as one matrix. Attention and the positional convolution see one clip at a time. A clip's result is therefore
-what it is alone, and no work is spent on padding.
+The frames of all clips are concatenated. Projections and feed-forward modules, which take most of the time, process
+them as one matrix. Attention and the positional convolution process one clip at a time. The result of a clip is
+therefore the same as for the clip alone, and no time is spent on padding.
 
-Products of few rows are added in another order than those of many, so that a short clip would differ in its last bits
-with the clips beside it, and these with the shards. A pack of few frames is therefore filled up with a clip of zeros.
+Matrix products with few rows sum in another order than those with many rows. The last bits of a short clip would then
+depend on the other clips of its shard. A pack with few frames is therefore extended with a clip of zeros.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,27 +14,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.models import Wav2Vec2Model
+from torchaudio.models.wav2vec2.components import SelfAttention
 
-# Seen: from 4 rows on, a row's product is the same to the bit whatever is beside it.
+# Observed: from 4 rows on, the product of a row does not depend on the other rows, to the bit.
 _LEAST_FRAMES = 64
 
 
 def packed_layer_outputs(model: Wav2Vec2Model, clips: Sequence[Tensor], deepest: int) -> list[Tensor]:
-    """Run the transformer; dropout and layer drop are left out.
+    """Run the transformer without dropout and layer drop.
 
     Parameters
     ----------
     model : Wav2Vec2Model
-        Of torchaudio's `wav2vec2_model` or `wavlm_model`.
+        From torchaudio's `wav2vec2_model` or `wavlm_model`.
     clips : sequence of Tensor [shape=(n_frames, d_frontend)]
-        What the front end makes of each clip, at least one frame.
+        Front end's frames of each clip, at least one.
     deepest : int
-        The last layer that is run.
+        Last layer to run.
 
     Returns
     -------
     list of Tensor [shape=(sum of n_frames, d_model)]
-        What enters the first layer, then the output of each layer, as torchaudio's ``extract_features``.
+        The input of the first layer, then the output of each layer, as in torchaudio's ``extract_features``.
     """
     n_frames = sum(map(len, clips))
     if n_frames < _LEAST_FRAMES:
@@ -59,7 +60,7 @@ def packed_layer_outputs(model: Wav2Vec2Model, clips: Sequence[Tensor], deepest:
 
 
 def packs(clips: Iterable[Tensor], max_frames: int) -> Iterator[list[Tensor]]:
-    """Yield runs of neighbouring clips of at most ``max_frames`` frames together; a longer clip is alone."""
+    """Yield groups of consecutive clips with at most ``max_frames`` frames in total; a longer clip is alone."""
     pack: list[Tensor] = []
     n_frames = 0
     for clip in clips:
@@ -73,8 +74,8 @@ def packs(clips: Iterable[Tensor], max_frames: int) -> Iterator[list[Tensor]]:
 
 
 def _attention(attention: nn.Module, x: Tensor, lengths: list[int], biases: list[Tensor | None]) -> Tensor:
-    """Attend within each clip. WavLM's first layer leaves its bias of relative positions for the layers after it."""
-    if not hasattr(attention, "q_proj"):
+    """Apply attention within each clip. WavLM's first layer stores its relative position bias for the other layers."""
+    if not isinstance(attention, SelfAttention):
         results = [
             attention(clip[None], position_bias=bias)
             for clip, bias in zip(x.split(lengths), biases, strict=True)
@@ -85,7 +86,7 @@ def _attention(attention: nn.Module, x: Tensor, lengths: list[int], biases: list
         projection(x).unflatten(1, (attention.num_heads, -1)).transpose(0, 1).split(lengths, dim=1)
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
     ]
-    # (1, n_heads, n_frames, d_head): with a batch axis, the fast kernels are taken.
+    # (1, n_heads, n_frames, d_head): the fast kernels need a batch axis.
     clips = [
         functional.scaled_dot_product_attention(q[None], k[None], v[None])[0].transpose(0, 1).flatten(1)
         for q, k, v in zip(*heads, strict=True)

@@ -1,12 +1,13 @@
-"""Names and shapes of published weights: which encoder they are of, and what torchaudio calls them.
+"""Names and shapes of published weights: their encoder, and their names in torchaudio.
 
-Two layouts are known: torchaudio's state dicts, and those of Hugging Face's `transformers` (``HubertModel``,
+Two layouts are supported: torchaudio's state dicts, and those of Hugging Face's `transformers` (``HubertModel``,
 ``Wav2Vec2Model``, ``WavLMModel``, and models with a head on top of these).
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ LARGE = HubertConfig(
     normalise=True,
 )
 WAVLM = HubertConfig(attention="wavlm")
-# torchaudio's bundle: its file, and its encoder.
+# File and encoder of each torchaudio bundle.
 BUNDLES = {
     "HUBERT_BASE": ("hubert_fairseq_base_ls960.pth", BASE),
     "HUBERT_LARGE": ("hubert_fairseq_large_ll60k.pth", LARGE),
@@ -35,12 +36,12 @@ BUNDLES = {
     "WAVLM_BASE_PLUS": ("wavlm_base_plus.pth", WAVLM),
 }
 
-# Of a task on top of the encoder, or of pre-training: knowingly left out.
+# Weights of a task head, and of pre-training, which are deliberately ignored.
 _TORCHAUDIO_HEADS = re.compile(r"aux\.")
 _MASK = "masked_spec_embed"
-# How `transformers` begins the encoder's names in a model with heads, whose own names whoever made them chose.
+# Prefix of the encoder's names in a `transformers` model with heads. The heads have arbitrary names.
 _ENCODER = re.compile(r"(hubert|wav2vec2|wavlm)\.")
-# What `transformers` can vary and this encoder cannot; the values it can have.
+# Options of `transformers` that this encoder does not support, with the only permitted value.
 _FIXED = {
     "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
     "conv_stride": [5, 2, 2, 2, 2, 2, 2],
@@ -54,7 +55,7 @@ _FIXED = {
     "num_buckets": WAVLM_BUCKETS,
     "max_bucket_distance": WAVLM_MAX_DISTANCE,
 }
-# Our name, by that of `transformers`; left out in a config.json, a key has the value of HuBERT Base.
+# Name in `transformers` to our name. A missing key in config.json has the value of HuBERT Base.
 _CONFIG_NAMES = {
     "conv_bias": "conv_bias",
     "hidden_size": "d_model",
@@ -69,16 +70,16 @@ _CONFIG_NAMES = {
 }
 
 
-def config_from_json(record: Mapping[str, object]) -> HubertConfig:
-    """Return the encoder that a ``config.json`` describes: one of ours, or of `transformers`.
+def config_from_json(record: Mapping[str, Any]) -> HubertConfig:
+    """Return the encoder config from a ``config.json``, in our form or in that of `transformers`.
 
-    Whether waveforms are normalised follows, for the latter, from how the models were trained: those with layer
-    norm in the front end were given normalised ones. What ``preprocessor_config.json`` says is not read.
+    For `transformers`, the type of the front end's norm decides whether waveforms are normalised: models with layer
+    norm were trained on normalised waveforms. ``preprocessor_config.json`` is not read.
 
     Raises
     ------
     ValueError
-        Where a key or its value is not known.
+        Where a key or its value is not supported.
     """
     if "model_type" not in record:
         known = {field.name for field in fields(HubertConfig)}
@@ -90,27 +91,25 @@ def config_from_json(record: Mapping[str, object]) -> HubertConfig:
         raise ValueError(f"config.json: model_type {kind!r} is not hubert, wav2vec2 or wavlm")
     for name, value in _FIXED.items():
         if record.get(name, value) != value:
-            raise ValueError(f"config.json: {name} is {record[name]}, but only {value} can be read")
+            raise ValueError(f"config.json: {name} is {record[name]}, but only {value} is supported")
     channels = set(record.get("conv_dim", [BASE.conv_channels]))
     if len(channels) != 1:
-        raise ValueError("config.json: conv_dim: the convolutions have different numbers of channels")
+        raise ValueError(
+            "config.json: conv_dim: only convolutions with equal numbers of channels are supported"
+        )
     norm = record.get("feat_extract_norm", "group")
-    return HubertConfig(
-        conv_channels=channels.pop(),
-        conv_norm=f"{norm}_norm",
-        attention="wavlm" if kind == "wavlm" else "plain",
-        normalise=norm == "layer",
-        **{ours: record.get(theirs, getattr(BASE, ours)) for theirs, ours in _CONFIG_NAMES.items()},
-    )
+    options = {ours: record.get(theirs, getattr(BASE, ours)) for theirs, ours in _CONFIG_NAMES.items()}
+    options |= {"conv_channels": channels.pop(), "conv_norm": f"{norm}_norm", "normalise": norm == "layer"}
+    return HubertConfig(attention="wavlm" if kind == "wavlm" else "plain", **options)
 
 
 def config_from_shapes(state: Mapping[str, Tensor]) -> HubertConfig:
-    """Recognise one of the published encoders by the shapes of torchaudio's state dict.
+    """Identify one of the published encoders by the shapes of torchaudio's state dict.
 
     Raises
     ------
     ValueError
-        Where it is none of them.
+        Where the shapes match none of them.
     """
     layer = "encoder.transformer.layers.0."
     try:
@@ -124,8 +123,8 @@ def config_from_shapes(state: Mapping[str, Tensor]) -> HubertConfig:
         )
     except KeyError as error:
         raise ValueError(
-            f"no {error} in it: neither a state dict of torchaudio nor, beside a config.json, of transformers "
-            "(a checkpoint of fairseq has to be converted by one of them)"
+            f"no {error} in it: neither a state dict of torchaudio nor one of transformers with a config.json "
+            "(convert a checkpoint of fairseq with one of them)"
         ) from None
     for _, config in BUNDLES.values():
         if found == (
@@ -139,21 +138,21 @@ def config_from_shapes(state: Mapping[str, Tensor]) -> HubertConfig:
         ):
             return config
     raise ValueError(
-        f"its shapes are of none of {', '.join(BUNDLES)}; describe it in a config.json beside it, with the "
-        "attributes of exvo.hubert.encoder.HubertConfig as keys"
+        f"its shapes match none of {', '.join(BUNDLES)}; add a config.json in the same folder, with the attributes of "
+        "exvo.hubert.encoder.HubertConfig as keys"
     )
 
 
 def torchaudio_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict of torchaudio without a task's head, weight norm by its present name."""
+    """Return a torchaudio state dict without a task head, with the current names of weight norm."""
     return {_weight_norm(name): v for name, v in state.items() if not _TORCHAUDIO_HEADS.match(name)}
 
 
 def torchaudio_state_of_transformers(state: Mapping[str, Tensor], config: HubertConfig) -> dict[str, Tensor]:
-    """Return a state dict of `transformers` by the names of torchaudio, without heads.
+    """Return a `transformers` state dict with torchaudio's names, without heads.
 
-    In a model with heads only the encoder is read. A name in it that is not known stays as it is, for
-    `torch.nn.Module.load_state_dict` to report.
+    Only the encoder of a model with heads is read. An unknown name is not changed, so that
+    `torch.nn.Module.load_state_dict` reports it.
     """
     if any(map(_ENCODER.match, state)):
         state = {_ENCODER.sub("", name, count=1): v for name, v in state.items() if _ENCODER.match(name)}
@@ -171,7 +170,7 @@ def torchaudio_state_of_transformers(state: Mapping[str, Tensor], config: Hubert
 
 
 def _merge_projections(state: dict[str, Tensor], prefix: str) -> None:
-    """Put query, key and value of a layer together, as torchaudio's WavLM has them."""
+    """Concatenate query, key and value of a layer, as in torchaudio's WavLM."""
     for kind in ("weight", "bias"):
         names = [f"{prefix}{part}_proj.{kind}" for part in "qkv"]
         if all(name in state for name in names):
@@ -181,5 +180,5 @@ def _merge_projections(state: dict[str, Tensor], prefix: str) -> None:
 
 
 def _weight_norm(name: str) -> str:
-    """Return the present name of a weight norm's gain and direction, which torch once called g and v."""
+    """Return the current name of the gain and direction of weight norm, which were g and v in older torch."""
     return re.sub(r"\.weight_([gv])$", lambda m: f".parametrizations.weight.original{'gv'.index(m[1])}", name)

@@ -1,4 +1,4 @@
-"""Load the weights of a HuBERT, checked and without executing anything that stands in the file."""
+"""Load the weights of a HuBERT encoder with a check of their SHA-256, without executing code from the file."""
 
 import json
 import logging
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -30,7 +31,7 @@ _RANDOM_SEED = 0
 
 @dataclass(frozen=True)
 class HubertWeights:
-    """An encoder with its weights, and where they came from.
+    """An encoder with its weights, and their source.
 
     Attributes
     ----------
@@ -38,7 +39,7 @@ class HubertWeights:
         In float32, on the CPU, in evaluation mode.
     path : Path
     sha256 : str
-        Of the file at ``path``, in hexadecimal.
+        SHA-256 of the file at ``path``, in hexadecimal.
     """
 
     model: Hubert
@@ -47,31 +48,30 @@ class HubertWeights:
 
 
 def load_hubert(options: Mapping[str, object], where: str = "features.hubert") -> HubertWeights:
-    """Return the encoder that the config names.
+    """Return the encoder in the config.
 
     Parameters
     ----------
     options : mapping
-        Of ``features.hubert``:
+        Keys of ``features.hubert``:
 
         - ``source``: ``bundled``, our own small encoder in ``resources/``; ``random``, the same encoder with random
-          weights, as a control; ``checkpoint``, a local file or folder; ``bundle``, a name of torchaudio's, whose
-          file is taken from torch's cache, or fetched into it: with this source, and with no other, something is
-          fetched.
+          weights, as a control; ``checkpoint``, a local file or folder; ``bundle``, a torchaudio bundle, from torch's
+          cache. Only with ``bundle`` is a missing file downloaded.
         - ``checkpoint``: a state dict of torchaudio (``.pt``, ``.pth``, ``.safetensors``) or a folder of
-          `transformers`; a ``config.json`` beside the weights says what encoder they are of, else their shapes do.
-        - ``sha256``: of the weights' file; None checks nothing, and a warning is logged once. Our own encoder is
+          `transformers`. A ``config.json`` in its folder defines the encoder; else the shapes of the weights do.
+        - ``sha256``: SHA-256 of the file. With None there is no check, and one warning is logged. Our own encoder is
           always checked.
         - ``bundle``: a key of `exvo.hubert.published.BUNDLES`.
     where : str
-        Place of the options in the config, for messages.
+        Section of the config, for messages.
 
     Raises
     ------
     ValueError
-        Where a file is missing; the message says what to fetch.
+        Where a file is missing; the message says what to download.
     ValueError
-        Where a file has another SHA-256, holds more than tensors, or does not fit the encoder.
+        Where a file has another SHA-256, contains more than tensors, or does not match the encoder.
     """
     path = _weights_file(options, where)
     record, known = None, None
@@ -90,7 +90,7 @@ def load_hubert(options: Mapping[str, object], where: str = "features.hubert") -
     if options["source"] == "random":
         moments = dict(model.named_buffers())
         model = build_hubert(model.config, _RANDOM_SEED)
-        # The moments of a log-mel front end are no weights.
+        # Mean and SD of a log-mel front end are not weights and are kept.
         for name, buffer in model.named_buffers():
             buffer.copy_(moments[name])
     logger.info("HuBERT weights: %s, SHA-256 %s", path, sha256)
@@ -99,29 +99,27 @@ def load_hubert(options: Mapping[str, object], where: str = "features.hubert") -
 
 @cache  # once for each file
 def _warn_unchecked(path: Path, sha256: str, where: str) -> None:
-    logger.warning(
-        "%s: nobody says what its SHA-256 should be; if %s is right, set %s.sha256 to it", path, sha256, where
-    )
+    logger.warning("%s: its SHA-256 is not checked; if %s is right, set %s.sha256 to it", path, sha256, where)
 
 
 def exact_source(options: Mapping[str, object], where: str = "features.hubert") -> dict[str, object]:
-    """Return ``features.hubert`` with the SHA-256 of its weights; the parameters are those of `load_hubert`.
+    """Return ``features.hubert`` with the SHA-256 of its weights. The parameters are those of `load_hubert`.
 
     Raises
     ------
     ValueError
-        As `load_hubert`.
+        As for `load_hubert`.
     """
     return {**options, "sha256": file_sha256(_weights_file(options, where))}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read named tensors from a ``.safetensors`` file, or from a pickle that can hold nothing else.
+    """Read named tensors from a ``.safetensors`` file, or from a pickle with nothing but tensors.
 
     Raises
     ------
     ValueError
-        Where there is anything else in the file.
+        Where the file contains anything else.
     """
     if path.suffix == ".safetensors":
         try:
@@ -133,18 +131,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise ValueError(
-            "not a file of named tensors only, and nothing else is read from it, for a pickle can run any code "
+            "not a file of named tensors only; other content is refused, because a pickle can execute code "
             f"({str(error).splitlines()[0]})"
         ) from None
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError("not a state dict: it should hold nothing but named tensors")
+        raise ValueError("not a state dict: it must contain named tensors only")
     return dict(state)
 
 
-def _model(
-    state: dict[str, Tensor], record: Mapping[str, object] | None, known: HubertConfig | None
-) -> Hubert:
-    """Build an encoder for a state dict and load it."""
+def _model(state: dict[str, Tensor], record: Mapping[str, Any] | None, known: HubertConfig | None) -> Hubert:
+    """Build the encoder of a state dict and load the weights."""
     if record is not None:
         config = config_from_json(record)
         if "model_type" in record:
@@ -160,7 +156,7 @@ def _model(
     except RuntimeError as error:
         detail = " ".join(str(error).split())
         raise ValueError(
-            f"the weights do not fit the encoder of {CONFIG}, or of the name: {detail}"
+            f"the weights do not match the encoder of {CONFIG}, or of the bundle: {detail}"
         ) from None
     return model
 
@@ -171,20 +167,20 @@ def _weights_file(options: Mapping[str, object], where: str) -> Path:
 
 
 def _bundle_file(name: str, where: str) -> Path:
-    """Return the file of a named bundle in torch's cache; fetch it if it is not there."""
+    """Return the file of a bundle in torch's cache; download it if it is missing."""
     if name not in BUNDLES:
         raise ValueError(f"config: {where}.bundle: {name!r} is not one of {', '.join(BUNDLES)}")
     file = BUNDLES[name][0]
     path = Path(torch.hub.get_dir(), "checkpoints", file)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        logger.info("fetching %s%s to %s", _URL, file, path)
+        logger.info("downloading %s%s to %s", _URL, file, path)
         try:
             torch.hub.download_url_to_file(_URL + file, str(path), progress=False)
         except OSError as error:
             raise ValueError(
-                f"config: {where}.bundle: {name} is not in torch's cache and cannot be fetched ({error}). Fetch "
-                f"{_URL}{file} where there is a network and put it at {path}; or set {where}.source to checkpoint "
+                f"config: {where}.bundle: {name} is not in torch's cache and cannot be downloaded ({error}). Download "
+                f"{_URL}{file} on a machine with a network and save it as {path}; or set {where}.source to checkpoint "
                 f"and {where}.checkpoint to the file"
             ) from None
     return path

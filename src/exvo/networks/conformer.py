@@ -23,41 +23,43 @@ from torch.nn import functional
 from torchaudio.models.conformer import ConformerLayer
 
 from exvo.networks.pooling import valid_frames
+from exvo.util.settings import Count, Probability
 
 _PERIOD = 10_000.0  # of the slowest sinusoid, over 2 pi, in frames (Vaswani et al. 2017, section 3.5)
 
 
 @dataclass(frozen=True)
 class ConformerConfig:
-    """Size of a Conformer encoder; each attribute is a key of the config file. Defaults: the full size.
+    """Size of a Conformer encoder. Defaults: the full size.
 
     Attributes
     ----------
     d_model : int
         Width of a frame; a multiple of ``n_heads``.
     n_heads : int
-        Attention heads.
+        Number of attention heads.
     ffn : int
-        Width inside a feed-forward module.
+        Width of the hidden layer of a feed-forward module.
     n_blocks : int
+        Number of Conformer blocks.
     kernel : int
-        Frames (after subsampling) that the depthwise convolution spans; odd.
+        Number of frames (after subsampling) that the depthwise convolution spans; odd.
     dropout : float
-        Probability, everywhere in the encoder.
+        Dropout probability, everywhere in the encoder.
     subsampling_channels : int
-        Output channels of both convolutions of the subsampling (ours: 64 at full size).
+        Number of channels of the two convolutions that subsample by 4 (ours: 64 at full size).
     positions : {"none", "sinusoidal"}
-        ``sinusoidal`` adds the encoding of Vaswani et al. (2017). Without it, position is known only by the
-        convolutions.
+        ``sinusoidal`` adds the encoding of Vaswani et al. (2017); with ``none``, only the convolutions know the
+        position.
     """
 
-    d_model: int = 256
-    n_heads: int = 4
-    ffn: int = 2048
-    n_blocks: int = 6
-    kernel: int = 31
-    dropout: float = 0.1
-    subsampling_channels: int = 64
+    d_model: Count = 256
+    n_heads: Count = 4
+    ffn: Count = 2048
+    n_blocks: Count = 6
+    kernel: Count = 31
+    dropout: Probability = 0.1
+    subsampling_channels: Count = 64
     positions: Literal["none", "sinusoidal"] = "none"
 
     def __post_init__(self) -> None:

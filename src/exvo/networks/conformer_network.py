@@ -6,7 +6,7 @@ Encoder and decoder meet in padded frames with their lengths, so that another en
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from exvo.networks.heads import MultitaskDecoder
 from exvo.networks.pooling import valid_frames
 from exvo.networks.strf import Strf, StrfConfig
 from exvo.networks.torch_setup import seeded_weights
+from exvo.util.settings import NO_KEY, Count, Probability
 
 # In nats. A channel that hardly varies on Train would otherwise blow up on other clips; float16 log-mel is
 # rounded by up to 0.004.
@@ -26,35 +27,36 @@ LEAST_SD = 0.1
 
 @dataclass(frozen=True)
 class ConformerNetworkConfig:
-    """Choices of a sequence network; each is a key of the config file.
+    """Settings of a Conformer network.
 
     Attributes
     ----------
     tasks : tuple of str
         Of ``emotion``, ``age``, ``country``.
     frontend : {"logmel", "strf"}
-        What the encoder reads: the standardised log-mel, or its modulations.
+        Input of the encoder: the standardised log-mel frames, or their modulations by learnable STRFs.
     strf : StrfConfig
-        Of the ``strf`` front end.
+        The STRF front end: Gabor kernels with learned rate and scale.
     blocks : ConformerConfig
         Size of the Conformer.
     d_attention : int
-        Width of each task's attention in pooling.
+        Width of the attention in each task's pooling.
     head : int
         Width of the hidden layer of each task's head.
     head_dropout : float
-        Probability, after that layer.
+        Dropout probability after the hidden layer of each head.
     """
 
     kind: ClassVar[str] = "conformer"
+    reads_vectors: ClassVar[bool] = False
 
-    tasks: tuple[str, ...] = TASKS
+    tasks: Annotated[tuple[str, ...], NO_KEY] = TASKS
     frontend: Literal["logmel", "strf"] = "logmel"
     strf: StrfConfig = field(default_factory=StrfConfig)
     blocks: ConformerConfig = field(default_factory=ConformerConfig)
-    d_attention: int = 128
-    head: int = 128
-    head_dropout: float = 0.1
+    d_attention: Count = 128
+    head: Count = 128
+    head_dropout: Probability = 0.1
 
     def __post_init__(self) -> None:
         if self.frontend not in ("logmel", "strf"):
@@ -162,7 +164,11 @@ class ConformerNetwork(nn.Module):
         dict of Tensor [float32]
             As `MultitaskDecoder.forward`.
         """
-        return self.decode(*self.encode(logmel, lengths))
+        return self.decoder(*self.encode(logmel, lengths))
+
+    def embed(self, logmel: Tensor, lengths: Tensor) -> Tensor:
+        """Return the utterance embeddings (batch, n_tasks * d_out), as `MultitaskDecoder.embed`."""
+        return self.decoder.embed(*self.encode(logmel, lengths))
 
     def encode(self, logmel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return encoded frames (batch, n_out, d_out) and their lengths (batch,); input as in `forward`."""
@@ -171,7 +177,3 @@ class ConformerNetwork(nn.Module):
         # The kernels reach over the end of a clip; the encoder sets what they leave there to 0.
         channels = frames.unsqueeze(1) if self.frontend is None else self.frontend(frames)
         return self.encoder(channels, lengths)
-
-    def decode(self, frames: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """Return the outputs for encoded frames, as `MultitaskDecoder.forward`."""
-        return self.decoder(frames, lengths)

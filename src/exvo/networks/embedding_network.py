@@ -6,7 +6,7 @@ each layer's frames normalised first, as layers differ in their level.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,35 +16,41 @@ from exvo.corpus.labels import TASKS
 from exvo.networks.heads import MultitaskDecoder
 from exvo.networks.pooling import valid_frames
 from exvo.networks.torch_setup import seeded_weights
+from exvo.util.settings import NO_KEY, Count, Probability
 
 
 @dataclass(frozen=True)
 class EmbeddingNetworkConfig:
-    """Choices of a network on embeddings; each is a key of the config file, but for ``n_layers``.
+    """Settings of a network on embeddings.
 
     Attributes
     ----------
     tasks : tuple of str
         Of ``emotion``, ``age``, ``country``.
     n_layers : int
-        Layers that stand side by side in a frame, as the feature was computed.
+        Number of layers in a frame, side by side, as the feature was computed.
     projection : int or None
-        Width to which a frame is brought by a linear layer and ReLU before the decoder; None leaves it as it is.
+        Width to which a linear layer and ReLU bring each frame before the decoder; null leaves the frame unchanged.
     dropout : float
-        Probability, on the frames that the decoder reads.
-    d_attention, head, head_dropout : int, int, float
-        As in `exvo.networks.conformer_network.ConformerNetworkConfig`.
+        Dropout probability on the frames that the decoder reads.
+    d_attention : int
+        Width of the attention in each task's pooling.
+    head : int
+        Width of the hidden layer of each task's head.
+    head_dropout : float
+        Dropout probability after the hidden layer of each head.
     """
 
     kind: ClassVar[str] = "embedding"
+    reads_vectors: ClassVar[bool] = False
 
-    tasks: tuple[str, ...] = TASKS
-    n_layers: int = 1
-    projection: int | None = None
-    dropout: float = 0.1
-    d_attention: int = 128
-    head: int = 128
-    head_dropout: float = 0.1
+    tasks: Annotated[tuple[str, ...], NO_KEY] = TASKS
+    n_layers: Annotated[int, NO_KEY] = 1
+    projection: Count | None = None
+    dropout: Probability = 0.1
+    d_attention: Count = 128
+    head: Count = 128
+    head_dropout: Probability = 0.1
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EmbeddingNetworkConfig":
@@ -131,12 +137,20 @@ class EmbeddingNetwork(nn.Module):
         dict of Tensor [float32]
             As `MultitaskDecoder.forward`.
         """
+        return self.decoder(self.encode(frames, lengths), lengths)
+
+    def embed(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Return the utterance embeddings (batch, n_tasks * d), as `MultitaskDecoder.embed`."""
+        return self.decoder.embed(self.encode(frames, lengths), lengths)
+
+    def encode(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Return the frames that the decoder reads (batch, n_frames, d); input as in `forward`."""
         padding = ~valid_frames(lengths, frames.shape[1])
         frames = frames.float().masked_fill(padding.unsqueeze(2), 0.0)
         x = self.layers(frames.unflatten(2, (self.config.n_layers, -1)))
         if self.projection is not None:
             x = functional.relu(self.projection(x))
-        return self.decoder(self.dropout(x), lengths)
+        return self.dropout(x)
 
 
 class LayerSum(nn.Module):

@@ -8,7 +8,7 @@ the vectors, a narrow projection of each, weight decay, and the dropout of whole
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,40 +17,44 @@ from torch.nn import functional
 from exvo.corpus.labels import TASKS
 from exvo.networks.heads import MultitaskDecoder
 from exvo.networks.torch_setup import seeded_weights
+from exvo.util.settings import NO_KEY, Count, Positive, Probability
 
 
 @dataclass(frozen=True)
 class FeatureFusionConfig:
-    """Choices of a feature-fusion network; each is a key of the config file, but for ``widths``.
+    """Settings of a feature-fusion network.
 
     Attributes
     ----------
     widths : tuple of int
-        Of the systems' vectors, which stand side by side.
+        Widths of the systems' vectors, which are side by side.
     tasks : tuple of str
         Of ``emotion``, ``age``, ``country``.
     max_sd : float
-        Standardised vectors are limited to +- this many of Train's standard deviations.
+        Standardised vectors are limited to +- this many SDs of the training set.
     dropout : float
-        Probability, on the standardised vectors.
+        Dropout probability on the standardised vectors.
     projection : int
         Width to which a linear layer and ReLU bring each system's vector.
     system_dropout : float
-        Probability that a clip is learned from without a system; one at least is always left.
-    head, head_dropout : int, float
-        As in `exvo.networks.conformer_network.ConformerNetworkConfig`.
+        Probability that a training step omits a system of a clip; at least one is kept.
+    head : int
+        Width of the hidden layer of each task's head.
+    head_dropout : float
+        Dropout probability after the hidden layer of each head.
     """
 
     kind: ClassVar[str] = "feature_fusion"
+    reads_vectors: ClassVar[bool] = False
 
-    widths: tuple[int, ...]
-    tasks: tuple[str, ...] = TASKS
-    max_sd: float = 10.0
-    dropout: float = 0.3
-    projection: int = 64
-    system_dropout: float = 0.2
-    head: int = 64
-    head_dropout: float = 0.2
+    widths: Annotated[tuple[int, ...], NO_KEY]
+    tasks: Annotated[tuple[str, ...], NO_KEY] = TASKS
+    max_sd: Positive = 10.0
+    dropout: Probability = 0.3
+    projection: Count = 64
+    system_dropout: Probability = 0.2
+    head: Count = 64
+    head_dropout: Probability = 0.2
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "FeatureFusionConfig":

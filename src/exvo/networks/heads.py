@@ -85,9 +85,17 @@ class MultitaskDecoder(nn.Module):
             logits.
         """
         # float32 under autocast too: half precision knows an age of 35 years to a quarter of a year.
-        raw = {task: self.heads[task](self.poolings[task](frames, lengths)).float() for task in self.tasks}
+        raw = {task: self.heads[task](pooled).float() for task, pooled in self.pool(frames, lengths).items()}
         if "emotion" in raw:
             raw["emotion"] = torch.sigmoid(raw["emotion"])
         if "age" in raw:
             raw["age"] = self.age_mean + self.age_std * raw["age"].squeeze(1)
         return raw
+
+    def pool(self, frames: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Return each task's vector after self-attentive pooling (batch, d_in); input as in `forward`."""
+        return {task: self.poolings[task](frames, lengths) for task in self.tasks}
+
+    def embed(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Return the utterance embeddings: the vectors of `pool` side by side (batch, n_tasks * d_in)."""
+        return torch.cat(list(self.pool(frames, lengths).values()), dim=1)

@@ -1,14 +1,15 @@
 """Losses of a multitask network with missing labels, and ways to add them up.
 
 ``weighted`` is the paper's loss, 1 * MAE(age) + 80 * MAE(emotion) + 8 * NLL(country). ``uncertainty`` learns a
-log variance s per task (Kendall, Gal and Cipolla, CVPR 2018) in the form of `exvo.networks.mlp`,
-sum_i L_i / (2 exp(s_i)) + s_i / 2. For emotion, ``ccc`` is the metric itself as a loss, 1 - CCC, taken over the
-clips of a batch (Trigeorgis et al., ICASSP 2016).
+log variance s per task (Kendall, Gal and Cipolla, CVPR 2018: "Multi-Task Learning Using Uncertainty to Weigh
+Losses") in the form of the challenge's baseline, sum_i L_i / (2 exp(s_i)) + s_i / 2; that baseline's losses are
+``mse_sum`` of emotion, ``mse`` of age and cross-entropy of the country (Baird et al. 2022). For emotion, ``ccc`` is
+1 - CCC over the clips of a batch (Trigeorgis et al., ICASSP 2016).
 
 Each loss is a mean over the labels that a batch has. Nothing here reads a value back from the device.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -17,8 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from exvo.corpus.labels import TASKS
+from exvo.util.settings import NotNegative
 
-EmotionLoss = Literal["mae", "mse", "ccc"]
+EmotionLoss = Literal["mae", "mse", "mse_sum", "ccc"]
+AgeLoss = Literal["mae", "mse"]
 Combination = Literal["weighted", "uncertainty"]
 
 _LEAST_SPREAD = 1e-6  # keeps CCC defined where targets and predictions are one and the same constant
@@ -26,11 +29,21 @@ _LEAST_SPREAD = 1e-6  # keeps CCC defined where targets and predictions are one 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Factor of each task's loss; the paper's by default, for ages in years and the MAE of emotion."""
+    """Factor of each task's loss. Defaults: the paper's, for ages in years and the MAE of emotion.
 
-    age: float = 1.0
-    emotion: float = 80.0
-    country: float = 8.0
+    Attributes
+    ----------
+    age : float
+        Factor of the MAE of age in years.
+    emotion : float
+        Factor of the loss of emotion.
+    country : float
+        Factor of the negative log-likelihood of the country.
+    """
+
+    age: NotNegative = 1.0
+    emotion: NotNegative = 80.0
+    country: NotNegative = 8.0
 
 
 def known_labels(targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -53,7 +66,11 @@ def known_labels(targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def task_losses(
-    outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], *, emotion_loss: EmotionLoss = "mae"
+    outputs: Mapping[str, Tensor],
+    targets: Mapping[str, Tensor],
+    *,
+    emotion_loss: EmotionLoss = "mae",
+    age_loss: AgeLoss = "mae",
 ) -> dict[str, Tensor]:
     """Return the loss of each task of the outputs.
 
@@ -63,42 +80,51 @@ def task_losses(
         ``emotion`` (batch, 10), ``age`` (batch,) in years, ``country`` (batch, n_countries), logits.
     targets : mapping of task to Tensor
         As in `known_labels`; tasks without outputs may be among them.
-    emotion_loss : {"mae", "mse", "ccc"}
-        Mean absolute or squared error over all known intensities, or the mean of 1 - CCC over the emotions
-        with two known intensities or more.
+    emotion_loss : {"mae", "mse", "mse_sum", "ccc"}
+        Mean absolute or squared error over all known intensities, the sum over the emotions of the mean squared error
+        of each, or the mean of 1 - CCC over the emotions with two known intensities or more.
+    age_loss : {"mae", "mse"}
+        Mean absolute error in years, or mean squared error in years squared.
 
     Returns
     -------
     dict of Tensor [shape=(), float32]
-        ``age``: mean absolute error, in years; ``country``: mean negative log-likelihood, in nats. 0 for a task
-        without a label in the batch, with a gradient of 0.
+        ``country``: mean negative log-likelihood, in nats. 0 for a task without a label in the batch, with a gradient
+        of 0.
 
     Raises
     ------
     ValueError
-        If the emotion loss is none of these.
+        If a loss is none of these.
     """
-    if emotion_loss not in get_args(EmotionLoss):
-        raise ValueError(f"emotion_loss: {emotion_loss!r} is none of {', '.join(get_args(EmotionLoss))}")
+    for name, value, known_values in (
+        ("emotion_loss", emotion_loss, get_args(EmotionLoss)),
+        ("age_loss", age_loss, get_args(AgeLoss)),
+    ):
+        if value not in known_values:
+            raise ValueError(f"{name}: {value!r} is none of {', '.join(known_values)}")
+    kinds = {"emotion": emotion_loss, "age": age_loss, "country": "nll"}
     known = known_labels({task: targets[task] for task in outputs})
     return {
-        task: _loss(task, output.float(), targets[task], known[task], emotion_loss)
+        task: _loss(output.float(), targets[task], known[task], kinds[task])
         for task, output in outputs.items()
     }
 
 
-def _loss(task: str, output: Tensor, target: Tensor, known: Tensor, emotion_loss: EmotionLoss) -> Tensor:
+def _loss(output: Tensor, target: Tensor, known: Tensor, kind: str) -> Tensor:
     """Return the loss of one task."""
-    if task == "country":
+    if kind == "nll":
         errors = functional.cross_entropy(output, target, ignore_index=-1, reduction="none")
         return _masked_mean(errors, known)
     # A value in place of NaN before any arithmetic: NaN times 0 is NaN, in the gradient as well.
     target = torch.where(known, target, 0.0).float()
-    if task == "emotion" and emotion_loss == "ccc":
+    if kind == "ccc":
         return _masked_mean(1 - _batch_ccc(output, target, known), known.sum(dim=0) >= 2)
     errors = output - target
-    squared = task == "emotion" and emotion_loss == "mse"
-    return _masked_mean(errors.square() if squared else errors.abs(), known)
+    if kind == "mse_sum":
+        squares = torch.where(known, errors.square(), 0.0)
+        return (squares.sum(dim=0) / known.sum(dim=0).clamp(min=1)).sum()
+    return _masked_mean(errors.abs() if kind == "mae" else errors.square(), known)
 
 
 def _masked_mean(values: Tensor, known: Tensor) -> Tensor:
@@ -131,7 +157,8 @@ class CombinedLoss(nn.Module):
     combination : {"weighted", "uncertainty"}
     weights : LossWeights
         Of ``weighted``.
-    emotion_loss : {"mae", "mse", "ccc"}
+    emotion_loss : {"mae", "mse", "mse_sum", "ccc"}
+    age_loss : {"mae", "mse"}
     initial_log_variance : float
         Where each task's s starts, for ``uncertainty``. They are parameters of this module: give them to the
         optimiser, without weight decay.
@@ -149,6 +176,7 @@ class CombinedLoss(nn.Module):
         combination: Combination = "weighted",
         weights: LossWeights = LossWeights(),
         emotion_loss: EmotionLoss = "mae",
+        age_loss: AgeLoss = "mae",
         initial_log_variance: float = -0.33,
     ) -> None:
         super().__init__()
@@ -158,13 +186,17 @@ class CombinedLoss(nn.Module):
         self.combination = combination
         self.weights = weights
         self.emotion_loss = emotion_loss
+        self.age_loss = age_loss
         learned = self.tasks if combination == "uncertainty" else ()
         self.log_variances = nn.ParameterDict(
             {task: nn.Parameter(torch.tensor(float(initial_log_variance))) for task in learned}
         )
 
     def forward(
-        self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]
+        self,
+        outputs: Mapping[str, Tensor],
+        targets: Mapping[str, Tensor],
+        labelled: Collection[str] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss to descend and that of each task.
 
@@ -172,6 +204,9 @@ class CombinedLoss(nn.Module):
         ----------
         outputs, targets : mapping of task to Tensor
             As in `task_losses`.
+        labelled : collection of str, optional
+            Tasks that have a label in the batch. The others then take no part, so that their heads and log variances
+            have no gradient and an optimizer leaves them alone.
 
         Returns
         -------
@@ -181,16 +216,17 @@ class CombinedLoss(nn.Module):
             As `task_losses` gives them, detached: neither weighted nor scaled.
         """
         outputs = {task: outputs[task] for task in self.tasks}
-        losses = task_losses(outputs, targets, emotion_loss=self.emotion_loss)
+        losses = task_losses(outputs, targets, emotion_loss=self.emotion_loss, age_loss=self.age_loss)
+        counted = {task: loss for task, loss in losses.items() if labelled is None or task in labelled}
         if self.combination == "weighted":
-            terms = [getattr(self.weights, task) * loss for task, loss in losses.items()]
+            terms = [getattr(self.weights, task) * loss for task, loss in counted.items()]
         else:
             takes_part = self._takes_part(targets)
             # Alone in the sum, s / 2 would only push s down: an absent task has no part in it.
             terms = [
                 takes_part[task]
                 * (loss / (2 * torch.exp(self.log_variances[task])) + self.log_variances[task] / 2)
-                for task, loss in losses.items()
+                for task, loss in counted.items()
             ]
         return torch.stack(terms).sum(), {task: loss.detach() for task, loss in losses.items()}
 

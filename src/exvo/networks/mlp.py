@@ -1,59 +1,99 @@
-"""The challenge organisers' multitask network on utterance-level features, and its loss.
+"""The challenge organisers' multitask network on utterance-level features.
 
-Written from the description of the ExVo 2022 Multitask baseline (Baird et al. 2022), not from its code. A
-shared trunk, one small head per task, and one learned log variance per task that weighs its loss (Kendall,
-Gal and Cipolla, CVPR 2018: "Multi-Task Learning Using Uncertainty to Weigh Losses").
-
-A label may be missing for any clip. Each loss is a mean over the labels a batch has; a task without any label
-in the batch takes no part in it, its ``s / 2`` included: alone in the sum, that term would only push ``s``
-down.
+Written from the description of the ExVo 2022 Multitask baseline (Baird et al. 2022), not from its code. Shared layers,
+and one small head per task; its loss is `exvo.networks.losses.CombinedLoss` with ``uncertainty``, ``mse_sum`` of emotion
+and ``mse`` of age.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from exvo.corpus.labels import EMOTIONS, TASKS, Labels
+from exvo.corpus.labels import EMOTIONS, TASKS
+from exvo.util.settings import NO_KEY, Count, Items, Positive
 
 NEGATIVE_SLOPE = 0.01
 
 
+@dataclass(frozen=True)
+class MlpConfig:
+    """Settings of the organisers' network.
+
+    Attributes
+    ----------
+    tasks : tuple of str
+        Of ``emotion``, ``age``, ``country``.
+    hidden : tuple of int
+        Widths of the shared layers.
+    head : int
+        Width of the hidden layer of each task's head.
+    max_sd : float
+        Standardised features are limited to +- this many SDs of the training set (ours), because a single feature of
+        another clip can be thousands of SDs from the mean.
+    """
+
+    kind: ClassVar[str] = "mlp"
+    reads_vectors: ClassVar[bool] = True
+
+    tasks: Annotated[tuple[str, ...], NO_KEY] = TASKS
+    hidden: Annotated[tuple[Count, ...], Items(at_least=1)] = (128, 64)
+    head: Count = 32
+    max_sd: Positive = 10.0
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "MlpConfig":
+        """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+    def network(
+        self,
+        n_channels: int,
+        n_countries: int,
+        statistics: Mapping[str, Sequence[float]] | None,
+        age_mean: float,
+        age_std: float,
+        seed: int,
+    ) -> "MultitaskMlp":
+        """Return a network before its first step.
+
+        Raises
+        ------
+        ValueError
+            Without statistics.
+        """
+        if statistics is None:
+            raise ValueError("statistics: this network needs mean and std of each feature over Train")
+        mean, std = (torch.tensor(statistics[name], dtype=torch.float32) for name in ("mean", "std"))
+        return MultitaskMlp(self, n_countries, mean, std, age_mean, seed)
+
+
 class MultitaskMlp(nn.Module):
-    """Trunk of Linear-LayerNorm-LeakyReLU layers; per task Linear-LeakyReLU-Linear.
+    """Shared Linear-LayerNorm-LeakyReLU layers; per task Linear-LeakyReLU-Linear.
+
+    The age output starts at the mean age of Train (ours): with steps of 0.001 it would otherwise spend epochs on the way
+    to about 30 years. The weights of a feature that is constant on Train start at 0 and stay there, for their gradient
+    is 0: such a feature would otherwise reach Val and Test through weights that nothing has trained.
 
     Parameters
     ----------
-    n_features : int
-        6,373 for ComParE 2016.
+    config : MlpConfig
     n_countries : int
-    hidden : sequence of int
-        Widths of the trunk's layers.
-    head : int
-        Width of a head's hidden layer.
-    tasks : sequence of str
-        Tasks that get a head, of ``TASKS``.
-    initial_log_variance : float
-        Where every task's ``s`` starts.
-    generator : torch.Generator, optional
-        Source of the initial weights: PyTorch's default for a linear layer, U(-1/sqrt(n_in), 1/sqrt(n_in)).
+    mean, std : Tensor [shape=(n_features,)]
+        Of each feature on Train (6,373 of ComParE 2016); an SD of 0 marks a constant. Kept with the weights.
+    age_mean : float
+        Of Train, in years. Not read without the task ``age``.
+    seed : int
+        Of the initial weights, U(-1/sqrt(n_in), 1/sqrt(n_in)), PyTorch's default of a linear layer.
     """
 
     def __init__(
-        self,
-        n_features: int,
-        n_countries: int,
-        *,
-        hidden: Sequence[int] = (128, 64),
-        head: int = 32,
-        tasks: Sequence[str] = TASKS,
-        initial_log_variance: float = -0.33,
-        generator: torch.Generator | None = None,
+        self, config: MlpConfig, n_countries: int, mean: Tensor, std: Tensor, age_mean: float, seed: int
     ) -> None:
         super().__init__()
+        generator = torch.Generator().manual_seed(seed)
 
         def linear(n_in: int, n_out: int) -> nn.Linear:
             layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
@@ -62,125 +102,52 @@ class MultitaskMlp(nn.Module):
             return layer
 
         n_outputs = {"emotion": len(EMOTIONS), "age": 1, "country": n_countries}
-        self.tasks = tuple(tasks)
+        self.config = config
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", torch.where(std > 0, std, 1.0))
         self.trunk = nn.Sequential()
-        for n_in, n_out in zip((n_features, *hidden[:-1]), hidden, strict=True):
+        for n_in, n_out in zip((len(mean), *config.hidden[:-1]), config.hidden, strict=True):
             self.trunk.extend([linear(n_in, n_out), nn.LayerNorm(n_out), nn.LeakyReLU(NEGATIVE_SLOPE)])
         self.heads = nn.ModuleDict(
             {
                 task: nn.Sequential(
-                    linear(hidden[-1], head), nn.LeakyReLU(NEGATIVE_SLOPE), linear(head, n_outputs[task])
+                    linear(config.hidden[-1], config.head),
+                    nn.LeakyReLU(NEGATIVE_SLOPE),
+                    linear(config.head, n_outputs[task]),
                 )
-                for task in self.tasks
+                for task in config.tasks
             }
         )
-        self.log_variances = nn.ParameterDict(
-            {task: nn.Parameter(torch.full((1,), float(initial_log_variance))) for task in self.tasks}
-        )
+        with torch.no_grad():
+            self.trunk[0].weight[:, std == 0] = 0
+            if "age" in config.tasks:
+                self.heads["age"][-1].bias.fill_(age_mean)
 
-    def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Return the output of each task.
+    def forward(self, features: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Return the outputs of a batch.
 
         Parameters
         ----------
-        features : Tensor [shape=(n, n_features)]
-            Standardised.
+        features : Tensor [shape=(batch, 1, n_features)]
+            As features store them, not standardised; finite.
+        lengths : Tensor [shape=(batch,), int64]
+            All 1; not read.
 
         Returns
         -------
-        dict of Tensor
-            ``emotion`` (n, 10) in [0, 1]; ``age`` (n, 1) in years; ``country`` (n, n_countries), logits.
+        dict of Tensor [float32]
+            ``emotion`` (batch, 10) in [0, 1]; ``age`` (batch,) in years; ``country`` (batch, n_countries), logits.
         """
-        shared = self.trunk(features)
-        outputs = {task: self.heads[task](shared) for task in self.tasks}
+        shared = self.embed(features, lengths)
+        outputs = {task: head(shared).float() for task, head in self.heads.items()}
         if "emotion" in outputs:
             outputs["emotion"] = torch.sigmoid(outputs["emotion"])
+        if "age" in outputs:
+            outputs["age"] = outputs["age"].squeeze(1)
         return outputs
 
-
-@dataclass(frozen=True)
-class Target:
-    """Labels of one task as a loss reads them.
-
-    Attributes
-    ----------
-    values : np.ndarray [shape=(n, n_outputs), float32]
-        Intensities, years, or one 1 in the country's column; 0 where the label is not known.
-    known : np.ndarray [shape=(n, n_losses), bool]
-        Which labels are known: one column per emotion, one for age, one for country.
-    """
-
-    values: np.ndarray
-    known: np.ndarray
-
-
-def task_target(labels: Labels, task: str) -> Target:
-    """Return the labels of one task as values and a mask."""
-    if task == "country":
-        codes = np.arange(len(labels.countries))
-        return Target((labels.country[:, None] == codes).astype(np.float32), (labels.country >= 0)[:, None])
-    values = labels.emotion if task == "emotion" else labels.age[:, None]
-    known = ~np.isnan(values)
-    return Target(np.where(known, values, 0).astype(np.float32), known)
-
-
-def batch_weights(known: np.ndarray, batch_size: int) -> np.ndarray:
-    """Return the weight of each label in the mean over the labels of its batch.
-
-    Parameters
-    ----------
-    known : np.ndarray [shape=(n, n_losses), bool]
-        In the order of training; batches are consecutive rows, the last one may be shorter.
-    batch_size : int
-
-    Returns
-    -------
-    np.ndarray [shape=(n, n_losses), float32]
-        1 / (labels of that column in the batch), 0 where the label is not known: every column with a label
-        sums to 1 over a batch.
-    """
-    counts = np.add.reduceat(known, np.arange(0, len(known), batch_size), axis=0, dtype=np.int64)
-    counts = np.repeat(np.maximum(counts, 1), batch_size, axis=0)[: len(known)]
-    return (known / counts).astype(np.float32)
-
-
-def masked_losses(
-    outputs: Mapping[str, Tensor], targets: Mapping[str, tuple[Tensor, Tensor]]
-) -> dict[str, Tensor]:
-    """Return the loss of each task that has a label.
-
-    Parameters
-    ----------
-    outputs : mapping of task to Tensor
-        As the network gives them.
-    targets : mapping of task to (values, weights)
-        Values as in `Target`, weights as `batch_weights` gives them.
-
-    Returns
-    -------
-    dict of Tensor [shape=()]
-        ``emotion``: sum over the emotions of their mean squared errors; ``age``: mean squared error, in years
-        squared; ``country``: mean cross-entropy, in nats. A task without a label is not in it.
-    """
-    losses = {}
-    for task, (values, weights) in targets.items():
-        if bool((weights > 0).any()):
-            if task == "country":
-                errors = -(values * functional.log_softmax(outputs[task], dim=1)).sum(dim=1, keepdim=True)
-            else:
-                errors = (outputs[task] - values).square()
-            losses[task] = (weights * errors).sum()
-    return losses
-
-
-def combined_loss(losses: Mapping[str, Tensor], log_variances: Mapping[str, Tensor]) -> Tensor:
-    """Return ``sum_i L_i / (2 exp(s_i)) + s_i / 2`` over the tasks in ``losses``.
-
-    Returns
-    -------
-    Tensor [shape=()]
-    """
-    terms = [
-        loss / (2 * torch.exp(log_variances[task])) + log_variances[task] / 2 for task, loss in losses.items()
-    ]
-    return torch.cat(terms).sum()
+    def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Return the utterance embeddings, the outputs of the last shared layer (batch, last of ``hidden``)."""
+        limit = self.config.max_sd
+        standard = ((features.squeeze(1).float() - self.mean) / self.scale).clamp(-limit, limit)
+        return self.trunk(standard)

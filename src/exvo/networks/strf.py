@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
+from exvo.util.settings import Count
+
 # Few enough that what is in flight stays in a core's share of the cache, enough that threads seldom meet: where
 # they wait for a core that others use, every meeting costs them a turn.
 CHANNELS_PER_THREAD = 30
@@ -30,23 +32,26 @@ NORM_FLOOR = 1e-3  # of the window's norm
 
 @dataclass(frozen=True)
 class StrfConfig:
-    """Number of kernels, their support, and where their rates and scales start.
+    """Number of kernels, their support, and the initial range of their rates and scales.
 
     Attributes
     ----------
     n_kernels : int
-        Complex kernels; each gives two channels, its real and its imaginary part.
-    support_frames, support_channels : int
-        Size of every kernel in frames and in mel channels; odd, so that it has a centre. 31 x 31 is ours.
-    rate_range, scale_range : tuple of float
-        Bounds of the uniform distributions that rates (rad per frame) and scales (rad per mel channel) are
-        drawn from. A kernel with both signs turned is the same kernel up to the sign of its imaginary part,
-        so rates start positive. Learning may leave the ranges.
+        Number of complex kernels; each gives a real and an imaginary channel.
+    support_frames : int
+        Length of a kernel in frames; odd, so that it has a centre (ours: 31).
+    support_channels : int
+        Height of a kernel in mel channels; odd, so that it has a centre (ours: 31).
+    rate_range : tuple of float
+        Bounds of the uniform distribution of the initial rates, in radians per frame. Rates start positive, because a
+        kernel with both signs changed is the same up to the sign of its imaginary part. Training may leave the range.
+    scale_range : tuple of float
+        Bounds of the uniform distribution of the initial scales, in radians per mel channel.
     """
 
-    n_kernels: int = 30
-    support_frames: int = 31
-    support_channels: int = 31
+    n_kernels: Count = 30
+    support_frames: Count = 31
+    support_channels: Count = 31
     rate_range: tuple[float, float] = (0.0, math.pi / 2)
     scale_range: tuple[float, float] = (-math.pi / 2, math.pi / 2)
 
@@ -79,6 +84,20 @@ class Strf(nn.Module):
     scale : Parameter [shape=(n_kernels,)]
         Omega, in rad per mel channel. Where both have one sign, the kernel's ripple falls in frequency as time
         goes on; where they differ, it rises.
+
+    Examples
+    --------
+    Four kernels over two clips of 30 frames: a real and an imaginary channel each.
+
+    >>> import torch
+    >>> config = StrfConfig(n_kernels=4, support_frames=7, support_channels=5)
+    >>> layer = Strf(config, generator=torch.Generator().manual_seed(0))
+    >>> tuple(layer(torch.zeros(2, 30, 80)).shape)
+    (2, 8, 30, 80)
+    >>> [round(rate, 1) for rate in layer.rates_hz(hop_ms=10).tolist()]
+    [12.4, 19.2, 2.2, 3.3]
+    >>> sum(parameter.numel() for parameter in layer.parameters())
+    8
     """
 
     def __init__(self, config: StrfConfig | None = None, *, generator: torch.Generator | None = None) -> None:

@@ -1,1 +1,1 @@
-"""Predictions for single recordings with a trained system."""
+"""Predictions for single recordings with trained systems."""

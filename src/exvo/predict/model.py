@@ -1,9 +1,10 @@
-"""One trained model on decoded recordings: stages, features and network, as in the workflow."""
+"""Predict decoded recordings with one trained model: stages, features and network, as in the workflow."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,68 +18,80 @@ from exvo.evaluation.predictions import Predictions
 from exvo.features.logmel import LogmelConfig, logmel
 from exvo.features.opensmile import OpensmileConfig, opensmile_functionals
 from exvo.features.spec import feature_kind, fine_tuned
-from exvo.features.store import FeatureRow, Utterances, write_sequences, write_utterances
-from exvo.systems.mlp import predict_utterances
+from exvo.features.store import FeatureRow, write_sequences, write_utterances
+from exvo.features.vectors import feature_vectors, write_vectors
+from exvo.systems.load import KINDS, load_system
 from exvo.systems.model_folder import ModelFolder
-from exvo.training.mlp_storage import load_trained
+from exvo.systems.utterance_embeddings import utterance_embeddings_by
+from exvo.training.clip_vectors import UtteranceStore
+from exvo.training.frames import ClipStore, FrameStore
+from exvo.training.predict import predict_clips
+from exvo.training.vectors import VectorStore
 
-# The settings of each stage by their section of the config.
+# The config class of each section of stage settings.
 SETTINGS = {"convert": ConvertConfig, "highpass": HighpassConfig, "denoise": DenoiseConfig, "vad": VadConfig}
-# The same recordings by how they were decoded.
+# The same recordings, by the config with which they were decoded.
 Decoded = Mapping[ConvertConfig, Sequence[Clip]]
 # Status and reason of a clip.
 Flag = tuple[str, str]
 
 
 def check_settings(model: ModelFolder) -> None:
-    """Refuse a model whose audio was made by another version: with fewer settings of a stage, or others.
+    """Refuse a model from another version, whose stages have other settings.
 
     Raises
     ------
     ValueError
-        With the settings and what to do.
+        Where the settings differ. The message names them and says what to do.
     """
     for system in model.parts or (model,):
         for section, settings in system.system["audio"].items():
             differing = sorted({field.name for field in fields(SETTINGS[section])} ^ set(settings))
             if differing:
                 raise ValueError(
-                    f"{system.path}: trained by another version of this software, in which audio.{section} has other"
+                    f"{system.path}: trained with another version of this software, in which audio.{section} has other"
                     f" settings ({', '.join(differing)}); train the system again, or predict with that version"
                 )
 
 
 def convert_config(system: ModelFolder) -> ConvertConfig:
-    """Return how a system, not a feature fusion, wants recordings decoded."""
+    """Return the decoding settings of a system (not of a feature fusion)."""
     return ConvertConfig(**system.system["audio"]["convert"])
 
 
 def predict_decoded(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[list[Flag], Predictions]:
-    """Predict recordings by one model.
+    """Predict recordings with one model.
 
     Parameters
     ----------
     model : ModelFolder
     decoded : mapping of ConvertConfig to sequence of Clip
-        The recordings, all of them with audio, as each of the model's systems wants them decoded.
+        The recordings, all with audio, decoded with the settings of each system of the model.
     n_threads : int
 
     Returns
     -------
     flags : list of Flag
-        Of the recordings after the stages of the model.
+        Status and reason of each recording after the stages of the model.
     predictions : Predictions
-        In the same order.
+        Predictions in the same order.
     """
     if model.parts:
-        return _by_joint(model, decoded, n_threads)
+        return _by_feature_fusion(model, decoded, n_threads)
     clips = _staged(decoded, model, n_threads)
-    predict = _by_functionals if model.kind == "mlp" else _by_sequences
-    return _flags(clips), predict(model, clips, n_threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        shard = _write_features(Path(scratch, "features"), clips, model, n_threads)
+        trained = load_system(model.path)
+        if trained.network_config.reads_vectors:
+            store: ClipStore = VectorStore([shard], _ids(clips).tolist())
+        else:
+            frames, index = shard
+            store = FrameStore([(frames, index)])
+        return _flags(clips), predict_clips(trained, store, _ids(clips), n_threads)
 
 
 def first_flagged(several: Sequence[Sequence[Flag]]) -> list[Flag]:
-    """Return, of several flags of each clip, the first that is not ``ok``, where there is one."""
+    """Return for each clip the first of its flags that is not ``ok``, or else ``ok``."""
     return [next((flag for flag in flags if flag[0] != OK), flags[0]) for flags in zip(*several, strict=True)]
 
 
@@ -87,7 +100,7 @@ def _flags(clips: Sequence[Clip]) -> list[Flag]:
 
 
 def _staged(decoded: Decoded, model: ModelFolder, n_threads: int) -> list[Clip]:
-    """Take clips through the stages of a system, rounded between stages as the shards round them."""
+    """Apply the stages of a system to clips, with the rounding of the shards between stages."""
     stage, audio = model.system["stage"], model.system["audio"]
     steps = {
         "dc": lambda clips: dc_clips(clips, HighpassConfig(**audio["highpass"])),
@@ -102,40 +115,16 @@ def _staged(decoded: Decoded, model: ModelFolder, n_threads: int) -> list[Clip]:
 
 
 def _rounded(clip: Clip, bits: int) -> Clip:
-    return replace(clip, audio=decode(encode(clip.audio, clip.clip_id, bits)))
+    return replace(clip, audio=decode(encode(clip.samples, clip.clip_id, bits)))
 
 
-def _by_functionals(model: ModelFolder, clips: Sequence[Clip], n_threads: int) -> Predictions:
-    values, names = _functionals(clips, model, n_threads)
-    status = np.full(len(clips), OK, dtype=object)
-    features = Utterances(_ids(clips), status, values, tuple(names))
-    return predict_utterances(load_trained(model.path), features, n_threads=n_threads)
-
-
-def _functionals(clips: Sequence[Clip], model: ModelFolder, n_threads: int) -> tuple[np.ndarray, list[str]]:
-    config = OpensmileConfig(**model.system["feature_config"])
-    return opensmile_functionals([clip.audio for clip in clips], config, n_threads=n_threads)
-
-
-def _by_sequences(model: ModelFolder, clips: Sequence[Clip], n_threads: int) -> Predictions:
-    from exvo.systems.load import load_system
-    from exvo.training.frames import FrameStore
-    from exvo.training.predict import predict_clips
-
-    with tempfile.TemporaryDirectory() as scratch:
-        shard = _write_sequences(Path(scratch, "frames"), clips, model, n_threads)
-        return predict_clips(load_system(model.path), FrameStore([shard]), _ids(clips), n_threads)
-
-
-def _by_joint(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[list[Flag], Predictions]:
-    """Predict by a feature fusion: as `_by_sequences`, of vectors by the systems that it was trained on."""
-    from exvo.features.vectors import feature_vectors, write_vectors
-    from exvo.systems.load import load_system
-    from exvo.training.clip_vectors import UtteranceStore
-    from exvo.training.predict import predict_clips
-
+def _by_feature_fusion(
+    model: ModelFolder, decoded: Decoded, n_threads: int
+) -> tuple[list[Flag], Predictions]:
+    """Predict with a feature fusion, from vectors of the systems that it was trained on."""
     of_features = model.system["inputs"] == "features"
-    flags, files = [], {}
+    flags: list[list[Flag]] = []
+    files: dict[object, tuple[Path, Path]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for part in model.parts:
             system = part.system
@@ -146,7 +135,8 @@ def _by_joint(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[lis
                 stem = Path(scratch, f"{len(files)}")
                 shard = _write_features(stem, clips, part, n_threads)
                 files[read] = Path(scratch, f"{stem.name}_v.npy"), Path(scratch, f"{stem.name}_v.parquet")
-                write_vectors([shard], feature_vectors if of_features else _vectors_by(part), *files[read])
+                embed = feature_vectors if of_features else utterance_embeddings_by(part.path, KINDS)
+                write_vectors([shard], embed, *files[read])
         store = UtteranceStore(list(files.values()))
         predictions = predict_clips(load_system(model.path), store, _ids(clips), n_threads)
     return first_flagged(flags), predictions
@@ -155,36 +145,29 @@ def _by_joint(model: ModelFolder, decoded: Decoded, n_threads: int) -> tuple[lis
 def _write_features(
     stem: Path, clips: Sequence[Clip], model: ModelFolder, n_threads: int
 ) -> tuple[Path, ...]:
-    if model.system["encoder"] != "mlp":
-        return _write_sequences(stem, clips, model, n_threads)
-    values, names = _functionals(clips, model, n_threads)
-    rows = [FeatureRow(clip.clip_id, row, OK, "") for clip, row in zip(clips, values, strict=True)]
-    write_utterances(stem.with_suffix(".parquet"), rows, names)
-    return (stem.with_suffix(".parquet"),)
-
-
-def _write_sequences(
-    stem: Path, clips: Sequence[Clip], model: ModelFolder, n_threads: int
-) -> tuple[Path, Path]:
-    rows = SEQUENCES[feature_kind(model.system["feature"])](clips, model.system, n_threads)
+    """Write the features of clips as a shard of their kind."""
+    kind = feature_kind(model.system["feature"])
+    if kind == "opensmile":
+        config = OpensmileConfig(**model.system["feature_config"])
+        values, names = opensmile_functionals([clip.samples for clip in clips], config, n_threads=n_threads)
+        rows = [FeatureRow(clip.clip_id, row, OK, "") for clip, row in zip(clips, values, strict=True)]
+        write_utterances(stem.with_suffix(".parquet"), rows, names)
+        return (stem.with_suffix(".parquet"),)
+    sequences = SEQUENCES[kind](clips, model.system, n_threads)
     shard = stem.with_suffix(".npy"), stem.with_suffix(".parquet")
-    write_sequences(*shard, rows, rows[0].values.shape[1], model.system["feature_config"]["dtype"])
+    n_channels = next(row.values.shape[1] for row in sequences if row.values is not None)
+    write_sequences(*shard, sequences, n_channels, model.system["feature_config"]["dtype"])
     return shard
 
 
-def _vectors_by(model: ModelFolder) -> Callable[[tuple[Path, ...], Sequence[str]], np.ndarray]:
-    from exvo.systems.mlp_embeddings import mlp_embeddings_by
-    from exvo.systems.utterance_embeddings import utterance_embeddings_by
-
-    return (mlp_embeddings_by if model.kind == "mlp" else utterance_embeddings_by)(model.path)
-
-
-def _logmel_rows(clips: Sequence[Clip], system: Mapping[str, object], n_threads: int) -> list[FeatureRow]:
+def _logmel_rows(clips: Sequence[Clip], system: Mapping[str, Any], n_threads: int) -> list[FeatureRow]:
     config = LogmelConfig(**system["feature_config"])
-    return [FeatureRow(clip.clip_id, logmel(clip.audio, config), clip.status, clip.reason) for clip in clips]
+    return [
+        FeatureRow(clip.clip_id, logmel(clip.samples, config), clip.status, clip.reason) for clip in clips
+    ]
 
 
-def _hubert_rows(clips: Sequence[Clip], system: Mapping[str, object], n_threads: int) -> list[FeatureRow]:
+def _hubert_rows(clips: Sequence[Clip], system: Mapping[str, Any], n_threads: int) -> list[FeatureRow]:
     from exvo.hubert.embeddings import Embedder, EmbeddingConfig
     from exvo.networks.torch_setup import torch_threads
 

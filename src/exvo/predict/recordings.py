@@ -1,4 +1,4 @@
-"""Predict single recordings with trained systems: no corpus, no workflow, nothing written but the answer."""
+"""Predict single recordings with trained systems, without a corpus or the workflow."""
 
 import stat
 from collections.abc import Sequence
@@ -20,29 +20,29 @@ from exvo.systems.local_files import LocalFiles
 from exvo.systems.model_folder import ModelFolder, read_model
 
 NOTHING_NAMED = LocalFiles()
-# Recordings whose audio is in memory at once: 64 of a minute take 250 MB. Models are loaded anew for each batch, which
-# takes less time than features of so many recordings do.
+# Recordings whose audio is in memory at once; 64 of a minute take 250 MB. Models are loaded again for each batch, which
+# takes less time than the features of a batch.
 BATCH = 64
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The prediction for one recording, of the tasks that at least one of the models does.
+class RecordingPrediction:
+    """The prediction for one recording, for the tasks that at least one model predicts.
 
     Attributes
     ----------
     path : Path
     status, reason : str
-        As in the quality table, without the file's name.
+        As in the quality table, without the name of the file.
     predicted : bool
-        Whether the recording has audio. Where it has none, the numbers are NaN, or the prior of the training set on
-        request.
+        Whether the recording has audio. Without audio, the values are NaN or, on request, the prior of the training
+        set.
     age : float or None
         In years; None where no model predicts the age.
     countries : dict of str to float
-        Probability by name; empty where no model predicts the country.
+        Probability of each country by name; empty where no model predicts the country.
     emotions : dict of str to float
-        Intensity in [0, 1] by name; empty where no model predicts emotions.
+        Intensity of each emotion in [0, 1] by name; empty where no model predicts emotions.
     """
 
     path: Path
@@ -61,36 +61,35 @@ def predict_files(
     n_threads: int = 1,
     local: LocalFiles = NOTHING_NAMED,
     prior: bool = False,
-) -> list[Answer]:
-    """Predict recordings by the mean of trained systems, each task by those that do it.
+) -> list[RecordingPrediction]:
+    """Predict recordings as the mean over trained systems, each task over the systems that predict it.
 
     Parameters
     ----------
     paths : sequence of Path
-        Recordings in anything that ffmpeg reads.
+        Recordings in any format that ffmpeg reads.
     models : sequence of Path
         Folders of trained systems (``results/models/<system>/<seed>``) or feature fusions
-        (``results/fusion/<fusion>/<seed>``, with the systems that they read where the workflow puts them). Those that
-        predict the country are of the same countries.
+        (``results/fusion/<fusion>/<seed>``, with their systems in the folders of the workflow). All models that predict
+        the country have the same countries.
     n_threads : int
     local : LocalFiles
-        An ffmpeg and checkpoints for models that do not bring their own, or may not.
+        ffmpeg and checkpoints for models whose own are missing or may not be used.
     prior : bool
-        Give recordings without audio the prior of the training set.
+        Return the prior of the training set for recordings without audio.
 
     Returns
     -------
-    list of Answer
-        In the order of ``paths``. The predictions are those of the workflow for the same recordings as clips of a
-        corpus. A recording that has no audio for one of the models (they may be of different limits of time) is not
-        predicted.
+    list of RecordingPrediction
+        In the order of ``paths``. The values are those of the workflow for the same recordings as clips of a corpus. A
+        recording without audio for one of the models, which can differ in their time limits, is not predicted.
 
     Raises
     ------
     ValueError
-        Where a model folder is incomplete, is not that of a model, is of another version or does not say what its
-        features came from, a model's ffmpeg or checkpoint has to be named, a feature fusion's systems are not there, or
-        models differ in their countries.
+        Where a folder is not that of a model, is incomplete, is from another version or lacks the settings of its
+        features. Also where the ffmpeg or a checkpoint of a model must be given, the systems of a feature fusion are
+        missing, or models have different countries.
     """
     found = [read_model(folder, local) for folder in models]
     for model in found:
@@ -99,21 +98,21 @@ def predict_files(
     for model in with_country:
         if model.countries != with_country[0].countries:
             raise ValueError(
-                f"{model.path}: of other countries than {with_country[0].path}; predict with one of them"
+                f"{model.path}: its countries differ from those of {with_country[0].path}; predict with one of them"
             )
-    answers = []
+    predictions = []
     for start in range(0, len(paths), BATCH):
-        answers += _predict_batch(paths[start : start + BATCH], found, n_threads, prior)
-    return answers
+        predictions += _predict_batch(paths[start : start + BATCH], found, n_threads, prior)
+    return predictions
 
 
 def _predict_batch(
     paths: Sequence[Path], models: Sequence[ModelFolder], n_threads: int, prior: bool
-) -> list[Answer]:
+) -> list[RecordingPrediction]:
     flags, rows, decoded = _with_audio(paths, models, n_threads)
-    heard = set(rows)
+    with_audio = set(rows)
     found = [predict_decoded(model, decoded, n_threads) for model in models if rows]
-    for row, flag in zip(rows, first_flagged([of_stages for of_stages, _ in found]), strict=True):
+    for row, flag in zip(rows, first_flagged([stage_flags for stage_flags, _ in found]), strict=True):
         flags[row] = flag
     predictions = [prediction for _, prediction in found]
     numbers = {
@@ -122,11 +121,11 @@ def _predict_batch(
     }
     countries = next((model.countries for model in models if "country" in model.tasks), ())
     return [
-        Answer(
+        RecordingPrediction(
             path=path,
             status=status,
             reason=reason,
-            predicted=row in heard,
+            predicted=row in with_audio,
             age=float(numbers["age"][row]) if "age" in numbers else None,
             countries=_named([country.name for country in countries], numbers.get("country"), row),
             emotions=_named(EMOTIONS, numbers.get("emotion"), row),
@@ -138,15 +137,15 @@ def _predict_batch(
 def _with_audio(
     paths: Sequence[Path], models: Sequence[ModelFolder], n_threads: int
 ) -> tuple[list[Flag], list[int], Decoded]:
-    """Decode recordings as each model wants it: their flags, which have audio for all models, and these."""
+    """Decode recordings for each model. Return the flags, the rows with audio for all models, and their clips."""
     systems = [system for model in models for system in (model.parts or (model,))]
     configs = dict.fromkeys(map(convert_config, systems))
     decoded = {config: _decoded(paths, config, n_threads) for config in configs}
     flags, rows = [], []
     for row, clips in enumerate(zip(*decoded.values(), strict=True)):
-        lost = next((clip for clip in clips if clip.audio is None), None)
-        flags.append((OK, "") if lost is None else (lost.status, lost.reason))
-        if lost is None:
+        failed = next((clip for clip in clips if clip.audio is None), None)
+        flags.append((OK, "") if failed is None else (failed.status, failed.reason))
+        if failed is None:
             rows.append(row)
     return flags, rows, {config: [clips[row] for row in rows] for config, clips in decoded.items()}
 
@@ -159,7 +158,7 @@ def _task_numbers(
     n_recordings: int,
     prior: bool,
 ) -> np.ndarray:
-    """Return the mean of the models that do a task [shape=(n_recordings, ...)]; other rows hold the prior or NaN."""
+    """Return the mean over the models of a task [shape=(n_recordings, ...)]; other rows have the prior or NaN."""
     constant = np.mean([model.priors[task] for model in models if task in model.tasks], axis=0)
     numbers = np.array([constant if prior else np.full_like(constant, np.nan)] * n_recordings)
     if rows:
@@ -173,18 +172,18 @@ def _named(names: Sequence[str], numbers: np.ndarray | None, row: int) -> dict[s
 
 
 def _decoded(paths: Sequence[Path], config: ConvertConfig, n_threads: int) -> list[Clip]:
-    """Decode recordings; their ids are their places, for two of them may have the same file name."""
+    """Decode recordings. Their ids are their positions, because two files may have the same name."""
     binary = ffmpeg_binary(config.ffmpeg, config)
 
     def clip_of(clip_id: str, path: Path) -> Clip:
-        if (none := _no_recording(clip_id, path)) is not None:
-            return none
-        # A user names recordings; where a link among them leads is the user's own affair.
+        if (invalid := _no_recording(clip_id, path)) is not None:
+            return invalid
+        # The user chose these files, so links are followed.
         file = path.resolve()
         clip = convert_clip(
             clip_id, folder=file.parent, files={clip_id: file.name}, config=config, binary=binary
         )
-        # The path is told beside the reason.
+        # Messages give the path before the reason.
         return replace(clip, reason=clip.reason.replace(shown(f"{file.parent.name}/{file.name}: "), ""))
 
     with ThreadPoolExecutor(n_threads) as pool:
@@ -192,20 +191,20 @@ def _decoded(paths: Sequence[Path], config: ConvertConfig, n_threads: int) -> li
 
 
 def _no_recording(clip_id: str, path: Path) -> Clip | None:
-    """Return a clip without audio where a path cannot be that of a recording, and None where it may be."""
+    """Return a clip without audio if a path cannot be a recording, and None if it may be one."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         if path == Path("-"):
-            said = "no such file, and standard input is not read; save the recording as a file"
+            reason = "no such file, and standard input is not supported; save the recording as a file"
         else:
-            gone = "a link to a file that is not there" if path.is_symlink() else "no such file"
-            said = f"{gone}; check the path"
-        return Clip(clip_id, None, MISSING, said)
+            problem = "a link to a missing file" if path.is_symlink() else "no such file"
+            reason = f"{problem}; check the path"
+        return Clip(clip_id, None, MISSING, reason)
     except OSError as error:
         return Clip(clip_id, None, UNREADABLE, f"cannot be opened ({error.strerror})")
     if stat.S_ISDIR(mode):
-        return Clip(clip_id, None, UNREADABLE, "a folder; name the recordings in it")
+        return Clip(clip_id, None, UNREADABLE, "a folder; give the recordings in it")
     if not stat.S_ISREG(mode):
-        return Clip(clip_id, None, UNREADABLE, "not a regular file; save the recording as one")
+        return Clip(clip_id, None, UNREADABLE, "not a regular file; save the recording as a regular file")
     return None

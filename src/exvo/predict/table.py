@@ -1,4 +1,4 @@
-"""How predictions of recordings are printed and written to a CSV file, whatever the recordings are called."""
+"""Print predictions of recordings, and write them to a CSV file that is safe for any file name."""
 
 import csv
 import io
@@ -9,102 +9,103 @@ from pathlib import Path
 import numpy as np
 
 from exvo.corpus.text import shown
-from exvo.predict.recordings import Answer
+from exvo.predict.recordings import RecordingPrediction
 from exvo.util.atomic import atomic_path
 
-# A spreadsheet takes a cell that begins so for a formula.
+# A spreadsheet interprets a cell with one of these first characters as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def answer_table(answers: Sequence[Answer]) -> bytes:
-    """Return answers as CSV in UTF-8: a row a recording, a column a number that the models predict.
+def prediction_table(predictions: Sequence[RecordingPrediction]) -> bytes:
+    """Return predictions as CSV in UTF-8, with one row per recording and one column per predicted value.
 
-    The cells of a recording without a prediction are empty. A name that is not UTF-8 keeps its bytes; one that a
-    spreadsheet would take for a formula is written with ``./`` before it, which leads to the same file.
+    The cells of a recording without a prediction are empty. A file name that is not UTF-8 keeps its bytes. A name that
+    a spreadsheet would interpret as a formula has the prefix ``./``, which is the path of the same file.
     """
-    lines = [_line(["file", "status", "reason", *(_numbers(answers[0]) if answers else ())])]
-    for answer in answers:
-        cells = ["" if np.isnan(number) else f"{number:.6g}" for number in _numbers(answer).values()]
-        lines.append(_line([_harmless(str(answer.path)), answer.status, _harmless(answer.reason), *cells]))
+    lines = [_line(["file", "status", "reason", *(_values(predictions[0]) if predictions else ())])]
+    for prediction in predictions:
+        cells = ["" if np.isnan(value) else f"{value:.6g}" for value in _values(prediction).values()]
+        path, reason = _no_formula(str(prediction.path)), _no_formula(prediction.reason)
+        lines.append(_line([path, prediction.status, reason, *cells]))
     return "".join(lines).encode("utf-8", "surrogateescape")
 
 
-def _numbers(answer: Answer) -> dict[str, float]:
-    """Return all numbers of an answer by the names of their columns."""
-    age = {} if answer.age is None else {"Age": answer.age}
-    return age | {f"P({name})": number for name, number in answer.countries.items()} | answer.emotions
+def _values(prediction: RecordingPrediction) -> dict[str, float]:
+    """Return all values of a prediction by the names of their columns."""
+    age = {} if prediction.age is None else {"Age": prediction.age}
+    return age | {f"P({name})": value for name, value in prediction.countries.items()} | prediction.emotions
 
 
 def _line(cells: Sequence[str]) -> str:
     text = io.StringIO()
-    # A writer quotes what its end of line consists of; a lone carriage return would else end the row for readers.
+    # The writer quotes characters of its line terminator. Without this, readers would end the row at a carriage return.
     csv.writer(text, lineterminator="\r\n").writerow(cells)
     return text.getvalue().removesuffix("\r\n") + "\n"
 
 
-def _harmless(text: str) -> str:
-    # A reason, too, begins with a path where it does not begin with a word.
+def _no_formula(text: str) -> str:
+    # A reason starts with a word or a path, so the prefix is correct for it too.
     return f"./{text}" if text.startswith(_FORMULA) else text
 
 
-def answer_text(answer: Answer) -> str:
-    """Return an answer as lines for a terminal, of the tasks that the models do."""
-    head = f"{answer.path}  [{answer.status}]"
-    if np.isnan(list(_numbers(answer).values())).all():
+def prediction_text(prediction: RecordingPrediction) -> str:
+    """Return a prediction as lines for a terminal."""
+    head = f"{prediction.path}  [{prediction.status}]"
+    if np.isnan(list(_values(prediction).values())).all():
         return shown(f"{head}  no prediction")
-    lines = [shown(f"{head}  {answer.reason}".rstrip())]
-    if not answer.predicted:
+    lines = [shown(f"{head}  {prediction.reason}".rstrip())]
+    if not prediction.predicted:
         lines.append("  no audio; this is the prior of the training set:")
-    if answer.emotions:
-        strongest = sorted(answer.emotions.items(), key=lambda item: -item[1])[:3]
+    if prediction.emotions:
+        strongest = sorted(prediction.emotions.items(), key=lambda item: -item[1])[:3]
         lines.append("  emotion  " + ", ".join(f"{name} {value:.2f}" for name, value in strongest))
-    if answer.age is not None:
-        lines.append(f"  age      {answer.age:.1f}")
-    if answer.countries:
-        name, probability = max(answer.countries.items(), key=lambda item: item[1])
+    if prediction.age is not None:
+        lines.append(f"  age      {prediction.age:.1f}")
+    if prediction.countries:
+        name, probability = max(prediction.countries.items(), key=lambda item: item[1])
         lines.append(shown(f"  country  {name} ({probability:.0%})"))
     return "\n".join(lines)
 
 
 def check_output(output: Path, inputs: Iterable[Path]) -> None:
-    """Refuse, before any work is done, a file that cannot be written or that would replace what is read.
+    """Refuse, before any work, an output file that cannot be written or that would replace an input file.
 
-    Its folder is made where there is none.
+    A missing folder of the file is created.
 
     Parameters
     ----------
     output : Path
     inputs : iterable of Path
-        Recordings and files of models.
+        Recordings, and files of models.
 
     Raises
     ------
     ValueError
-        With what to do instead.
+        Where the file is refused. The message says what to do.
     """
     if output.is_dir():
-        raise ValueError(f"--output {output}: a folder; name a file, such as {output / 'predictions.csv'}")
+        raise ValueError(f"--output {output}: a folder; give a file, such as {output / 'predictions.csv'}")
     if output.exists() and not output.is_file():
         raise ValueError(f"--output {output}: not a regular file; print the table with --output -")
     if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
-        raise ValueError(f"--output {output}: it is read, too, and would be replaced; name another file")
+        raise ValueError(f"--output {output}: an input file, which would be replaced; give another file")
     folder = _target(output).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(
-            f"--output {output}: its folder cannot be made ({error.strerror}); name a file elsewhere"
+            f"--output {output}: its folder cannot be created ({error.strerror}); give a file in another folder"
         ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"--output {output}: nothing may be written in its folder; name a file elsewhere")
+        raise ValueError(f"--output {output}: its folder is not writable; give a file in another folder")
 
 
-def write_table(output: Path, answers: Sequence[Answer]) -> None:
-    """Write answers as CSV; the file, which a link may lead to, appears whole or not at all."""
+def write_table(output: Path, predictions: Sequence[RecordingPrediction]) -> None:
+    """Write predictions as CSV atomically. A link to the file is followed."""
     with atomic_path(_target(output)) as unfinished:
-        unfinished.write_bytes(answer_table(answers))
+        unfinished.write_bytes(prediction_table(predictions))
 
 
 def _target(output: Path) -> Path:
-    # Unlike Path.resolve it does not fail on a link that leads back to itself: the file takes its place.
+    # Unlike Path.resolve, it does not fail on a link that points to itself; the file replaces that link.
     return Path(os.path.realpath(output))

@@ -1,1 +1,1 @@
-"""Pre-training of a small HuBERT: clusters and masked prediction."""
+"""Pre-training of a small HuBERT encoder: clusters and masked prediction."""

@@ -1,12 +1,11 @@
-"""Batches for masked prediction: stretches of clips of like length, their masks and their labels.
+"""Batches for masked prediction: crops of clips of similar length, with masks and labels.
 
-All that is random in an epoch follows from the seed, the epoch and the clip, so that a training that was interrupted
-meets the same batches when it goes on.
+All random choices in an epoch depend on the seed, the epoch and the clip only. An interrupted pre-training therefore
+resumes with the same batches.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,46 +15,46 @@ from torch import Tensor
 from exvo.corpus.shards import stable_hash
 from exvo.hubert.encoder import HOP, RECEPTIVE_FIELD
 from exvo.hubert.logmel_frontend import STACK
-from exvo.pretraining.masks import span_mask
-from exvo.training.batches import like_length_batches
+from exvo.training.batches import Batches, like_length_batches
 from exvo.training.frames import FrameStore
+from exvo.util.settings import Count, OpenShare
 
-# Masks of held-out clips are the same at every evaluation; epochs count from 0.
+# Epoch number for held-out clips, whose masks are the same at every evaluation; epochs count from 0.
 HELD_OUT = 2**32 - 1
 
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """Which frames have to be predicted.
+    """Settings of the masks.
 
     Attributes
     ----------
     share : float
-        Of the frames of every clip that are masked.
+        Share of each clip's frames that is masked.
     span : int
-        Frames of 20 ms that are masked together.
+        Number of frames of 20 ms that are masked together.
     """
 
-    share: float = 0.65
-    span: int = 10
+    share: OpenShare = 0.65
+    span: Count = 10
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise ValueError(f"mask.share: {self.share} is not between 0 and 1")
         if self.span < 1:
-            raise ValueError(f"mask.span: {self.span} is less than one frame")
+            raise ValueError(f"mask.span: {self.span} is less than one frame; set it to 1 or more")
 
 
 @dataclass(frozen=True)
 class Targets:
-    """A set of labels to predict.
+    """One set of target labels.
 
     Attributes
     ----------
     labels : FrameStore
-        One column, a row every 20 ms, as `exvo.pretraining.clusters.label_shard` writes them.
+        One column with one row per 20 ms, as written by `exvo.pretraining.clusters.label_shard`.
     k : int
-        Clusters.
+        Number of clusters.
     """
 
     labels: FrameStore
@@ -63,7 +62,7 @@ class Targets:
 
 
 class MaskedBatch(NamedTuple):
-    """Clips as masked prediction reads them.
+    """Input of masked prediction.
 
     Attributes
     ----------
@@ -73,7 +72,7 @@ class MaskedBatch(NamedTuple):
     mask : Tensor [shape=(batch, n_frames), bool]
         False beyond the end of a clip.
     labels : list of Tensor [shape=(batch, n_frames), int64]
-        Of each set of targets; -1 beyond the end of a clip.
+        Labels of each set of targets; -1 beyond the end of a clip.
     """
 
     clips: list[Tensor]
@@ -81,9 +80,16 @@ class MaskedBatch(NamedTuple):
     mask: Tensor
     labels: list[Tensor]
 
+    def to(self, device: torch.device) -> "MaskedBatch":
+        """Return the batch on a device."""
+        if device.type == "cpu":
+            return self
+        clips, labels = ([part.to(device) for part in parts] for parts in (self.clips, self.labels))
+        return MaskedBatch(clips, self.lengths.to(device), self.mask.to(device), labels)
+
 
 class MaskedClips:
-    """The clips to pre-train on, with their labels.
+    """The clips of a pre-training, with their labels.
 
     Parameters
     ----------
@@ -92,15 +98,15 @@ class MaskedClips:
     targets : sequence of FrameStore
         Labels of the same clips, every 20 ms.
     clip_ids : sequence of str
-        All with at least two frames of 20 ms.
+        Clips with at least two frames of 20 ms.
     frontend : {"logmel", "conv"}
-        What ``inputs`` are.
+        ``logmel`` for log-mel frames in ``inputs``, ``conv`` for samples.
     mask : MaskConfig
     seed : int
     max_batch_frames : int
-        Frames of 20 ms in a batch, padding included; a clip that is longer makes a batch by itself.
+        Frames of 20 ms in a batch, including padding; a longer clip is a batch of its own.
     crop_frames : int or None
-        Of a clip that is longer, a random stretch of so many frames is taken in each epoch.
+        From a longer clip, each epoch uses a random crop of this many frames.
 
     Raises
     ------
@@ -133,7 +139,9 @@ class MaskedClips:
         self.lengths = self.n_frames if crop_frames is None else np.minimum(self.n_frames, crop_frames)
         for clip_id, n in zip(clip_ids, self.n_frames.tolist(), strict=True):
             if n < 2:
-                raise ValueError(f"clip {clip_id}: {n} frame(s) of 20 ms cannot be masked in part")
+                raise ValueError(
+                    f"clip {clip_id}: {n} frame(s) of 20 ms cannot be partly masked; at least 2 are needed"
+                )
         for store, rows in zip(self.targets, self._label_rows, strict=True):
             short = np.flatnonzero(store.n_frames[rows] < self.n_frames)
             if len(short):
@@ -146,11 +154,11 @@ class MaskedClips:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def epoch(self, number: int) -> list[Callable[[], MaskedBatch]]:
-        """Return what gathers each batch of an epoch; the same ones whenever they are asked for."""
+    def epoch(self, number: int) -> Batches[MaskedBatch]:
+        """Return the batches of an epoch. They are the same at every call."""
         rng = None if number == HELD_OUT else np.random.default_rng([self.seed, number])
         groups = like_length_batches(self.lengths, len(self), max_batch_frames=self.max_batch_frames, rng=rng)
-        return [partial(self._gather, group.tolist(), number) for group in groups]
+        return Batches(groups, lambda group: self._gather(group.tolist(), number))
 
     def _gather(self, places: list[int], number: int) -> MaskedBatch:
         longest = int(self.lengths[places].max())
@@ -158,7 +166,7 @@ class MaskedClips:
         mask = np.zeros((len(places), longest), dtype=bool)
         labels = [np.full((len(places), longest), -1, dtype=np.int64) for _ in self.targets]
         for i, place in enumerate(places):
-            # A generator of its own: what happens to a clip does not depend on its batch.
+            # A generator per clip, so that its crop and mask do not depend on the batch.
             rng = np.random.default_rng([self.seed, number, self._hashes[place]])
             length = int(self.lengths[place])
             start = int(rng.integers(self.n_frames[place] - length + 1))
@@ -176,7 +184,7 @@ class MaskedClips:
 
 
 def encoder_frames(inputs: FrameStore, clip_ids: Sequence[str], frontend: str) -> np.ndarray:
-    """Return how many frames of 20 ms an encoder makes of each clip [shape=(n,), int64].
+    """Return the number of frames of 20 ms that an encoder computes for each clip [shape=(n,), int64].
 
     Parameters
     ----------
@@ -189,3 +197,43 @@ def encoder_frames(inputs: FrameStore, clip_ids: Sequence[str], frontend: str) -
     if frontend == "logmel":
         return n_inputs // STACK
     return np.maximum((n_inputs - RECEPTIVE_FIELD) // HOP + 1, 0)
+
+
+def span_mask(n_frames: int, share: float, span: int, rng: np.random.Generator) -> np.ndarray:
+    """Mask a share of the frames of a clip with spans that may overlap and extend beyond its ends.
+
+    HuBERT draws a number of spans, which can cover any share of a short clip, from none to all. Here spans are placed
+    in random order until exactly the given share is covered, and the last one is shortened (ours).
+
+    Parameters
+    ----------
+    n_frames : int
+        At least 2. At least one frame is masked and at least one is not, for any share.
+    share : float
+        Share of masked frames, rounded to an integer number of frames.
+    span : int
+        Length of a span in frames, at most the number of masked frames.
+    rng : np.random.Generator
+
+    Returns
+    -------
+    np.ndarray [shape=(n_frames,), bool]
+
+    Raises
+    ------
+    ValueError
+        Where a clip has fewer than 2 frames.
+    """
+    if n_frames < 2:
+        raise ValueError(
+            f"mask: a clip of {n_frames} frame(s) cannot be partly masked; at least 2 are needed"
+        )
+    n_masked = min(max(round(share * n_frames), 1), n_frames - 1)
+    span = min(span, n_masked)
+    # The rank, in the random order, of the spans that start at frames -(span - 1), ..., n_frames - 1.
+    turn = rng.permutation(n_frames + span - 1)
+    covered = np.lib.stride_tricks.sliding_window_view(turn, span).min(axis=1)
+    mask = np.zeros(n_frames, dtype=bool)
+    mask[np.argsort(covered, kind="stable")[:n_masked]] = True
+    # The shortened span keeps its first frames, so the mask is reversed half of the time.
+    return mask[::-1].copy() if rng.random() < 0.5 else mask

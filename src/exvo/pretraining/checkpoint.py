@@ -1,4 +1,4 @@
-"""Checkpoints of a pre-training: whole or absent, of tensors and plain types, and of one pre-training only."""
+"""The checkpoint of a pre-training, and the identity that decides whether it can be resumed."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -13,38 +13,30 @@ from torch import Tensor
 from exvo.hubert.encoder import HubertConfig
 from exvo.pretraining.batches import Targets
 from exvo.pretraining.loop import PretrainConfig
+from exvo.training.checkpoint import load_checkpoint
 from exvo.training.frames import FrameStore
-from exvo.util.atomic import atomic_path
 from exvo.util.code_digest import canonical_json, digest
 
 CHECKPOINT = "checkpoint.pt"
 
 
-def save_checkpoint(path: Path, identity: str, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint in the place of the last one."""
-    with atomic_path(path) as temporary:
-        torch.save({"identity": identity, "state": dict(state)}, temporary)
-
-
-def load_checkpoint(path: Path, identity: str) -> dict[str, Any]:
-    """Return the state of a checkpoint. Reading it executes nothing.
+def pretraining_state(path: Path, identity: str) -> dict[str, Any]:
+    """Return the state of a checkpoint. Reading it executes no code.
 
     Raises
     ------
     ValueError
-        Where the file cannot be read, or is of other data or choices. It may hold hours of work, so it is for
-        people to remove.
+        Where the file cannot be read, or belongs to other data or settings. It may represent hours of training, so the
+        user has to remove it.
     """
     try:
-        record = torch.load(path, map_location="cpu", weights_only=True)
-        found, state = record["identity"], record["state"]
-    except Exception as error:  # whatever a damaged or foreign file can raise
-        reason = str(error).split("\n")[0]
-        raise ValueError(f"{path}: cannot be read ({reason}); remove it to start anew") from error
+        found, state = load_checkpoint(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; remove it to start again") from error
     if found != identity:
         raise ValueError(
-            f"{path}: the checkpoint of a pre-training on other data or with other choices; remove it to start "
-            "anew, or restore what was changed to go on"
+            f"{path}: the checkpoint of a pre-training with other data or settings; remove it to start again, or "
+            "undo the change to resume"
         )
     return state
 
@@ -60,10 +52,10 @@ def pretraining_identity(
     seed: int,
     device: torch.device,
 ) -> str:
-    """Return a digest of all that the weights follow from, but for the code and the number of threads.
+    """Return a digest of everything that determines the weights, except the code and the number of threads.
 
-    The labels count with their content, the frames with their lengths and, by the moments in the initial weights,
-    with their values. The code does not count: an edit must not make hours of training worthless.
+    It includes the content of the labels and the lengths of the inputs. The values of the inputs affect it through the
+    mean and SD in the initial weights. The code is excluded, so that an edit does not invalidate hours of training.
     """
     sha = hashlib.sha256()
     rows = inputs.rows(clip_ids)

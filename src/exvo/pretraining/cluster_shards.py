@@ -1,7 +1,8 @@
-"""Targets of pre-training from files to files: fit the clusters of Train, and label its clips."""
+"""Targets of pre-training, from files to files: fit clusters on Train, and label its clips."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from exvo.hubert.fft_positions import use_fourier_positions
 from exvo.hubert.weights import exact_source, load_hubert
@@ -20,7 +21,7 @@ ShardPaths = Sequence[tuple[str | Path, str | Path]]
 
 
 def fit_cluster_file(
-    entry: Mapping[str, object],
+    entry: Mapping[str, Any],
     logmel: ShardPaths,
     clip_ids: Sequence[str],
     seed: int,
@@ -39,14 +40,14 @@ def fit_cluster_file(
         ``frame_ms`` and ``first_ms`` of ``teacher``.
     logmel : sequence of (frames path, index path)
     clip_ids : sequence of str
-        Of Train; those without audio are passed over.
+        Clips of Train; those without audio are skipped.
     seed : int
     path : str or Path
-        ``.safetensors``; a report goes beside it as ``.json``.
+        ``.safetensors``; a report is written with the ending ``.json``.
     model : str or Path or None
         Folder of the encoder, for ``hidden``.
     others : sequence of (frames path, index path)
-        The frames of the ``teacher``; the samples, for ``hidden`` of an encoder with convolutions.
+        Frames of the ``teacher``; samples for ``hidden`` with an encoder with convolutions.
     n_threads : int
     """
     config = ClusterConfig(**{name: entry[name] for name in ("k", "n_frames", "standardise")})
@@ -57,7 +58,7 @@ def fit_cluster_file(
 
 
 def label_clips(
-    entry: Mapping[str, object],
+    entry: Mapping[str, Any],
     logmel: ShardPaths,
     clip_ids: Sequence[str],
     clusters_path: str | Path,
@@ -68,7 +69,7 @@ def label_clips(
     others: ShardPaths = (),
     n_threads: int = 1,
 ) -> None:
-    """Label clips with clusters that `fit_cluster_file` wrote: see `exvo.pretraining.clusters.label_shard`."""
+    """Label clips with the clusters of `fit_cluster_file`; see `exvo.pretraining.clusters.label_shard`."""
     with torch_threads(n_threads):
         inputs = cluster_inputs(entry, logmel, model, others)
         ids = with_audio(logmel, clip_ids)
@@ -76,15 +77,15 @@ def label_clips(
 
 
 def cluster_inputs(
-    entry: Mapping[str, object], logmel: ShardPaths, model: str | Path | None, others: ShardPaths
+    entry: Mapping[str, Any], logmel: ShardPaths, model: str | Path | None, others: ShardPaths
 ) -> ClusterInputs:
-    """Return what an entry of ``pretrain.clusters`` clusters; the arguments are those of `fit_cluster_file`."""
+    """Return the input of an entry of ``pretrain.clusters``. The arguments are those of `fit_cluster_file`."""
     store = FrameStore(logmel)
     if entry["of"] == "mfcc":
         return MfccInputs(store)
     if entry["of"] == "teacher":
         return TeacherInputs(FrameStore(others), store, entry["frame_ms"], entry["first_ms"])
-    # Of the workflow's own making: whatever is there is what is meant.
+    # The workflow wrote this file itself, so its own SHA-256 is the expected one.
     source = exact_source({"source": "checkpoint", "checkpoint": str(model), "sha256": None})
     encoder = load_hubert(source).model
     use_fourier_positions(encoder)
@@ -93,6 +94,6 @@ def cluster_inputs(
 
 
 def with_audio(shards: ShardPaths, clip_ids: Sequence[str]) -> list[str]:
-    """Return those of some clips that have frames."""
+    """Return the clips that have frames."""
     has_audio = FrameStore(shards).has_audio(clip_ids)
     return [clip_id for clip_id, has in zip(clip_ids, has_audio, strict=True) if has]

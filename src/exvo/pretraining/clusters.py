@@ -1,7 +1,7 @@
-"""Clusters of frames, the targets of masked prediction: k-means of Train, and one label for each 20 ms frame.
+"""Clusters of frames, the targets of masked prediction: k-means on Train, and one label for each 20 ms frame.
 
-Source: Hsu et al., "HuBERT", IEEE/ACM TASLP 2021, section IV.B: mini-batch k-means on MFCCs first, on a hidden layer
-of the model of the iteration before afterwards. What is clustered comes from `exvo.pretraining.cluster_inputs`.
+Source: Hsu et al., "HuBERT", IEEE/ACM TASLP 2021, section IV.B: mini-batch k-means on MFCCs in the first iteration, and
+on a hidden layer of the previous model in later ones. The input is that of `exvo.pretraining.cluster_inputs`.
 """
 
 import json
@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from safetensors import safe_open
@@ -20,33 +21,34 @@ from exvo.corpus.shards import stable_hash
 from exvo.features.store import FeatureRow, write_sequences
 from exvo.pretraining.cluster_inputs import ClusterInputs
 from exvo.util.atomic import atomic_path, write_text
+from exvo.util.settings import Bounds
 
 logger = logging.getLogger(__name__)
 
-# Frames of a step of mini-batch k-means, and beginnings of which the best is kept.
+# Frames per step of mini-batch k-means, and initialisations of which the best is kept.
 _BATCH = 10_000
-_BEGINNINGS = 5
-# Deviations below this are not divided by: the dimension is constant.
+_INITIALISATIONS = 5
+# A dimension with a smaller SD is constant and is not scaled.
 _LEAST_SD = 1e-6
 
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """Choices of a clustering.
+    """Settings of a clustering.
 
     Attributes
     ----------
     k : int
-        Clusters, at most 32,767.
+        Number of clusters.
     n_frames : int
-        Frames of 20 ms that the clusters are fitted to, from clips drawn at random.
+        Number of frames of 20 ms that the clusters are fitted to, from clips drawn at random.
     standardise : bool
-        Divide every dimension by its deviation first. Distances then do not follow the few dimensions of a
+        Whether each dimension is divided by its SD first, so that distances do not follow the few dimensions of a
         teacher that vary most.
     """
 
-    k: int = 100
-    n_frames: int = 200_000
+    k: Annotated[int, Bounds(at_least=2, at_most=32767)] = 100
+    n_frames: Annotated[int, Bounds(at_least=2)] = 200_000
     standardise: bool = False
 
     def __post_init__(self) -> None:
@@ -56,20 +58,20 @@ class ClusterConfig:
 
 @dataclass(frozen=True)
 class Clusters:
-    """Clusters once fitted.
+    """Fitted clusters.
 
     Attributes
     ----------
     centroids : np.ndarray [shape=(k, n_dimensions), float32]
-        Of standardised frames.
+        Centroids of standardised frames.
     mean, scale : np.ndarray [shape=(n_dimensions,), float32]
-        With which frames are standardised; the scale is 1 where the config does not ask for it.
+        Mean and scale for the standardisation of frames; the scale is 1 unless the config requests it.
     config : ClusterConfig
     seed : int
     report : dict
         ``n_clips``, ``n_frames`` (of the fit), ``inertia`` (mean squared distance to the nearest centroid),
-        ``explained`` (share of the variance that is not within clusters), ``perplexity`` (of the clusters' usage,
-        at most k) and ``unused`` (clusters without a frame).
+        ``explained`` (share of the variance between clusters), ``perplexity`` (of the cluster frequencies, at most k)
+        and ``unused`` (number of clusters without a frame).
     """
 
     centroids: np.ndarray
@@ -98,12 +100,12 @@ class Clusters:
 
 
 def nearest(values: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the nearest centroid of each value, and the squared distance to it.
+    """Return the nearest centroid of each vector, and the squared distance to it.
 
     Parameters
     ----------
     values : np.ndarray [shape=(n, n_dimensions), float32]
-        Not far from zero mean: squares are taken in float32.
+        Close to zero mean, because squares are computed in float32.
     centroids : np.ndarray [shape=(k, n_dimensions), float32]
 
     Returns
@@ -125,13 +127,13 @@ def fit_clusters(
     *,
     n_threads: int = 1,
 ) -> Clusters:
-    """Fit k-means to the frames of clips drawn at random.
+    """Fit k-means to the frames of randomly drawn clips.
 
     Parameters
     ----------
     inputs : ClusterInputs
     clip_ids : sequence of str
-        Of Train. Which of them are taken depends on the seed and the ids, not on their order.
+        Clips of Train. The selection depends on the seed and the ids, not on their order.
     config : ClusterConfig
     seed : int
     n_threads : int
@@ -139,7 +141,7 @@ def fit_clusters(
     Raises
     ------
     ValueError
-        Where there are fewer frames than clusters.
+        Where there are fewer frames than clusters, or a frame is not finite.
     """
     drawn = sorted(clip_ids, key=lambda clip_id: (stable_hash(f"{seed} {clip_id}"), clip_id))
     parts: list[np.ndarray] = []
@@ -151,27 +153,27 @@ def fit_clusters(
             break
     if n_frames < config.k:
         raise ValueError(
-            f"clusters: {n_frames} frames in {n_clips} clips are fewer than k, which is {config.k}"
+            f"clusters: {n_frames} frames in {n_clips} clips are fewer than k, which is {config.k}; reduce k"
         )
     values = np.concatenate(parts)[: config.n_frames]
     if not np.isfinite(values).all():
-        raise ValueError("clusters: a frame to cluster is not a number")
-    # Distances are the same around the mean, and exact there in float32.
+        raise ValueError("clusters: a frame is not finite; compute the features again")
+    # Subtracting the mean does not change distances, and they are accurate in float32 near zero.
     mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
     values -= mean
     scale = np.ones_like(mean)
     if config.standardise:
-        deviation = np.sqrt(np.square(values).mean(axis=0, dtype=np.float64)).astype(np.float32)
-        scale = np.where(deviation > _LEAST_SD, deviation, scale)
+        sd = np.sqrt(np.square(values).mean(axis=0, dtype=np.float64)).astype(np.float32)
+        scale = np.where(sd > _LEAST_SD, sd, scale)
         values /= scale
     kmeans = MiniBatchKMeans(
         config.k,
         init="k-means++",
         batch_size=_BATCH,
-        n_init=_BEGINNINGS,
+        n_init=_INITIALISATIONS,
         max_iter=100,
         max_no_improvement=100,
-        # Clusters of few frames are kept: rare sounds are sounds too.
+        # Clusters with few frames are kept, because rare sounds are valid targets.
         reassignment_ratio=0.0,
         random_state=seed,
     )
@@ -195,7 +197,7 @@ def fit_clusters(
 
 
 def usage(counts: np.ndarray) -> dict[str, float]:
-    """Return how evenly clusters are used: ``perplexity``, the exponential of the entropy, and ``unused``."""
+    """Return the ``perplexity`` (exponential of the entropy) of cluster frequencies, and the ``unused`` clusters."""
     share = counts[counts > 0] / counts.sum()
     return {
         "perplexity": float(np.exp(-(share * np.log(share)).sum())),
@@ -210,15 +212,15 @@ def label_shard(
     labels_path: str | Path,
     index_path: str | Path,
 ) -> None:
-    """Write the labels of some clips as a sequence shard: one column of int16, a row every 20 ms.
+    """Write the labels of clips as a sequence shard: one int16 column with one row per 20 ms.
 
     Parameters
     ----------
     clusters : Clusters
     inputs : ClusterInputs
-        Of the same kind as the clusters were fitted to.
+        The same kind as for fitting the clusters.
     clip_ids : iterable of str
-        With audio; other clips are not in the shard.
+        Clips with audio; other clips have no row in the shard.
     labels_path, index_path : str or Path
     """
     counts = np.zeros(clusters.config.k, dtype=np.int64)
@@ -233,7 +235,7 @@ def label_shard(
 
 
 def save_clusters(path: str | Path, clusters: Clusters) -> None:
-    """Write clusters: ``.safetensors``, and their config and report beside it as ``.json``."""
+    """Write clusters as ``.safetensors``, and their config and report with the ending ``.json``."""
     arrays = {name: np.ascontiguousarray(getattr(clusters, name)) for name in ("centroids", "mean", "scale")}
     record = {"config": asdict(clusters.config), "seed": clusters.seed, "report": dict(clusters.report)}
     with atomic_path(path) as temporary:
@@ -242,7 +244,7 @@ def save_clusters(path: str | Path, clusters: Clusters) -> None:
 
 
 def load_clusters(path: str | Path) -> Clusters:
-    """Read what `save_clusters` wrote."""
+    """Read a file of `save_clusters`."""
     with safe_open(path, framework="np") as file:
         record = json.loads(file.metadata()["clusters"])
         arrays = {name: file.get_tensor(name) for name in ("centroids", "mean", "scale")}

@@ -1,9 +1,10 @@
-"""Pre-training from files to files: an encoder from log-mel shards and the labels of their frames."""
+"""Pre-training from files to files: an encoder from log-mel shards and frame labels."""
 
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from exvo.features.logmel import logmel_statistics
 from exvo.hubert.encoder import HubertConfig
@@ -22,14 +23,14 @@ def pretrain_encoder(
     targets: Mapping[str, tuple[str | Path, ShardPaths]],
     clip_ids: Sequence[str],
     speakers: Sequence[str],
-    entry: Mapping[str, object],
+    entry: Mapping[str, Any],
     seed: int,
     folder: str | Path,
     *,
     start: str | Path | None = None,
     n_threads: int = 1,
 ) -> None:
-    """Pre-train an encoder and write its folder; a call that was interrupted goes on from its checkpoint.
+    """Pre-train an encoder and write its folder. An interrupted call resumes from its checkpoint.
 
     Parameters
     ----------
@@ -37,9 +38,9 @@ def pretrain_encoder(
         Log-mel, or samples for an encoder with convolutions.
     targets : mapping of str to (clusters path, label shards)
     clip_ids, speakers : sequence of str
-        Of Train; clips without audio are passed over.
+        Clips of Train and their speakers; clips without audio are skipped.
     entry : mapping
-        ``encoder`` and ``training``, as an entry of ``pretrain.models`` has them.
+        ``encoder`` and ``training`` of an entry of ``pretrain.models``.
     seed : int
     folder : str or Path
         See `exvo.pretraining.storage`.
@@ -54,7 +55,7 @@ def pretrain_encoder(
     encoder_config = HubertConfig(**entry["encoder"])
     statistics = None
     if encoder_config.frontend == "logmel":
-        # Over the clips that are trained on, and no other: the moments are part of the weights.
+        # Over the training clips only, because mean and SD are stored with the weights.
         with tempfile.TemporaryDirectory() as temporary:
             path = Path(temporary, "statistics.json")
             logmel_statistics(inputs, set(ids), path)

@@ -1,8 +1,9 @@
 """The folder of a pre-trained encoder.
 
-``model.safetensors`` and ``config.json`` are the encoder, as `exvo.hubert.weights.load_hubert` reads them;
-``heads.safetensors`` what only masked prediction needs; ``pretraining.json`` what the encoder was pre-trained on and
-how; ``curves.csv`` what it learned.
+- ``model.safetensors`` and ``config.json``: the encoder, for `exvo.hubert.weights.load_hubert`.
+- ``heads.safetensors``: weights for masked prediction only.
+- ``pretraining.json``: data and settings of the pre-training.
+- ``curves.csv``: losses and accuracies during the pre-training.
 """
 
 import csv
@@ -37,7 +38,7 @@ def save_pretrained(folder: str | Path, pretrained: Pretrained, recipe: Mapping[
     folder : str or Path
     pretrained : Pretrained
     recipe : mapping
-        What it was made of, for people: targets, training, seed.
+        Targets, training settings and seed, for ``pretraining.json``.
     """
     folder = Path(folder)
     state = {name: value.contiguous() for name, value in pretrained.network.state_dict().items()}
@@ -65,14 +66,14 @@ def save_pretrained(folder: str | Path, pretrained: Pretrained, recipe: Mapping[
 
 
 def load_start(folder: str | Path) -> dict[str, Tensor]:
-    """Return the state that another pre-training can start from (`exvo.pretraining.pretrain.pretrain`)."""
+    """Return the initial state for another pre-training (`exvo.pretraining.pretrain.pretrain`)."""
     folder = Path(folder)
     encoder = {_ENCODER + name: value for name, value in load_file(folder / MODEL).items()}
     return encoder | load_file(folder / HEADS)
 
 
 def export_float16(folder: str | Path, target: str | Path) -> str:
-    """Write the encoder of a folder with weights in float16 into another, to be shipped.
+    """Write the encoder of a folder to another folder with weights in float16, for distribution.
 
     Parameters
     ----------
@@ -82,18 +83,18 @@ def export_float16(folder: str | Path, target: str | Path) -> str:
     Returns
     -------
     str
-        SHA-256 of the weights' file.
+        SHA-256 of the file of the weights.
 
     Raises
     ------
     ValueError
-        Where a weight is beyond the range of float16.
+        Where a weight exceeds the range of float16.
     """
     folder, target = Path(folder), Path(target)
     state = {name: value.to(torch.float16) for name, value in load_file(folder / MODEL).items()}
     for name, value in state.items():
         if not value.isfinite().all():
-            raise ValueError(f"{folder / MODEL}: {name} is beyond the range of float16")
+            raise ValueError(f"{folder / MODEL}: {name} exceeds the range of float16")
     with atomic_path(target / MODEL) as path:
         save_file(state, path)
     write_text(target / CONFIG, (folder / CONFIG).read_text(encoding="utf-8"))

@@ -1,75 +1,89 @@
-"""Train one seed of a system that reads a HuBERT: its embeddings as they are, or the encoder trained further."""
+"""A system of a HuBERT: a decoder on its frozen embeddings, or the encoder fine-tuned.
 
-from collections.abc import Mapping
+The decoder, self-attentive pooling and a head per task, reads log-mel frames too.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from exvo.corpus.table import Corpus
-from exvo.features.spec import feature_key, fine_tuned
+from exvo.features.spec import feature_key, feature_kind, fine_tuned
+from exvo.features.vectors import as_shards
 from exvo.hubert.embeddings import kept_layers
 from exvo.hubert.fine_tuned_network import FineTunedConfig, FineTunedNetwork
 from exvo.hubert.weights import exact_source, load_hubert
 from exvo.networks.embedding_network import EmbeddingNetworkConfig
-from exvo.systems.sequence import ShardPaths, sequence_configs, train_sequence_system
+from exvo.systems.train import by_speed, network_configs, train_folder
+from exvo.training.frames import FrameStore
+
+# Configs of the networks that a folder may hold.
+KINDS = (EmbeddingNetworkConfig, FineTunedConfig)
 
 
-def train_hubert_system(
-    shards: ShardPaths,
+def train_system(
+    features: Sequence[str | Path],
     corpus: Corpus,
-    system: Mapping[str, object],
+    system: Mapping[str, Any],
     seed: int,
     folder: str | Path,
     *,
-    perturbed: Mapping[float, ShardPaths] | None = None,
+    statistics: str | Path | None = None,
+    perturbed: Sequence[str | Path] = (),
     n_threads: int = 1,
 ) -> None:
-    """Train, predict Val and Test and write the folder of the trained system.
+    """Train one seed and write the folder of the trained system, as `exvo.systems.train.train_folder`.
 
     Parameters
     ----------
-    shards : sequence of (frames path, index path)
-        Embeddings; for an encoder that is fine-tuned, the frames of its front end.
-    corpus, seed, folder, perturbed, n_threads
-        As in `exvo.systems.sequence.train_sequence_system`.
+    features : sequence of path
+        Shards of embeddings, frames and their indices; for an encoder that is fine-tuned, the frames of its front end.
+    corpus, seed, folder, n_threads
+        As in `exvo.systems.train.train_folder`.
     system : mapping
-        As `exvo.workflow.systems.System.spec` gives it. It is kept with the SHA-256 of the weights, so that prediction uses
-        the same and nothing else.
+        It is kept with the SHA-256 of the weights, so that prediction uses the same weights and no others.
+    statistics
+        Not read: each frame is normalised by itself.
+    perturbed : sequence of path
+        The shards of Train at other speeds, with ``speed_perturbation``.
 
     Raises
     ------
     ValueError
-        As `train_sequence_system` and `exvo.hubert.weights.load_hubert`.
+        As `exvo.systems.train.train_folder` and `exvo.hubert.weights.load_hubert`.
     """
-    where = feature_key(system["feature"])
-    feature = exact_source(system["feature_config"], where)
-    system = {**system, "feature_config": feature}
     prepare = None
+    if feature_kind(system["feature"]) == "hubert":
+        where = feature_key(system["feature"])
+        system = {**system, "feature_config": exact_source(system["feature_config"], where)}
     if fine_tuned(system):
-        weights = load_hubert(feature, where)
+        weights = load_hubert(system["feature_config"], where)
         size = weights.model.config
         given = {
             "hubert": asdict(size),
             "weights": weights.sha256,
-            "layers": kept_layers(feature["layers"], size),
+            "layers": kept_layers(system["feature_config"]["layers"], size),
         }
-        configs = sequence_configs(system, FineTunedConfig, given)
+        configs = network_configs(system, FineTunedConfig, given)
 
         def prepare(network: FineTunedNetwork) -> None:
             network.load_encoder(weights.model)
 
     else:
         options = {name: value for name, value in system["training"].items() if name != "fine_tune"}
-        given = {"n_layers": 1 if feature["layers"] is None else len(feature["layers"])}
-        configs = sequence_configs({**system, "training": options}, EmbeddingNetworkConfig, given)
-    train_sequence_system(
-        shards,
-        None,
+        layers = system["feature_config"].get("layers")
+        given = {"n_layers": 1 if layers is None else len(layers)}
+        configs = network_configs({**system, "training": options}, EmbeddingNetworkConfig, given)
+    train_folder(
+        FrameStore(as_shards(features)),
         corpus,
         system,
+        configs,
+        None,
         seed,
         folder,
-        configs=configs,
         prepare=prepare,
-        perturbed=perturbed,
+        perturbed={speed: FrameStore(shards) for speed, shards in by_speed(perturbed).items()},
         n_threads=n_threads,
     )

@@ -1,111 +1,85 @@
-"""Train one seed of an ``mlp`` system: from feature shards to the folder of a trained system.
+"""A system of the organisers' network: utterance-level features, one vector a clip.
 
-Clips without audio take no part in training; they get the Train prior as their prediction, and the quality
-table flags them.
+It reads any feature: functionals as they are, and the mean and SD over time of log-mel or HuBERT frames.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from exvo.audio.store import WITHOUT_AUDIO
 from exvo.corpus.table import Corpus
 from exvo.evaluation.predictions import Predictions, concatenate
-from exvo.features.store import Utterances, read_statuses, read_utterances
-from exvo.training.mlp_storage import save_trained
-from exvo.training.mlp_training import MlpConfig, TrainedMlp, predict_mlp, train_mlp
+from exvo.features.store import read_statuses
+from exvo.features.vectors import Shard, as_shards
+from exvo.networks.mlp import MlpConfig
+from exvo.systems.train import network_configs, train_folder
 from exvo.training.outputs import any_labelled
-from exvo.training.results import predictions_or_priors, write_results
+from exvo.training.predict import predict_clips
+from exvo.training.trained import Trained
+from exvo.training.vectors import VectorStore
+
+# Configs of the networks that a folder may hold.
+KINDS = (MlpConfig,)
 
 
-def mlp_config(system: Mapping[str, object]) -> MlpConfig:
-    """Return the training choices of a system of the config."""
-    training = {**system["training"], "hidden": tuple(system["training"]["hidden"])}
-    return MlpConfig(tasks=tuple(system["tasks"]), **training)
-
-
-def train_mlp_system(
-    shards: Sequence[str | Path],
+def train_system(
+    features: Sequence[str | Path],
     corpus: Corpus,
-    system: Mapping[str, object],
+    system: Mapping[str, Any],
     seed: int,
     folder: str | Path,
     *,
+    statistics: str | Path | None = None,
+    perturbed: Sequence[str | Path] = (),
     n_threads: int = 1,
 ) -> None:
-    """Train, predict Val and Test and write the folder of the trained system.
+    """Train one seed and write the folder of the trained system, as `exvo.systems.train.train_folder`.
 
     Parameters
     ----------
-    shards : sequence of str or Path
-        Utterance-level features of the system's stage.
-    corpus : Corpus
-    system : mapping
-        ``tasks`` and ``training`` of the system, as `exvo.workflow.plan.System.spec` gives them.
-    seed : int
-    folder : str or Path
-        Receives model.safetensors, config.json, history.csv, val.parquet, test.parquet and metrics.json.
-    n_threads : int
-
-    Raises
-    ------
-    ValueError
-        Where Train has no clip with audio and a label of the system's tasks.
+    features : sequence of path
+        Shards of the system's feature and stage: tables of functionals, or frames and their indices.
+    corpus, system, seed, folder, n_threads
+        As in `exvo.systems.train.train_folder`.
+    statistics, perturbed
+        Not read: the moments are those of the vectors of Train.
     """
-    folder = Path(folder)
-    config = mlp_config(system)
+    shards = as_shards(features)
+    configs = network_configs(system, MlpConfig)
     labels = corpus.labels
-    statuses = read_statuses(shards)
-    no_audio = np.array([statuses.get(clip_id) in WITHOUT_AUDIO for clip_id in labels.clip_id], dtype=bool)
-    train_labels = labels.take((labels.split == "Train") & ~no_audio)
-    val_labels = labels.take((labels.split == "Val") & ~no_audio & any_labelled(labels, config.tasks))
-    # Only what is trained and validated on is read, and standardised in place: each matrix is in memory once.
-    train, val = read_utterances(shards, [train_labels.clip_id, val_labels.clip_id])
-    trained = train_mlp(
-        train.values,
-        train_labels,
-        val.values,
-        val_labels,
-        config,
+    status = read_statuses([shard[-1] for shard in shards])
+    has_audio = np.array([status.get(clip_id) not in WITHOUT_AUDIO for clip_id in labels.clip_id], dtype=bool)
+    train = labels.take((labels.split == "Train") & has_audio)
+    val = labels.take((labels.split == "Val") & has_audio & any_labelled(labels, configs[0].tasks))
+    # Only what is trained and validated on is read, so that each vector is in memory once.
+    store = VectorStore(shards, [*train.clip_id, *val.clip_id])
+    train_folder(
+        store,
+        corpus,
+        system,
+        configs,
+        store.moments(train.clip_id),
         seed,
-        feature_names=train.names,
+        folder,
+        train=train,
+        val=val,
+        predict=partial(
+            _predict, shards=shards, wanted=set(labels.clip_id[labels.split != "Train"]), n_threads=n_threads
+        ),
         n_threads=n_threads,
-        overwrite=True,
     )
-    del train, val
-    save_trained(folder, trained, system)
-    answers = _predict_shards(trained, shards, set(labels.clip_id[labels.split != "Train"]), n_threads)
-    n_epochs = len(trained.history)
-    write_results(folder, corpus.labels, answers, best_epoch=trained.best_epoch, n_epochs=n_epochs)
 
 
-def predict_utterances(trained: TrainedMlp, features: Utterances, *, n_threads: int = 1) -> Predictions:
-    """Predict clips; those without audio get the Train prior.
-
-    Parameters
-    ----------
-    trained : TrainedMlp
-    features : Utterances
-        Of ``n`` clips.
-    n_threads : int
-    """
-
-    def predict(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        # Only where clips lack audio is a copy made of the features.
-        values = features.values if rows.all() else features.values[rows]
-        return predict_mlp(trained, values, feature_names=features.names, n_threads=n_threads)
-
-    has_audio = ~np.isin(features.status.astype(str), WITHOUT_AUDIO)
-    return predictions_or_priors(features.clip_id, has_audio, trained.priors, trained.countries, predict)
-
-
-def _predict_shards(
-    trained: TrainedMlp, shards: Sequence[str | Path], clip_ids: Collection[str], n_threads: int
-) -> Predictions:
+def _predict(trained: Trained, shards: Sequence[Shard], wanted: set[str], n_threads: int) -> Predictions:
     """Predict clips shard by shard, so that memory is that of one shard."""
     parts = []
-    for path in shards:
-        (features,) = read_utterances([path], [[name for name in read_statuses([path]) if name in clip_ids]])
-        parts.append(predict_utterances(trained, features, n_threads=n_threads))
+    for shard in shards:
+        ids = [clip_id for clip_id in read_statuses([shard[-1]]) if clip_id in wanted]
+        if ids:
+            store = VectorStore([shard], ids)
+            parts.append(predict_clips(trained, store, store.clip_id, n_threads))
     return concatenate(parts)

@@ -5,17 +5,19 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from exvo.corpus.labels import Country
 from exvo.systems.local_files import LocalFiles, with_files
-from exvo.training.old_names import with_present_names
+from exvo.training.old_names import present_record
 
 # What training leaves in the folder of a model and prediction reads.
 FILES = ("config.json", "model.safetensors", "history.csv")
-KINDS = ("mlp", "sequence")
+# Of this version and of earlier ones.
+MODELS = ("network", "sequence", "organisers")
 _KEYS = ("model", "countries", "untrained", "priors")
 _WANTED = (
     "name the folder of a trained system, results/models/<system>/<seed>, or of a feature fusion, "
@@ -31,7 +33,7 @@ class ModelFolder:
     ----------
     path : Path
     kind : str
-        One of ``KINDS``.
+        Of the network: `exvo.training.trained.NetworkConfig`.
     system : mapping
         The stage, the feature and the settings of both, as `exvo.workflow.systems.System.spec` gives them, with the files of
         this machine. Of a feature fusion its ``systems``, ``inputs``, ``training`` and ``tasks``.
@@ -48,7 +50,7 @@ class ModelFolder:
 
     path: Path
     kind: str
-    system: Mapping[str, object]
+    system: Mapping[str, Any]
     tasks: tuple[str, ...]
     countries: tuple[Country, ...]
     priors: dict[str, np.ndarray]
@@ -79,7 +81,7 @@ def read_model(folder: Path, local: LocalFiles) -> ModelFolder:
     tasks = tuple(task for task in system["tasks"] if task not in record["untrained"])
     return ModelFolder(
         path=folder,
-        kind=record["model"],
+        kind=record["kind"],
         system=system,
         tasks=tasks,
         countries=tuple(Country(**country) for country in record["countries"]),
@@ -117,9 +119,9 @@ def _record(folder: Path) -> dict:
         raise ValueError(
             f"{folder}: config.json does not say what the features came from; train the system again"
         )
-    record = with_present_names(record)
-    if record["model"] not in KINDS:
-        raise ValueError(f"{folder}: a model of the kind {record['model']}, not {' or '.join(KINDS)}")
+    if record["model"] not in MODELS:
+        raise ValueError(f"{folder}: a model of the kind {record['model']}, not {' or '.join(MODELS)}")
+    record = present_record(record)
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise ValueError(

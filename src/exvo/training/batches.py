@@ -7,7 +7,7 @@ the epoch and the clip, so that a training that was interrupted meets the same b
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,11 +15,15 @@ from torch import Tensor
 
 from exvo.corpus.labels import Labels
 from exvo.corpus.shards import stable_hash
-from exvo.training.frames import FrameStore
+from exvo.networks.losses import known_labels
+from exvo.training.frames import ClipStore
+from exvo.util.settings import Natural, Share
 
 # Clips whose lengths differ by up to about twice this share may meet in a batch (ours): lengths alone would put the
 # same clips together in every epoch.
 _LENGTH_JITTER = 0.1
+
+B = TypeVar("B")
 
 
 class Batch(NamedTuple):
@@ -34,6 +38,8 @@ class Batch(NamedTuple):
     targets : dict of Tensor
         ``emotion`` (batch, 10) and ``age`` (batch,), in years: float32, NaN where not known; ``country`` (batch,):
         int64, -1 where not known.
+    labelled : tuple of str
+        Tasks of which at least one clip has a label.
     rows : Tensor [shape=(batch,), int64]
         Where the clips are among those that the batches are of.
     """
@@ -41,10 +47,20 @@ class Batch(NamedTuple):
     frames: Tensor
     lengths: Tensor
     targets: dict[str, Tensor]
+    labelled: tuple[str, ...]
     rows: Tensor
 
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device."""
+        if device.type == "cpu":
+            return self
+        targets = {task: values.to(device) for task, values in self.targets.items()}
+        return Batch(
+            self.frames.to(device), self.lengths.to(device), targets, self.labelled, self.rows.to(device)
+        )
 
-class Batches:
+
+class Batches(Generic[B]):
     """Batches that are gathered when they are asked for; one can go through them again.
 
     Parameters
@@ -52,7 +68,7 @@ class Batches:
     groups : sequence of np.ndarray
         The clips of each batch.
     gather : callable
-        Makes a `Batch` of such an array.
+        Makes a batch of such an array.
 
     Attributes
     ----------
@@ -60,7 +76,7 @@ class Batches:
         Spent in gathering so far.
     """
 
-    def __init__(self, groups: Sequence[np.ndarray], gather: Callable[[np.ndarray], Batch]) -> None:
+    def __init__(self, groups: Sequence[np.ndarray], gather: Callable[[np.ndarray], B]) -> None:
         self.groups = groups
         self.gather = gather
         self.seconds = 0.0
@@ -68,12 +84,14 @@ class Batches:
     def __len__(self) -> int:
         return len(self.groups)
 
-    def __iter__(self) -> Iterator[Batch]:
-        for rows in self.groups:
-            start = time.perf_counter()
-            batch = self.gather(rows)
-            self.seconds += time.perf_counter() - start
-            yield batch
+    def __getitem__(self, index: int) -> B:
+        start = time.perf_counter()
+        batch = self.gather(self.groups[index])
+        self.seconds += time.perf_counter() - start
+        return batch
+
+    def __iter__(self) -> Iterator[B]:
+        return map(self.__getitem__, range(len(self)))
 
 
 @dataclass(frozen=True)
@@ -82,21 +100,23 @@ class SpecAugment:
 
     Attributes
     ----------
-    time_masks, channel_masks : int
-        How many of each kind; they may overlap.
+    time_masks : int
+        Number of masks over time; they may overlap.
+    channel_masks : int
+        Number of masks over channels; they may overlap.
     max_frames : int
-        A time mask is between 0 and so many frames long.
+        Maximum length of a mask over time, in frames.
     max_share : float
-        And at most this share of the clip: bursts are short.
+        Maximum length of a mask over time, as a share of the clip.
     max_channels : int
-        A channel mask is between 0 and so many channels high.
+        Maximum height of a mask over channels, in channels.
     """
 
-    time_masks: int = 2
-    channel_masks: int = 2
-    max_frames: int = 25
-    max_share: float = 0.2
-    max_channels: int = 12
+    time_masks: Natural = 2
+    channel_masks: Natural = 2
+    max_frames: Natural = 25
+    max_share: Share = 0.2
+    max_channels: Natural = 12
 
     def apply(self, frames: np.ndarray, fill: np.ndarray, rng: np.random.Generator) -> None:
         """Mask the frames of one clip in place.
@@ -121,7 +141,7 @@ class TrainBatches:
 
     Parameters
     ----------
-    store : FrameStore
+    store : ClipStore
     labels : Labels
         Of the clips to train on, all of them with audio.
     batch_size : int
@@ -134,14 +154,14 @@ class TrainBatches:
     spec_augment : SpecAugment or None
     fill : np.ndarray [shape=(n_channels,)] or None
         For the masks; needed with ``spec_augment``.
-    perturbed : mapping of float to FrameStore
+    perturbed : mapping of float to ClipStore
         Other versions of the same clips, by speed factor. Every epoch takes one version of each clip, the one in
         ``store`` (factor 1) among them; a version without frames is passed over.
     """
 
     def __init__(
         self,
-        store: FrameStore,
+        store: ClipStore,
         labels: Labels,
         *,
         batch_size: int,
@@ -150,7 +170,7 @@ class TrainBatches:
         crop_frames: int | None = None,
         spec_augment: SpecAugment | None = None,
         fill: np.ndarray | None = None,
-        perturbed: Mapping[float, FrameStore] | None = None,
+        perturbed: Mapping[float, ClipStore] | None = None,
     ) -> None:
         others = {factor: other for factor, other in (perturbed or {}).items() if factor != 1}
         self.stores = (store, *(others[factor] for factor in sorted(others)))
@@ -188,13 +208,13 @@ class TrainBatches:
                 out[: lengths[row]] = store.frames(place, start, lengths[row])
                 if self.spec_augment is not None:
                     self.spec_augment.apply(out[: lengths[row]], self.fill, rng)
-            return _batch(frames, lengths, self._targets, rows)
+            return make_batch(frames, lengths[rows], self._targets, rows)
 
         return Batches(groups, gather)
 
 
 def whole_batches(
-    store: FrameStore,
+    store: ClipStore,
     clip_ids: Sequence[str],
     *,
     batch_size: int,
@@ -205,7 +225,7 @@ def whole_batches(
 
     Parameters
     ----------
-    store : FrameStore
+    store : ClipStore
     clip_ids : sequence of str
         All of them with audio.
     batch_size, max_batch_frames : int
@@ -221,7 +241,7 @@ def whole_batches(
         frames = np.zeros((len(rows), lengths[rows].max(), store.n_channels), np.float32)
         for out, row in zip(frames, rows.tolist(), strict=True):
             out[: lengths[row]] = store.frames(places[row])
-        return _batch(frames, lengths, targets, rows)
+        return make_batch(frames, lengths[rows], targets, rows)
 
     return Batches(like_length_batches(lengths, batch_size, max_batch_frames=max_batch_frames), gather)
 
@@ -286,7 +306,11 @@ def _spans(n: int, longest: int, count: int, rng: np.random.Generator) -> Iterat
         yield first, first + length
 
 
-def _batch(frames: np.ndarray, lengths: np.ndarray, targets: Mapping[str, Tensor], rows: np.ndarray) -> Batch:
+def make_batch(
+    frames: np.ndarray, lengths: np.ndarray, targets: Mapping[str, Tensor], rows: np.ndarray
+) -> Batch:
+    """Return a batch of frames (batch, n_frames, n_channels) and lengths (batch,) of the clips in some rows."""
     index = torch.from_numpy(rows)
     taken = {task: values[index] for task, values in targets.items()}
-    return Batch(torch.from_numpy(frames), torch.from_numpy(lengths[rows]), taken, index)
+    labelled = tuple(task for task, known in known_labels(taken).items() if known.any())
+    return Batch(torch.from_numpy(frames), torch.from_numpy(lengths), taken, labelled, index)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from exvo.training.frames import FrameStore
-from exvo.training.standardise import Standardisation
+from exvo.training.standardise import standard_moments
 
 
 class UtteranceStore(FrameStore):
@@ -87,8 +87,7 @@ class UtteranceStore(FrameStore):
                     f"{part.shards[0][0]}: no clip of Train has audio, so there is nothing to learn from"
                 )
             vectors = np.concatenate([part.frames(place).copy() for place in places[there]])
-            found = Standardisation.fit(vectors, np.inf)
-            moments["mean"] += found.mean.tolist()
-            moments["std"] += np.where(found.constant, 0.0, found.scale).tolist()
+            found = standard_moments(vectors)
+            moments = {name: moments[name] + found[name] for name in moments}
         self.unmap()
         return moments

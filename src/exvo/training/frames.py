@@ -6,6 +6,7 @@ Memory holds the index of the shards and, for a while, the pages that were read:
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -19,6 +20,39 @@ _UNMAP_BYTES = 128 * 2**20
 _LEAST_READ = 2**20
 # Each shard that is mapped holds a file open.
 _MAPPED_SHARDS = 128
+
+
+class ClipStore(Protocol):
+    """Clips as training and prediction read them: each a number of frames.
+
+    Attributes
+    ----------
+    clip_id : np.ndarray [shape=(n,), str]
+    n_frames : np.ndarray [shape=(n,), int64]
+        0 for a clip without audio.
+    features_digest : str or None
+        SHA-256 of the names of the channels, where they have names.
+    """
+
+    clip_id: np.ndarray
+    n_frames: np.ndarray
+    features_digest: str | None
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of a frame."""
+
+    def rows(self, clip_ids: Iterable[str]) -> np.ndarray:
+        """Return the rows of some clips [shape=(n,), int64]; ValueError where one is missing."""
+
+    def has_audio(self, clip_ids: Iterable[str]) -> np.ndarray:
+        """Return which of some clips have frames [shape=(n,), bool]."""
+
+    def frames(self, row: int, start: int = 0, length: int | None = None) -> np.ndarray:
+        """Return frames of one clip [shape=(length, n_channels)]."""
+
+    def fingerprint(self) -> list[tuple[str, int, int]]:
+        """Return name, size in bytes and time of change in nanoseconds of every file."""
 
 
 class FrameStore:
@@ -42,6 +76,8 @@ class FrameStore:
     ValueError
         Where a clip is in two shards.
     """
+
+    features_digest: str | None = None
 
     def __init__(self, shards: Sequence[tuple[str | Path, str | Path]]) -> None:
         self.shards = tuple((Path(frames), Path(index)) for frames, index in shards)
@@ -118,9 +154,14 @@ class FrameStore:
 
     def fingerprint(self) -> list[tuple[str, int, int]]:
         """Return name, size in bytes and time of change in nanoseconds of every file of the shards."""
-        stats = [(path.name, path.stat()) for paths in self.shards for path in paths]
-        return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+        return file_states(path for paths in self.shards for path in paths)
 
     def _map(self, shard: int) -> np.ndarray:
         # Without the index, which `read_sequences` would read again.
         return np.load(self.shards[shard][0], mmap_mode="r", allow_pickle=False)
+
+
+def file_states(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Return name, size in bytes and time of change in nanoseconds of some files."""
+    stats = [(path.name, path.stat()) for path in paths]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]

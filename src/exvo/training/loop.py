@@ -1,265 +1,215 @@
-"""The training loop of sequence networks in lightning: steps, the choice of the epoch, checkpoints.
+"""The training loop of every network: steps of gradient descent, reports, and a state to go on from.
 
-An epoch starts from the weights, the optimiser's state and its own number alone. Dropout is seeded at its first
-batch, the learning rate follows from the place in the training, and the batches from the epoch's number. A training
-that goes on from the checkpoint of an epoch therefore ends with the bits of one that was never interrupted.
+The loop is plain PyTorch. A `Learner` says what is particular to a training: its batches, its loss, its learning rate,
+and what a report does. A training that goes on from a saved state ends with the bits of one that was never
+interrupted, if the learner's batches and random numbers follow from the epoch and the step.
 """
 
-import logging
-import math
-import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol, Self
 
-import lightning
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from exvo.networks.losses import CombinedLoss, known_labels
-from exvo.training.batches import Batch, Batches, TrainBatches
-from exvo.training.trained import TrainingConfig
+Precision = Literal["fp32", "bf16", "fp16"]
 
-logger = logging.getLogger(__name__)
-
-Validate = Callable[[nn.Module, CombinedLoss], dict[str, float]]
+_AUTOCAST_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Progress:
-    """How far a training is, and the best of it so far: plain types and tensors, for a checkpoint.
+class TrainingBatch(Protocol):
+    """A batch that can be moved to a device."""
 
-    Parameters
-    ----------
-    identity : str
-        Digest of all that the training follows from.
-    has_val : bool
-        Whether Val can tell one epoch from another; without, the last is the best.
+    def to(self, device: torch.device) -> Self:
+        """Return the batch on a device."""
+
+
+class EpochBatches(Protocol):
+    """The batches of an epoch; each is gathered when it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...  # noqa: ANN401 (a TrainingBatch of the learner's own)
+
+
+class Learner(Protocol):
+    """What a loop trains.
 
     Attributes
     ----------
-    history : list of dict
-        As in `exvo.training.trained.TrainedSequence`.
-    best_epoch : int
-    best_state : dict of Tensor
-    strf : dict of list of Tensor
-        Rates and scales before training and after each epoch.
+    module : nn.Module
+        All that has parameters, on the device.
     """
 
-    def __init__(self, identity: str, *, has_val: bool) -> None:
-        self.identity = identity
-        self.has_val = has_val
-        self.history: list[dict[str, float]] = []
-        self.best_epoch = 0
-        self.best_state: dict[str, Tensor] = {}
-        self.strf: dict[str, list[Tensor]] = {}
+    module: nn.Module
 
-    @property
-    def epoch(self) -> int:
-        """The epoch that comes next, from 1."""
-        return len(self.history) + 1
+    def batches(self, epoch: int) -> EpochBatches:
+        """Return the batches of an epoch, counted from 0: the same ones whenever they are asked for."""
 
-    def finished(self, config: TrainingConfig) -> bool:
-        """Whether no epoch comes next."""
-        waited = len(self.history) - self.best_epoch if self.has_val else 0
-        return len(self.history) >= config.max_epochs or waited >= config.patience
+    def before_step(self, loop: "Loop") -> float:
+        """Seed the step where it needs it; return its learning rate."""
 
-    def add(self, record: dict[str, float], network: nn.Module) -> None:
-        """Take up an epoch; keep its weights if none was better.
+    def loss(self, batch: Any) -> Tensor:  # noqa: ANN401
+        """Return the loss of a batch [shape=()]."""
 
-        As `exvo.training.mlp_training` chooses: the highest selection score; among equal ones, and while none is
-        defined, the lowest loss.
-        """
-        best = self._quality(self.history[self.best_epoch - 1]) if self.best_epoch else (-np.inf, -np.inf)
-        self.history.append(record)
-        if self._quality(record) > best or not self.has_val or not self.best_state:
-            self.best_epoch = len(self.history)
-            self.best_state = {
-                name: value.detach().to("cpu", copy=True) for name, value in network.state_dict().items()
-            }
-        self.watch(network)
+    def report(self, loop: "Loop") -> None:
+        """Validate, and take up what the steps since the last report measured."""
 
-    def watch(self, network: nn.Module) -> None:
-        """Note the rates and scales of an STRF front end, if the network has one."""
-        for name in ("rate", "scale"):
-            values = getattr(getattr(network, "frontend", None), name, None)
-            if isinstance(values, Tensor):
-                self.strf.setdefault(name, []).append(values.detach().to("cpu", copy=True))
+    def finished(self, loop: "Loop") -> bool:
+        """Return whether no step comes next."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything but ``has_val``, which follows from the data."""
-        return {name: value for name, value in vars(self).items() if name != "has_val"}
+        """Return what the reports have found so far: tensors and plain types."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
-        vars(self).update(state)
-
-    @staticmethod
-    def _quality(record: Mapping[str, float]) -> tuple[float, float]:
-        return record["val_selection"], -np.nan_to_num(record["val_loss"], nan=np.inf)
 
 
-class SequenceModule(lightning.LightningModule):
-    """A sequence network with its loss, as lightning trains it.
+class Loop:
+    """Steps of gradient descent on one device.
 
     Parameters
     ----------
-    network : nn.Module
-    loss : CombinedLoss
-    batches : TrainBatches
-    config : TrainingConfig
-    progress : Progress
-    seed : int
+    learner : Learner
+    optimizer : torch.optim.Optimizer
+        A parameter group may have a ``share``: its learning rate is so much of the step's.
+    device : torch.device
+    precision : {"fp32", "bf16", "fp16"}
+        Of matrix products and convolutions (autocast); ``fp16`` scales the loss.
+    gradient_clip : float
+        Largest norm of the gradient of all parameters together; 0 for no limit.
+    report_every : int or None
+        Steps between reports; None reports at the end of each epoch. The last step is always followed by one.
+
+    Attributes
+    ----------
+    step, epoch, place : int
+        Steps and epochs done, and batches done of the epoch that is not.
+    n_batches : int
+        Of the present epoch.
+    seconds, step_seconds, loading_seconds : float
+        Since the last report: in all, in steps, and in gathering batches.
     """
 
     def __init__(
         self,
-        network: nn.Module,
-        loss: CombinedLoss,
-        batches: TrainBatches,
-        config: TrainingConfig,
-        progress: Progress,
-        seed: int,
+        learner: Learner,
+        optimizer: torch.optim.Optimizer,
+        *,
+        device: torch.device,
+        precision: Precision = "fp32",
+        gradient_clip: float = 0.0,
+        report_every: int | None = None,
     ) -> None:
-        super().__init__()
-        self.network = network
-        self.loss = loss
-        self.batches = batches
-        self.config = config
-        self.progress = progress
-        self.seed = seed
+        self.learner = learner
+        self.optimizer = optimizer
+        self.device = device
+        self.gradient_clip = gradient_clip
+        self.report_every = report_every
+        self.step = self.epoch = self.place = self.n_batches = 0
+        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._dtype = _AUTOCAST_TYPES[precision]
+        self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self._start_timers()
 
-    def train_dataloader(self) -> Batches:
-        """Return the batches of the epoch that comes next; lightning asks anew for each."""
-        self.epoch_start = time.perf_counter()
-        self.epoch_batches = self.batches.epoch(self.progress.epoch)
-        return self.epoch_batches
+    def run(self, save: Callable[[dict[str, Any]], None]) -> None:
+        """Train until the learner is finished; hand the state to ``save`` after every report."""
+        while not self.learner.finished(self):
+            batches = self.learner.batches(self.epoch)
+            self.n_batches = len(batches)
+            while self.place < self.n_batches and not self.learner.finished(self):
+                self._take_step(batches)
+                if self.report_every and (self.step % self.report_every == 0 or self.learner.finished(self)):
+                    self._report(save)
+            if self.place == self.n_batches:
+                self.epoch, self.place = self.epoch + 1, 0
+                if not self.report_every:
+                    self._report(save)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW; only matrices and kernels decay: a vector is a bias, a gain, or rates or scales."""
-        # A network that was trained before says which of its parameters learn at a share of the rate.
-        shares = getattr(self.network, "learning_rate_shares", dict)()
-        trained = [(p, shares.get(p, 1.0)) for p in self.parameters() if p.requires_grad]
-        groups = [
-            {
-                "params": [p for p, s in trained if s == share and (p.ndim >= 2) == decays],
-                "weight_decay": self.config.weight_decay if decays else 0.0,
-                "share": share,
-            }
-            for share in sorted({share for _, share in trained}, reverse=True)
-            for decays in (True, False)
-        ]
-        return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.config.learning_rate)
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and plain types."""
+        return {
+            "module": self.learner.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "learner": self.learner.state_dict(),
+            **{name: getattr(self, name) for name in ("step", "epoch", "place")},
+        }
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed an epoch at its first batch; set the learning rate of the step."""
-        if batch_idx == 0:
-            seed = np.random.SeedSequence([self.seed, self.progress.epoch]).generate_state(1, np.uint64)
-            torch.manual_seed(int(seed[0]))
-            self.network.train()
-            self.sums = torch.zeros(1 + len(self.loss.tasks), device=self.device)
-            self.counts = torch.zeros_like(self.sums)
-            self.network_seconds = 0.0
-        place = (
-            self.progress.epoch - 1 + (batch_idx + 0.5) / len(self.epoch_batches)
-        ) / self.config.max_epochs
-        self.learning_rate = learning_rate(place, self.config)
-        for group in self.optimizers(use_pl_optimizer=False).param_groups:
-            group["lr"] = self.learning_rate * group["share"]
-        self._step_start = time.perf_counter()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the state of a checkpoint."""
+        self.learner.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        self.learner.load_state_dict(state["learner"])
+        for name in ("step", "epoch", "place"):
+            setattr(self, name, state[name])
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch."""
-        total, losses = self.loss(self.network(batch.frames, batch.lengths), batch.targets)
-        known = known_labels({task: batch.targets[task] for task in self.loss.tasks})
-        # Summed where they are: reading a value back would wait for the device.
-        self.sums += torch.stack([total.detach(), *(losses[task] for task in self.loss.tasks)])
-        self.counts += torch.stack([torch.ones_like(total, dtype=bool), *(k.any() for k in known.values())])
-        self.log("loss", total.detach())
-        return total
+    @property
+    def seconds(self) -> float:
+        """Seconds since the last report."""
+        return time.perf_counter() - self._start
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401 (lightning's)
-        """Count the time that a step took."""
-        self.network_seconds += time.perf_counter() - self._step_start
+    def _take_step(self, batches: EpochBatches) -> None:
+        loading = time.perf_counter()
+        batch = batches[self.place].to(self.device)
+        start = time.perf_counter()
+        learning_rate = self.learner.before_step(self)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate * group.get("share", 1.0)
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
+            loss = self.learner.loss(batch)
+        self._scaler.scale(loss).backward()
+        if self.gradient_clip:
+            self._scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self._parameters, self.gradient_clip)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        self.step += 1
+        self.place += 1
+        self.loading_seconds += start - loading
+        self.step_seconds += time.perf_counter() - start
 
-    def epoch_record(self) -> dict[str, float]:
-        """Return what the epoch says of training: its learning rate and its losses."""
-        means = (self.sums / self.counts).cpu().tolist()  # NaN for a task without labels
-        record = {"epoch": self.progress.epoch, "learning_rate": self.learning_rate}
-        record |= {f"loss{'_' * bool(t)}{t}": m for t, m in zip(("", *self.loss.tasks), means, strict=True)}
-        return record | {f"s_{task}": s.item() for task, s in self.loss.log_variances.items()}
+    def _report(self, save: Callable[[dict[str, Any]], None]) -> None:
+        self.learner.report(self)
+        save(self.state_dict())
+        self._start_timers()
+
+    def _start_timers(self) -> None:
+        self._start = time.perf_counter()
+        self.step_seconds = self.loading_seconds = 0.0
 
 
-class EpochEnd(lightning.Callback):
-    """At the end of an epoch: validate, choose, stop, and write the checkpoint.
+def parameter_groups(
+    parameters: Mapping[nn.Parameter, float], weight_decay: float, *, decay_vectors: bool = False
+) -> list[dict[str, Any]]:
+    """Return the groups of an optimizer.
 
     Parameters
     ----------
-    progress : Progress
-    config : TrainingConfig
-    validate : callable
-        Of network and loss; returns ``val_loss``, ``val_selection`` and the metrics of Val.
-    checkpoint : Path
-    title : str
-        What is trained, for those who watch.
+    parameters : mapping of nn.Parameter to float
+        What is trained, and its share of the learning rate.
+    weight_decay : float
+        Of matrices and kernels.
+    decay_vectors : bool
+        Whether vectors and numbers decay too: biases, gains, rates, scales, log variances.
     """
-
-    state_key = "progress"
-
-    def __init__(
-        self, progress: Progress, config: TrainingConfig, validate: Validate, checkpoint: Path, title: str
-    ) -> None:
-        self.progress = progress
-        self.config = config
-        self.validate = validate
-        self.checkpoint = checkpoint
-        self.title = title
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: SequenceModule) -> None:
-        """Take up the epoch."""
-        record = pl_module.epoch_record()
-        pl_module.network.eval()
-        record |= self.validate(pl_module.network, pl_module.loss)
-        pl_module.network.train()
-        record |= {
-            "seconds": time.perf_counter() - pl_module.epoch_start,
-            "network_seconds": pl_module.network_seconds + record.pop("val_network_seconds", 0.0),
-            "loading_seconds": pl_module.epoch_batches.seconds + record.pop("val_loading_seconds", 0.0),
+    groups = [
+        {
+            "params": [
+                p for p, s in parameters.items() if s == share and (p.ndim >= 2 or decay_vectors) == decays
+            ],
+            "weight_decay": weight_decay if decays else 0.0,
+            "share": share,
         }
-        self.progress.add(record, pl_module.network)
-        logger.info("epoch %d: %s", record["epoch"], record)
-        tell_watchers(
-            f"{self.title}: epoch {record['epoch']} of {self.config.max_epochs} in {record['seconds']:.0f} s, "
-            f"val_loss {record['val_loss']:.4g}, best epoch {self.progress.best_epoch}"
-        )
-        for log in trainer.loggers:
-            log.log_metrics({k: v for k, v in record.items() if math.isfinite(v)}, step=trainer.global_step)
-        trainer.should_stop = self.progress.finished(self.config)
-        trainer.save_checkpoint(self.checkpoint, weights_only=False)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the progress for a checkpoint."""
-        return self.progress.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the progress of a checkpoint."""
-        self.progress.load_state_dict(state_dict)
+        for share in sorted(set(parameters.values()), reverse=True)
+        for decays in (True, False)
+    ]
+    return [group for group in groups if group["params"]]
 
 
-def tell_watchers(line: str) -> None:
-    """Write a line to a terminal; nothing where none is watched.
-
-    A bar would draw over what other jobs write into the same terminal, and they over the bar.
-    """
-    if sys.stderr.isatty():
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
-
-
-def learning_rate(place: float, config: TrainingConfig) -> float:
-    """Return the learning rate at a place in the training, 0 its beginning and 1 its end."""
-    warmup = config.warmup_fraction
-    if place < warmup:
-        return config.learning_rate * place / warmup
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (place - warmup) / max(1 - warmup, 1e-9)))
+def seed_torch(*numbers: int) -> None:
+    """Seed PyTorch's random numbers, dropout among them, from some numbers such as a seed and an epoch."""
+    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))

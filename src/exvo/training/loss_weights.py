@@ -1,4 +1,4 @@
-"""Loss weights of a multitask sequence network, chosen on Val over the grid that the config states."""
+"""Loss weights of a multitask network, chosen on Val over the grid that the config states."""
 
 import csv
 import logging
@@ -11,9 +11,9 @@ from typing import Any
 from exvo.corpus.labels import TASKS, Labels
 from exvo.networks.losses import LossWeights
 from exvo.training.checkpoint import TRIALS
-from exvo.training.frames import FrameStore
+from exvo.training.frames import ClipStore
 from exvo.training.outputs import without_labels
-from exvo.training.train import train_sequence
+from exvo.training.train import train_network
 from exvo.training.trained import NetworkConfig, TrainingConfig
 from exvo.util.atomic import atomic_path
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def choose_loss_weights(
-    store: FrameStore,
+    store: ClipStore,
     labels_train: Labels,
     labels_val: Labels,
     network_config: NetworkConfig,
@@ -29,7 +29,7 @@ def choose_loss_weights(
     statistics: Mapping[str, Sequence[float]] | None,
     seed: int,
     folder: str | Path,
-    **options: Any,  # noqa: ANN401 (those of train_sequence)
+    **options: Any,  # noqa: ANN401 (those of train_network)
 ) -> TrainingConfig:
     """Try loss weights with short trainings and return the config with those of the best selection score on Val.
 
@@ -41,7 +41,7 @@ def choose_loss_weights(
     training_config : TrainingConfig
         With ``loss_weight_grid``.
     store, labels_train, labels_val, network_config, statistics, seed, folder, **options
-        As in `train_sequence`.
+        As in `train_network`.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def choose_loss_weights(
             loss_weight_grid=None,
         )
         data = (store, labels_train, labels_val, network_config)
-        trained = train_sequence(
+        trained = train_network(
             *data, trial, statistics, seed, Path(folder) / TRIALS / f"{number:03d}", **options
         )
         best = trained.history[trained.best_epoch - 1]

@@ -1,4 +1,4 @@
-"""What every encoder's training shares: which labels there are, and outputs of a network as answers.
+"""Labels that a training can use, and outputs of a network as arrays.
 
 A task without a label on Train has no head and is NaN throughout; an emotion without one is 0.
 """
@@ -28,10 +28,10 @@ def without_labels(labels: Labels, tasks: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def answers(
+def task_arrays(
     outputs: Mapping[str, Tensor], n_clips: int, n_countries: int, untrained: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the outputs of a network as emotion, age and country probabilities.
+    """Return the outputs of a network as arrays of emotion, age and country probabilities.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The folder of a trained sequence network.
+"""The folder of a trained network.
 
 ``model.safetensors`` holds the weights and the moments of Train, ``config.json`` what they need to be read (and
 where they come from), ``history.csv`` one row per epoch; ``strf_history.parquet`` one row per kernel and epoch,
@@ -21,27 +21,24 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from exvo.corpus.labels import Country
-from exvo.networks.conformer_network import ConformerNetworkConfig
-from exvo.training.old_names import with_present_names
+from exvo.training.old_names import present_record, present_state
 from exvo.training.outputs import map_numbers
 from exvo.training.portable_paths import without_folders
-from exvo.training.trained import NetworkConfig, TrainedSequence, TrainingConfig
+from exvo.training.trained import NetworkConfig, Trained, TrainingConfig
 from exvo.util.atomic import atomic_path, write_text
 
 STRF_HISTORY = "strf_history.parquet"
 
 
-def save_sequence(
-    folder: str | Path, trained: TrainedSequence, system: Mapping[str, object] | None = None
-) -> None:
+def save_trained(folder: str | Path, trained: Trained, system: Mapping[str, object] | None = None) -> None:
     """Write the files of a trained network into a folder, made if missing; ``config.json`` last.
 
     Parameters
     ----------
     folder : str or Path
-    trained : TrainedSequence
+    trained : Trained
     system : mapping, optional
-        The stage, the feature and the settings of both that the sequences came from, kept for prediction, but for
+        The stage, the feature and the settings of both that the features came from, kept for prediction, except
         folders and programs: see `exvo.training.portable_paths`.
     """
     folder = Path(folder)
@@ -57,7 +54,7 @@ def save_sequence(
     if trained.strf_history:
         _write_strf_history(folder / STRF_HISTORY, trained.strf_history)
     record = {
-        "model": "sequence",
+        "model": "network",
         "system": None if system is None else without_folders(system, folder),
         "kind": trained.network_config.kind,
         "network": asdict(trained.network_config),
@@ -68,17 +65,16 @@ def save_sequence(
         "countries": [asdict(country) for country in trained.countries],
         "n_labelled": trained.n_labelled,
         "untrained": list(trained.untrained),
+        "features_digest": trained.features_digest,
         "priors": map_numbers(trained.priors, lambda v: None if math.isnan(v) else v),
         "versions": {"python": platform.python_version()}
-        | {package: version(package) for package in ("exvo", "lightning", "numpy", "torch", "torchaudio")},
+        | {package: version(package) for package in ("exvo", "numpy", "torch", "torchaudio")},
     }
     write_text(folder / "config.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
 
 
-def load_sequence(
-    folder: str | Path, kinds: Sequence[type[NetworkConfig]] = (ConformerNetworkConfig,)
-) -> TrainedSequence:
-    """Read what `save_sequence` wrote.
+def load_trained(folder: str | Path, kinds: Sequence[type[NetworkConfig]]) -> Trained:
+    """Read what `save_trained` wrote, in this or an earlier version.
 
     Parameters
     ----------
@@ -92,19 +88,19 @@ def load_sequence(
         Where it holds another.
     """
     folder = Path(folder)
-    record = with_present_names(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    record = present_record(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     types = {config.kind: config for config in kinds}
     if record["kind"] not in types:
         raise ValueError(f"{folder}: a network of the kind {record['kind']}, not {' or '.join(types)}")
     with safe_open(folder / "model.safetensors", framework="pt") as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        state = present_state({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a mapping)
     with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
         history = [
             {name: int(v) if name == "epoch" else float(v) for name, v in row.items()}
             for row in csv.DictReader(file)
         ]
     strf = folder / STRF_HISTORY
-    return TrainedSequence(
+    return Trained(
         network_config=types[record["kind"]].from_dict(record["network"]),
         training_config=TrainingConfig.from_dict(record["training"]),
         seed=record["seed"],
@@ -116,6 +112,7 @@ def load_sequence(
         priors=map_numbers(record["priors"], lambda v: math.nan if v is None else v),
         n_labelled=record["n_labelled"],
         untrained=tuple(record["untrained"]),
+        features_digest=record.get("features_digest"),
         strf_history=_read_strf_history(strf) if strf.is_file() else {},
     )
 

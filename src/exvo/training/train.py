@@ -1,56 +1,52 @@
-"""Training of a sequence network on clips of any length, resumable after any epoch.
+"""Training of a multitask network on clips: any network, any features, the best epoch on Val.
 
-Whatever is fitted saw Train only; Val chooses the epoch.
+Whatever is fitted sees Train only; Val chooses the epoch. An epoch depends on the weights, the optimizer's state and its
+own number alone: batches follow from the number, dropout is seeded at the first batch, and the learning rate follows
+from the place in the training.
 """
 
 import logging
+import math
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, Protocol
 
-import lightning
 import numpy as np
 import torch
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.plugins.environments import LightningEnvironment
-from torch import nn
+from torch import Tensor, nn
 
 from exvo.corpus.labels import Labels
 from exvo.evaluation.metrics import labelled, score, selection_score
 from exvo.networks.losses import CombinedLoss
 from exvo.networks.torch_setup import torch_threads
-from exvo.training.batches import Batches, TrainBatches, as_targets
+from exvo.training.batches import Batch, Batches, TrainBatches, as_targets
 from exvo.training.checkpoint import (
     CHECKPOINT,
     TRIALS,
-    WholeCheckpoints,
-    load_progress,
+    resumable_state,
+    save_checkpoint,
     training_identity,
 )
-from exvo.training.frames import FrameStore
-from exvo.training.loop import EpochEnd, Progress, SequenceModule
-from exvo.training.outputs import answers, any_labelled, without_labels
+from exvo.training.epoch_log import EpochLog
+from exvo.training.frames import ClipStore
+from exvo.training.loop import Loop, parameter_groups, seed_torch
+from exvo.training.outputs import any_labelled, task_arrays, without_labels
+from exvo.training.predict import network_outputs, prediction_batches
 from exvo.training.priors import priors
-from exvo.training.trained import (
-    NetworkConfig,
-    TrainedSequence,
-    TrainingConfig,
-    network_outputs,
-    prediction_batches,
-)
+from exvo.training.progress import Progress
+from exvo.training.trained import NetworkConfig, Trained, TrainingConfig
+from exvo.training.vectors import VectorBatches, VectorStore
 
 logger = logging.getLogger(__name__)
 
-_LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
-
-def train_sequence(
-    store: FrameStore,
+def train_network(
+    store: ClipStore,
     labels_train: Labels,
     labels_val: Labels,
     network_config: NetworkConfig,
@@ -59,38 +55,38 @@ def train_sequence(
     seed: int,
     folder: str | Path,
     *,
-    perturbed: Mapping[float, FrameStore] | None = None,
-    prepare: Callable[[nn.Module], None] | None = None,
+    perturbed: Mapping[float, ClipStore] | None = None,
+    prepare: Callable[[Any], None] | None = None,
     n_threads: int = 1,
     resume: bool = True,
-) -> TrainedSequence:
-    """Train a sequence network; keep its best epoch on Val.
+) -> Trained:
+    """Train a network; keep its best epoch on Val.
 
-    The best epoch is the one of the highest `selection_score`; among equal ones, and while none has a defined score,
-    the one of the lowest validation loss. Without any label on Val it is the last. Clips without a label of any of
-    the tasks are left out of the batches: they would take no part in a loss.
+    The best epoch is the one of the highest `selection_score`; of equal ones, and while none has a defined score, the one
+    of the lowest validation loss. Without any label on Val it is the last. Clips without a label of any of the tasks are
+    left out of the batches: they would take no part in a loss.
 
     Parameters
     ----------
-    store : FrameStore
+    store : ClipStore
     labels_train, labels_val : Labels
         Of clips that have audio.
     network_config : NetworkConfig
     training_config : TrainingConfig
-        Its ``loss_weight_grid`` is for `exvo.training.loss_weights`, and not looked at here.
+        Its ``loss_weight_grid`` is for `exvo.training.loss_weights` and not read here.
     statistics : mapping or None
-        ``mean`` and ``std`` of every channel over the frames of Train; None for a network that reads none, whose
-        masked frames are then 0.
+        ``mean`` and ``std`` of every channel over Train; None for a network that reads none, whose masked frames are
+        then 0.
     seed : int
-        Of the initial weights, batches, augmentation and dropout. The same seed, machine and ``n_threads`` give the
-        same bits, with or without an interruption.
+        Of the initial weights, batches, augmentation and dropout. The same seed, machine and ``n_threads`` give the same
+        bits, with or without an interruption.
     folder : str or Path
         Receives the checkpoint of the last epoch (``checkpoints/``) and logs for people (``logs/``).
-    perturbed : mapping of float to FrameStore, optional
+    perturbed : mapping of float to ClipStore, optional
         The clips of Train at other speeds, needed with ``speed_perturbation``.
     prepare : callable, optional
-        What is done to the network before its first step, such as loading weights to start from. What it does
-        must follow from ``network_config``, by which an interrupted training is known.
+        Prepares the network before its first step, such as loading weights to start from. What it does must follow from
+        ``network_config``, by which an interrupted training is recognised.
     n_threads : int
         Threads of PyTorch during the call.
     resume : bool
@@ -115,51 +111,46 @@ def train_sequence(
     identity = training_identity(
         store, perturbed, train, val, network_config, config, statistics, seed, device
     )
-    progress = Progress(identity, has_val=len(val) > 0)
     checkpoint = folder / CHECKPOINT
-    first_step = load_progress(checkpoint, progress) if resume else 0
-
-    network = _initial_network(
-        replace(network_config, tasks=tasks), store.n_channels, statistics, train, seed
-    )
-    if prepare is not None:
-        prepare(network)
-    if not progress.history:
+    state = resumable_state(checkpoint, identity) if resume else None
+    if state is None:
         shutil.rmtree(folder / "logs", ignore_errors=True)
-        progress.watch(network)
-    if not progress.finished(config):
-        loss = CombinedLoss(
-            tasks,
-            combination=config.combination,
-            weights=config.loss_weights,
-            emotion_loss=config.emotion_loss,
+    with _surroundings(n_threads, device):
+        network = _initial_network(
+            replace(network_config, tasks=tasks), store.n_channels, statistics, train, seed
         )
-        batches = TrainBatches(
-            store,
-            train,
-            batch_size=config.batch_size,
-            seed=seed,
-            max_batch_frames=config.max_batch_frames,
-            crop_frames=config.crop_frames,
-            spec_augment=config.spec_augment,
-            fill=np.asarray(
-                [0.0] * store.n_channels if statistics is None else statistics["mean"], np.float32
-            ),
-            perturbed=perturbed,
-        )
-        val_batches = prediction_batches(store, val.clip_id, val)
-        end = EpochEnd(
-            progress,
+        if prepare is not None:
+            prepare(network)
+        learner = SupervisedLearner(
+            network.to(device),
+            _loss(config, tasks).to(device),
+            _train_batches(store, train, config, statistics, perturbed, seed),
+            prediction_batches(store, val.clip_id, val),
+            val,
+            untrained,
             config,
-            lambda *parts: validate(*parts, val_batches, val, untrained),
-            checkpoint,
-            _title(folder, seed),
+            seed,
         )
-        module = SequenceModule(network, loss, batches, config, progress, seed)
-        with _surroundings(n_threads, device):
-            trainer = _trainer(config, device, end, folder, first_step, len(batches.epoch(progress.epoch)))
-            trainer.fit(module, ckpt_path=checkpoint if progress.history else None, weights_only=True)
-    return TrainedSequence(
+        loop = Loop(
+            learner,
+            learner.optimizer(),
+            device=device,
+            precision=config.precision,
+            gradient_clip=config.gradient_clip,
+        )
+        if state is None:
+            learner.progress.watch(network)
+        else:
+            loop.load_state_dict(state)
+            logger.info("training goes on after epoch %d", loop.epoch)
+        if not learner.finished(loop):
+            learner.log = EpochLog(folder / "logs", _title(folder, seed), config.max_epochs, loop.step)
+            try:
+                loop.run(lambda state: save_checkpoint(checkpoint, identity, state))
+            finally:
+                learner.log.close()
+    progress = learner.progress
+    return Trained(
         network_config=network_config,
         training_config=config,
         seed=seed,
@@ -171,12 +162,133 @@ def train_sequence(
         priors=priors(labels_train, tasks),
         n_labelled={task: int(labelled(labels_train, task).sum()) for task in network_config.tasks},
         untrained=untrained,
+        features_digest=store.features_digest,
         strf_history={name: torch.stack(values).numpy() for name, values in progress.strf.items()},
     )
 
 
+class EpochSource(Protocol):
+    """The batches of Train, epoch by epoch."""
+
+    def epoch(self, number: int) -> Batches[Batch]:
+        """Return the batches of an epoch, counted from 1: the same ones whenever they are asked for."""
+
+
+class SupervisedLearner:
+    """A network with its loss, as `exvo.training.loop.Loop` trains it.
+
+    Parameters
+    ----------
+    network, loss : nn.Module, CombinedLoss
+        On the device.
+    train : EpochSource
+    val_batches : Batches
+        Of the clips of ``val``.
+    val : Labels
+    untrained : sequence of str
+        As `exvo.training.outputs.without_labels` gives it.
+    config : TrainingConfig
+    seed : int
+
+    Attributes
+    ----------
+    progress : Progress
+    log : EpochLog or None
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: CombinedLoss,
+        train: EpochSource,
+        val_batches: Batches[Batch],
+        val: Labels,
+        untrained: Sequence[str],
+        config: TrainingConfig,
+        seed: int,
+    ) -> None:
+        self.network = network
+        self.combined_loss = loss
+        self.module = nn.ModuleDict({"network": network, "loss": loss})
+        self.train = train
+        self.val_batches = val_batches
+        self.val = val
+        self.untrained = untrained
+        self.config = config
+        self.seed = seed
+        self.progress = Progress(has_val=len(val) > 0)
+        self.log: EpochLog | None = None
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Return the optimizer of the config; with AdamW, vectors (biases, gains, rates, scales) do not decay."""
+        # A network that was trained before says which of its parameters learn at a share of the rate.
+        shares = getattr(self.network, "learning_rate_shares", dict)()
+        parameters = {p: shares.get(p, 1.0) for p in self.module.parameters() if p.requires_grad}
+        adam = self.config.optimizer == "adam"
+        groups = parameter_groups(parameters, self.config.weight_decay, decay_vectors=adam)
+        kind = torch.optim.Adam if adam else torch.optim.AdamW
+        return kind(groups, lr=self.config.learning_rate, fused=True)
+
+    def batches(self, epoch: int) -> Batches[Batch]:
+        """Return the batches of an epoch, counted from 0."""
+        return self.train.epoch(epoch + 1)
+
+    def before_step(self, loop: Loop) -> float:
+        """Seed an epoch at its first step; return the learning rate of the step."""
+        if loop.place == 0:
+            seed_torch(self.seed, loop.epoch + 1)
+            self.network.train()
+            self.sums = torch.zeros(1 + len(self.combined_loss.tasks), device=loop.device)
+            self.counts = torch.zeros(len(self.sums), dtype=torch.int64)
+        place = (loop.epoch + (loop.place + 0.5) / loop.n_batches) / self.config.max_epochs
+        self.learning_rate = learning_rate(place, self.config)
+        return self.learning_rate
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch [shape=()]."""
+        outputs = self.network(batch.frames, batch.lengths)
+        total, losses = self.combined_loss(outputs, batch.targets, batch.labelled)
+        # Summed on the device: reading a value back would wait for it.
+        self.sums += torch.stack([total.detach(), *losses.values()])
+        self.counts += torch.tensor([True, *(task in batch.labelled for task in losses)])
+        return total
+
+    def report(self, loop: Loop) -> None:
+        """Validate the epoch and add it to the progress."""
+        record = {"epoch": loop.epoch, "learning_rate": self.learning_rate} | self._means()
+        self.network.eval()
+        record |= validate(self.network, self.combined_loss, self.val_batches, self.val, self.untrained)
+        record |= {
+            "seconds": loop.seconds,
+            "network_seconds": loop.step_seconds + record.pop("val_network_seconds", 0.0),
+            "loading_seconds": loop.loading_seconds + record.pop("val_loading_seconds", 0.0),
+        }
+        self.progress.add(record, self.network)
+        if self.log is not None:
+            self.log.write(self.progress.history, self.progress.best_epoch, loop.step)
+
+    def finished(self, loop: Loop) -> bool:
+        """Return whether no epoch comes next; an epoch that has begun is finished."""
+        return loop.place == 0 and self.progress.finished(self.config.max_epochs, self.config.patience)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the progress."""
+        return self.progress.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a progress."""
+        self.progress.load_state_dict(state)
+
+    def _means(self) -> dict[str, float]:
+        """Return the mean losses over the batches that have labels, and the learned log variances."""
+        means = (self.sums.cpu() / self.counts).tolist()  # NaN for a task without labels
+        names = ["loss", *(f"loss_{task}" for task in self.combined_loss.tasks)]
+        log_variances = self.combined_loss.log_variances.items()
+        return dict(zip(names, means, strict=True)) | {f"s_{task}": s.item() for task, s in log_variances}
+
+
 def validate(
-    network: nn.Module, loss: CombinedLoss, batches: Batches, labels: Labels, untrained: Sequence[str]
+    network: nn.Module, loss: CombinedLoss, batches: Batches[Batch], labels: Labels, untrained: Sequence[str]
 ) -> dict[str, float]:
     """Return loss and metrics on the labelled clips of Val, NaN where there are none, and times.
 
@@ -186,14 +298,15 @@ def validate(
     outputs = network_outputs(network, batches)
     loading = batches.seconds - before
     forward = time.perf_counter() - start - loading
-    emotion, age, country = answers(outputs, len(labels), len(labels.countries), untrained)
+    emotion, age, country = task_arrays(outputs, len(labels), len(labels.countries), untrained)
     scores = score(labels, SimpleNamespace(clip_id=labels.clip_id, emotion=emotion, age=age, country=country))
     total = np.nan
     if outputs:
         device = next(network.parameters()).device
         with torch.no_grad():
             on_device = [{k: v.to(device) for k, v in part.items()} for part in (outputs, as_targets(labels))]
-            total = float(loss(*on_device)[0])
+            present = [task for task in loss.tasks if labelled(labels, task).any()]
+            total = float(loss(*on_device, present)[0])
     return {
         "val_loss": total,
         "val_ccc": scores.ccc,
@@ -204,6 +317,50 @@ def validate(
         "val_loading_seconds": loading,
         "val_network_seconds": forward,
     }
+
+
+def learning_rate(place: float, config: TrainingConfig) -> float:
+    """Return the learning rate at a place in the training, 0 its beginning and 1 its end."""
+    if config.schedule == "constant":
+        return config.learning_rate
+    warmup = config.warmup_fraction
+    if place < warmup:
+        return config.learning_rate * place / warmup
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (place - warmup) / max(1 - warmup, 1e-9)))
+
+
+def _loss(config: TrainingConfig, tasks: Sequence[str]) -> CombinedLoss:
+    return CombinedLoss(
+        tasks,
+        combination=config.combination,
+        weights=config.loss_weights,
+        emotion_loss=config.emotion_loss,
+        age_loss=config.age_loss,
+        initial_log_variance=config.initial_log_variance,
+    )
+
+
+def _train_batches(
+    store: ClipStore,
+    train: Labels,
+    config: TrainingConfig,
+    statistics: Mapping[str, Sequence[float]] | None,
+    perturbed: Mapping[float, ClipStore],
+    seed: int,
+) -> EpochSource:
+    if isinstance(store, VectorStore):
+        return VectorBatches(store, train, batch_size=config.batch_size, seed=seed)
+    return TrainBatches(
+        store,
+        train,
+        batch_size=config.batch_size,
+        seed=seed,
+        max_batch_frames=config.max_batch_frames,
+        crop_frames=config.crop_frames,
+        spec_augment=config.spec_augment,
+        fill=np.asarray([0.0] * store.n_channels if statistics is None else statistics["mean"], np.float32),
+        perturbed=perturbed,
+    )
 
 
 def _title(folder: Path, seed: int) -> str:
@@ -227,58 +384,15 @@ def _initial_network(
     return config.network(n_channels, len(train.countries), statistics, age_mean, age_std, seed)
 
 
-def _trainer(
-    config: TrainingConfig,
-    device: torch.device,
-    end: EpochEnd,
-    folder: Path,
-    first_step: int,
-    n_batches: int,
-) -> lightning.Trainer:
-    logs = folder / "logs"
-    return lightning.Trainer(
-        accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=[device.index or 0] if device.type == "cuda" else 1,
-        precision=_LIGHTNING_PRECISION[config.precision],
-        max_epochs=config.max_epochs,
-        gradient_clip_val=config.gradient_clip or None,
-        callbacks=[end],
-        # A resumed TensorBoard log drops the steps of the broken epoch; a CSV log has no such way.
-        logger=[
-            CSVLogger(logs, name="csv", version=f"from_epoch_{end.progress.epoch:03d}"),
-            TensorBoardLogger(
-                logs, name="tensorboard", version="", default_hp_metric=False, purge_step=first_step
-            ),
-        ],
-        # On a cluster, lightning would take the job for one of its own and watch its signals.
-        plugins=[WholeCheckpoints(), LightningEnvironment()],
-        reload_dataloaders_every_n_epochs=1,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        # Several jobs share a terminal: see `exvo.training.loop.tell_watchers`.
-        enable_progress_bar=False,
-        log_every_n_steps=min(10, n_batches),
-        # The operations used are deterministic on a CPU as they are.
-        deterministic="warn" if device.type == "cuda" else False,
-        default_root_dir=folder,
-    )
-
-
 @contextmanager
 def _surroundings(n_threads: int, device: torch.device) -> Iterator[None]:
-    """Leave threads, random numbers and lightning's log as they were."""
-    logs = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [log.level for log in logs]
-    deterministic = torch.are_deterministic_algorithms_enabled()
+    """Set threads and deterministic operations; leave them and the random numbers as they were."""
     devices = [device.index or 0] if device.type == "cuda" else []
+    deterministic = torch.are_deterministic_algorithms_enabled()
     try:
-        for log in logs:
-            log.setLevel(logging.WARNING)
-        with torch_threads(n_threads), torch.random.fork_rng(devices), warnings.catch_warnings():
-            # Of lightning's own use of torch.
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        with torch_threads(n_threads), torch.random.fork_rng(devices):
+            if device.type == "cuda":  # the operations used are deterministic on a CPU as they are
+                torch.use_deterministic_algorithms(True, warn_only=True)
             yield
     finally:
-        for log, level in zip(logs, levels, strict=True):
-            log.setLevel(level)
         torch.use_deterministic_algorithms(deterministic)

@@ -1,25 +1,22 @@
-"""A sequence network once trained: the choices of its training, what it holds, its predictions."""
+"""The choices of a training, and a trained network with all that prediction needs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from exvo.corpus.labels import Country, Labels
-from exvo.networks.losses import Combination, EmotionLoss, LossWeights
-from exvo.networks.torch_setup import device_name, torch_threads
-from exvo.training.batches import Batches, SpecAugment, whole_batches
-from exvo.training.frames import FrameStore
-from exvo.training.outputs import answers
+from exvo.corpus.labels import Country
+from exvo.networks.losses import AgeLoss, Combination, EmotionLoss, LossWeights
+from exvo.networks.torch_setup import device_name
+from exvo.training.batches import SpecAugment
+from exvo.training.loop import Precision
+from exvo.util.settings import Count, Device, Items, NotNegative, Positive, Share
 
-# Clips and frames, padding included, that are predicted at once: 160 s of log-mel. Of frames with thousands of
-# channels, as many as fill 50 MB.
-_PREDICT_CLIPS = 64
-_PREDICT_FRAMES = 16_000
-_PREDICT_NUMBERS = 12_800_000
+Optimizer = Literal["adamw", "adam"]
+Schedule = Literal["cosine", "constant"]
 
 
 class NetworkConfig(Protocol):
@@ -29,10 +26,13 @@ class NetworkConfig(Protocol):
     ----------
     kind : str
         Name of the class, for storage.
+    reads_vectors : bool
+        Whether a clip is one vector (`exvo.training.vectors.VectorStore`), not a number of frames.
     tasks : tuple of str
     """
 
     kind: ClassVar[str]
+    reads_vectors: ClassVar[bool]
     tasks: tuple[str, ...]
 
     @classmethod
@@ -67,79 +67,100 @@ class NetworkConfig(Protocol):
 
 @dataclass(frozen=True)
 class LossGrid:
-    """Loss weights to choose from on Val: every combination is tried with a short training.
+    """Loss weights to choose from on the validation set: every combination is tried with a short training.
 
     Attributes
     ----------
-    age, emotion, country : tuple of float
-        Values to try; only those of tasks that the system does and Train has labels of count.
+    age : tuple of float
+        Weights of age to try.
+    emotion : tuple of float
+        Weights of emotion to try.
+    country : tuple of float
+        Weights of country to try.
     max_epochs : int
-        Of each trial.
+        Number of epochs of each trial.
     """
 
-    age: tuple[float, ...] = (1.0,)
-    emotion: tuple[float, ...] = (40.0, 80.0, 160.0)
-    country: tuple[float, ...] = (4.0, 8.0, 16.0)
-    max_epochs: int = 5
+    age: Annotated[tuple[float, ...], Items(at_least=1)] = (1.0,)
+    emotion: Annotated[tuple[float, ...], Items(at_least=1)] = (40.0, 80.0, 160.0)
+    country: Annotated[tuple[float, ...], Items(at_least=1)] = (4.0, 8.0, 16.0)
+    max_epochs: Count = 5
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Choices of a training; each is a key of the config file.
+    """Settings of a training.
 
     Attributes
     ----------
     batch_size : int
-        Clips a step, at most.
+        Maximum number of clips per step.
     max_batch_frames : int or None
-        Frames a step, padding included, at most; None sets no such bound.
+        Maximum number of frames per step, padding included; null sets no limit.
     crop_frames : int or None
-        Of a longer clip, training takes a random stretch of so many frames each epoch; validation and prediction
-        take all of it.
+        Maximum length of a training clip, in frames: each epoch takes a random stretch of a longer clip. Validation
+        and prediction read the complete clip. Null takes the complete clip in training too.
     max_epochs : int
+        Maximum number of epochs.
     patience : int
-        Epochs without a better validation before training stops.
+        Number of epochs without a better validation score before training stops.
+    optimizer : {"adamw", "adam"}
+        AdamW, whose weight decay is decoupled and applies to matrices and kernels only, or Adam, whose weight decay is
+        an L2 penalty on all parameters.
     learning_rate : float
-        Of AdamW, at its highest: it rises linearly to there and falls to 0 along half a cosine (ours).
+        Maximum learning rate.
+    schedule : {"cosine", "constant"}
+        Whether the learning rate rises linearly and falls to 0 along half a cosine (ours), or is constant.
     warmup_fraction : float
-        Share of ``max_epochs`` in which it rises.
+        Share of ``max_epochs`` in which the learning rate rises, with ``cosine``.
     weight_decay : float
-        Of weight matrices and convolution kernels, and not of biases, gains, rates or scales.
+        Weight decay, as ``optimizer`` applies it.
     gradient_clip : float
-        Largest norm of the gradient of all parameters together; 0 for no limit.
+        Maximum norm of the gradient of all parameters together; 0 for no limit.
     combination : {"weighted", "uncertainty"}
-        How the losses of the tasks are added: by ``loss_weights``, or by weights that are learned.
+        How the tasks' losses are added: with ``loss_weights``, or with learned uncertainties.
     loss_weights : LossWeights
-    emotion_loss : {"mae", "mse", "ccc"}
+        Factors of the tasks' losses, with ``weighted``.
+    initial_log_variance : float
+        Initial value of each task's learned log variance s, with ``uncertainty``.
+    emotion_loss : {"mae", "mse", "mse_sum", "ccc"}
+        Loss of emotion: mean absolute error, mean squared error, the sum over the emotions of the mean squared error of
+        each, or 1 - CCC.
+    age_loss : {"mae", "mse"}
+        Loss of age: mean absolute error in years, or mean squared error.
     spec_augment : SpecAugment or None
-        Masks over the frames of Train.
+        Masks over time and channels of training clips (SpecAugment); null for none, ``{}`` for the defaults.
     speed_perturbation : bool
-        Take each Train clip at a speed drawn anew each epoch.
+        Whether each training clip is read at a speed of 0.9, 1.0 or 1.1, drawn anew each epoch.
     loss_weight_grid : LossGrid or None
-        Choose the loss weights on Val before training.
+        Grid of loss weights, tried in short trainings and chosen on the validation set, for each seed; null for none.
     device : str
-        ``auto`` (CUDA if there is one, else CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
-    precision : {"fp32", "fp16", "bf16"}
-        As lightning names them; mixed precision needs CUDA.
+        ``auto`` (CUDA if there is a GPU, else the CPU), ``cpu``, ``cuda`` or ``cuda:<n>``.
+    precision : {"fp32", "bf16", "fp16"}
+        Mixed precision, which needs CUDA, unless ``fp32``.
     """
 
-    batch_size: int = 32
-    max_batch_frames: int | None = None
-    crop_frames: int | None = 1500
-    max_epochs: int = 40
-    patience: int = 10
-    learning_rate: float = 4e-4
-    warmup_fraction: float = 0.1
-    weight_decay: float = 0.01
-    gradient_clip: float = 5.0
+    batch_size: Count = 32
+    max_batch_frames: Count | None = None
+    crop_frames: Count | None = 1500
+    max_epochs: Count = 40
+    patience: Count = 10
+    optimizer: Optimizer = "adamw"
+    learning_rate: Positive = 4e-4
+    schedule: Schedule = "cosine"
+    warmup_fraction: Share = 0.1
+    weight_decay: NotNegative = 0.01
+    gradient_clip: NotNegative = 5.0
     combination: Combination = "weighted"
     loss_weights: LossWeights = field(default_factory=LossWeights)
+    initial_log_variance: float = -0.33
     emotion_loss: EmotionLoss = "mae"
+    age_loss: AgeLoss = "mae"
     spec_augment: SpecAugment | None = None
     speed_perturbation: bool = False
     loss_weight_grid: LossGrid | None = None
-    device: str = "auto"
-    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    device: Device = "auto"
+    precision: Precision = "fp32"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingConfig":
@@ -172,7 +193,7 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
-class TrainedSequence:
+class Trained:
     """A trained network with all that prediction needs.
 
     Attributes
@@ -193,7 +214,7 @@ class TrainedSequence:
         batches before each step; ``s_<task>`` at its end where the weights are learned; ``val_loss`` (all of Val as
         one batch), ``val_ccc``, ``val_uar``, ``val_mae``, ``val_s_mtl``, ``val_selection``; ``seconds``, of which
         ``loading_seconds`` for batches of Train and Val and ``network_seconds`` for steps and for the forward
-        passes of Val (the rest: metrics and lightning's own work). NaN where there is nothing to measure.
+        passes of Val (the rest: metrics and logs). NaN where there is nothing to measure.
     best_epoch : int
         The epoch kept, from 1.
     priors : dict
@@ -203,6 +224,8 @@ class TrainedSequence:
     untrained : tuple of str
         Tasks of the system without any label on Train (their outputs are NaN), and emotions without any (their
         output is 0).
+    features_digest : str or None
+        SHA-256 of the names of utterance-level features, so that prediction refuses other features.
     strf_history : dict of np.ndarray
         ``rate`` (rad per frame) and ``scale`` (rad per channel) of every STRF kernel before training and after
         each epoch [shape=(n_epochs + 1, n_kernels)]; empty for a network without such a front end.
@@ -219,6 +242,7 @@ class TrainedSequence:
     priors: dict[str, Any]
     n_labelled: dict[str, int]
     untrained: tuple[str, ...]
+    features_digest: str | None = None
     strf_history: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
@@ -234,67 +258,3 @@ class TrainedSequence:
         network = config.network(self.n_channels, len(self.countries), moments, 0.0, 1.0, self.seed)
         network.load_state_dict(self.state)
         return network.eval()
-
-
-def predict_sequence(
-    trained: TrainedSequence, store: FrameStore, clip_ids: Sequence[str], *, n_threads: int = 1
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predict clips.
-
-    Parameters
-    ----------
-    trained : TrainedSequence
-    store : FrameStore
-    clip_ids : sequence of str
-        All of them with audio.
-    n_threads : int
-        Threads of PyTorch during the call.
-
-    Returns
-    -------
-    emotion : np.ndarray [shape=(n_clips, 10), float64]
-        0 throughout for an emotion that Train has no label of.
-    age : np.ndarray [shape=(n_clips,), float64]
-        In years.
-    country : np.ndarray [shape=(n_clips, n_countries), float64]
-        Probabilities.
-        A task that the system does not do, or that Train has no label of, is NaN.
-    """
-    if store.n_channels != trained.n_channels:
-        raise ValueError(
-            f"frames: {store.n_channels} channels, but the model was trained on {trained.n_channels}"
-        )
-    network = trained.network().to(trained.training_config.placement())
-    with torch_threads(n_threads):
-        outputs = network_outputs(network, prediction_batches(store, clip_ids))
-    return answers(outputs, len(clip_ids), len(trained.countries), trained.untrained)
-
-
-def prediction_batches(store: FrameStore, clip_ids: Sequence[str], labels: Labels | None = None) -> Batches:
-    """Return batches of whole clips by length, as large as prediction takes them."""
-    max_frames = min(_PREDICT_FRAMES, _PREDICT_NUMBERS // store.n_channels)
-    return whole_batches(
-        store, clip_ids, batch_size=_PREDICT_CLIPS, max_batch_frames=max_frames, labels=labels
-    )
-
-
-@torch.no_grad()
-def network_outputs(network: nn.Module, batches: Batches) -> dict[str, Tensor]:
-    """Return the outputs of a network for all clips of some batches, in the order of the clips, on the CPU."""
-    device = next(network.parameters()).device
-    parts = [(batch.rows, network(batch.frames.to(device), batch.lengths.to(device))) for batch in batches]
-    return in_order(parts)
-
-
-def in_order(parts: Sequence[tuple[Tensor, Mapping[str, Tensor]]]) -> dict[str, Tensor]:
-    """Return outputs of batches as outputs of clips, float32 and on the CPU.
-
-    Parameters
-    ----------
-    parts : sequence of (rows, outputs)
-        Of each batch: where its clips are, and its outputs by task.
-    """
-    if not parts:
-        return {}
-    place = torch.argsort(torch.cat([rows.cpu() for rows, _ in parts]))
-    return {task: torch.cat([out[task].float().cpu() for _, out in parts])[place] for task in parts[0][1]}

@@ -1,1 +1,1 @@
-"""Files, Arrow columns, code digests."""
+"""Files, Arrow columns, code digests, types of settings."""

@@ -1,7 +1,7 @@
 """Arrow columns from Python values and back, without pandas.
 
-``pyarrow.array`` and ``to_numpy`` ask pandas about whatever they are given. Importing it takes as long as all else that
-a job on a shard does before its first clip (`benchmarks/bench_memory.py` measures these jobs' start-up), and 46 MB.
+``pyarrow.array`` and ``to_numpy`` import pandas. That takes 46 MB, and as much time as everything else that a job on a
+shard does before its first clip (`benchmarks/bench_memory.py` measures the start of these jobs).
 """
 
 from array import array
@@ -30,9 +30,9 @@ def column(values: Sequence, kind: pa.DataType) -> pa.Array:
     Raises
     ------
     TypeError
-        Where a value is of another type.
+        If a value has another type.
     ValueError
-        Where texts or bytes have 2 GiB or more in all, which one array cannot hold.
+        If texts or bytes have 2 GiB or more in total, which one array cannot hold.
     """
     valid = np.fromiter((value is not None for value in values), bool, len(values))
     if pa.types.is_string(kind):
@@ -40,7 +40,7 @@ def column(values: Sequence, kind: pa.DataType) -> pa.Array:
     elif pa.types.is_binary(kind):
         buffers = _variable([b"" if value is None else value for value in values])
     else:
-        # Not by way of NumPy, which would cut a fraction off without a word.
+        # Not through NumPy, which would truncate fractions silently.
         buffers = [
             pa.py_buffer(array(_TYPE_CODES[kind], [0 if value is None else value for value in values]))
         ]
@@ -48,7 +48,7 @@ def column(values: Sequence, kind: pa.DataType) -> pa.Array:
 
 
 def struct(valid: Sequence[bool], kind: pa.StructType, children: Sequence[pa.Array]) -> pa.StructArray:
-    """Return a column of structs, one child for each field of their type; null where not ``valid``."""
+    """Return a column of structs, with one child per field of the type; null where not ``valid``."""
     buffers = [_bitmap(np.array(valid, dtype=bool))]
     return pa.Array.from_buffers(kind, len(valid), buffers, children=list(children))
 
@@ -79,12 +79,12 @@ def _chunk_numbers(chunk: pa.Array, kind: np.dtype) -> np.ndarray:
 
 
 def _bitmap(valid: np.ndarray) -> pa.Buffer | None:
-    """Return which values are not null, as a bit each, the lowest first; None where all are (Arrow's layout)."""
+    """Return one bit per value, the lowest first, set if it is not null; None if no value is null (Arrow's layout)."""
     return None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
 
 
 def _variable(values: list[bytes]) -> list[pa.Buffer]:
-    """Return the offsets and the bytes of values of any length."""
+    """Return the offsets and the bytes of values of variable length."""
     offsets = np.zeros(len(values) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=offsets[1:])
     if offsets[-1] > np.iinfo(np.int32).max:

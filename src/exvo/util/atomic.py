@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Files that are either complete or absent."""
 
 import os
 import tempfile
@@ -10,10 +10,10 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that takes its place when the block ends without an error.
+    """Yield a temporary path in the folder of ``path``, which replaces ``path`` if the block ends without an error.
 
-    A reader therefore never sees half a file. A job that is killed leaves at most a ``.tmp`` file, which the next
-    job that writes ``path`` removes.
+    Readers never see an incomplete file. A job that is killed leaves at most a ``.tmp`` file, which the next job that
+    writes ``path`` removes.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,7 +24,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes private files; results are as readable as the user's umask allows.
+        # mkstemp makes private files; results have the permissions of the user's umask.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)

@@ -1,13 +1,12 @@
-"""Digests that tell Snakemake exactly when a job has to run again.
+"""Digests of code, which change exactly when a job has to run again because of an edit.
 
-Snakemake compares ``params`` as an unordered set of representations and does not look into imported modules, so
-every rule carries one canonical JSON text: its own config section and a digest of the code that implements it.
+Snakemake does not look into imported modules, so every rule has a digest of the modules that implement it among its
+``params``.
 """
 
 import ast
 import hashlib
 import json
-import re
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,32 +15,29 @@ from pathlib import Path
 
 from exvo.util.atomic import write_text
 
-# JSON's own braces have a quotation mark or a brace behind them.
-_BRACE_IN_STRING = re.compile(r"\{(?=[\s\w])")
 _PACKAGE = Path(__file__).parents[1]
-MAX_KEPT = 2000  # readings, most of them of sources that have been edited since; then all is read anew
+# Readings that are kept, most of them of sources that have been edited since; beyond it, all sources are read again.
+MAX_KEPT = 2000
 
 
 def canonical_json(value: object) -> str:
     """Return the JSON text of ``value`` with sorted keys, so that equal values have equal texts.
 
-    ASCII throughout: a file's name need not be UTF-8, and Snakemake writes down what it is given. A brace inside a
-    string is escaped where Snakemake would take what follows for a wildcard.
+    The text is ASCII, because the name of a file need not be UTF-8.
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return _BRACE_IN_STRING.sub(r"\\u007b", text)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def digest(parts: Iterable[str]) -> str:
-    """Return a short SHA-256 over some texts; where one ends and the next begins counts."""
-    pieces = []
+    """Return a short SHA-256 over some texts; the boundaries between texts count."""
+    pieces: list[bytes] = []
     for part in parts:
         data = part.encode("utf-8", "surrogateescape")
         pieces += (len(data).to_bytes(8, "big"), data)
     return hashlib.sha256(b"".join(pieces)).hexdigest()[:32]
 
 
-@cache  # asked for again by every job whose params are a function
+@cache  # called for every job whose params are a function
 def code_digest(*modules: str) -> str:
     """Return a digest of modules of this package and of all modules of the package that they import.
 
@@ -97,9 +93,10 @@ def _read(module: str, source: bytes) -> tuple[list[str], str]:
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             if node.level:
-                raise ImportError(f"{module}: relative imports are not followed; write the whole name")
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+                raise ImportError(f"{module}: relative imports are not followed; write the full name")
+            imported = str(node.module)
+            names.add(imported)
+            names.update(f"{imported}.{alias.name}" for alias in node.names)
         elif isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
@@ -108,10 +105,10 @@ def _read(module: str, source: bytes) -> tuple[list[str], str]:
 
 
 class _Readings:
-    """What :func:`_read` said of sources, by their contents, kept beside Python's own compiled modules.
+    """Results of `_read` by the content of the sources, cached next to Python's compiled modules.
 
-    Reading the sources takes a tenth of the planning of a small corpus, at every call and in every job of a cluster.
-    Nothing is kept where Python keeps nothing either: in a checkout that may not be written, or if told so.
+    Reading the sources takes a tenth of the planning of a small corpus, in every call and in every job of a cluster.
+    Nothing is cached where Python caches nothing either: in a read-only checkout, or on request.
     """
 
     def __init__(self) -> None:
@@ -120,7 +117,7 @@ class _Readings:
         self._changed = False
 
     def of(self, module: str, source: bytes) -> tuple[list[str], str]:
-        """Return what :func:`_read` says of a module."""
+        """Return the result of `_read` for a module."""
         key = self._way.copy()
         key.update(source)
         name = key.hexdigest()
@@ -131,23 +128,23 @@ class _Readings:
 
     @cached_property
     def _way(self) -> "hashlib._Hash":
-        """Hash of this file, for another way of reading gives other readings; keys of sources go on from it."""
+        """Hash of this file, which starts the keys of all sources: another version of `_read` has other results."""
         return hashlib.sha256(Path(__file__).read_bytes())
 
     @cached_property
     def _known(self) -> dict[str, tuple[list[str], str]]:
-        """The readings by what was read, at first those that are kept."""
+        """The results by key; at first those of the cache."""
         try:
             kept = json.loads(self._path.read_bytes())
-        except (OSError, ValueError):  # not there yet, or no reading of ours: all is read anew
+        except (OSError, ValueError):  # missing or damaged: all sources are read again
             return {}
-        whole = isinstance(kept, dict) and all(
+        valid = isinstance(kept, dict) and all(
             isinstance(reading, list) and list(map(type, reading)) == [list, str] for reading in kept.values()
         )
-        return kept if whole and len(kept) <= MAX_KEPT else {}
+        return kept if valid and len(kept) <= MAX_KEPT else {}
 
     def keep(self) -> None:
-        """Write down what was read since the last call, if it can be."""
+        """Write the results since the last call to the cache, if it can be written."""
         if not self._changed or sys.dont_write_bytecode:
             return
         self._changed = False

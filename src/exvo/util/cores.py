@@ -1,7 +1,7 @@
-"""How many processors this process may use, which on a cluster or in a container is less than the machine has.
+"""The number of processors that this process may use, which can be fewer than those of the machine.
 
-``os.cpu_count()`` counts the machine's. A batch system hands out single processors by the affinity of a process, a
-container a share of their time by a control group; both are asked.
+``os.cpu_count()`` counts the processors of the machine. A batch system limits a process to some of them by its
+affinity; a container limits the processor time by a control group. Both limits apply here.
 """
 
 import math
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-# Where Linux mounts its control groups, and what it says of those of this process.
+# Mount point of the control groups on Linux, and the file that lists the groups of this process.
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 
@@ -25,34 +25,34 @@ def n_cores() -> int:
 
 
 def cgroup_cores(mount: Path, own: Path) -> float:
-    """Return the processors' worth of time that control groups grant, inf where they set no limit.
+    """Return the limit of control groups in processors (processor time per time), inf without a limit.
 
     Parameters
     ----------
     mount : Path
-        The folder in which control groups are mounted (version 2), or their controllers are (version 1).
+        Folder where the control groups (version 2) or their controllers (version 1) are mounted.
     own : Path
-        The file that lists the groups of this process, a line ``id:controllers:path`` each; version 2 names no
-        controllers.
+        File that lists the groups of this process, one line ``id:controllers:path`` each. Version 2 has an empty
+        list of controllers.
     """
     try:
         lines = own.read_text().splitlines()
     except OSError:
         return math.inf
-    least = math.inf
+    lowest = math.inf
     for line in lines:
         _, _, named = line.partition(":")
         controllers, _, path = named.partition(":")
         if not controllers:
-            least = min(least, _least(mount, path, _version_2))
+            lowest = min(lowest, _lowest_limit(mount, path, _version_2))
         elif "cpu" in controllers.split(","):
             for folder in {controllers, "cpu"}:
-                least = min(least, _least(mount / folder, path, _version_1))
-    return least
+                lowest = min(lowest, _lowest_limit(mount / folder, path, _version_1))
+    return lowest
 
 
-def _least(root: Path, path: str, read: Callable[[Path], float]) -> float:
-    """Return the least limit of a group and the groups it is in; in a container, its own group is at the root."""
+def _lowest_limit(root: Path, path: str, read: Callable[[Path], float]) -> float:
+    """Return the lowest limit of a group and its parent groups. In a container, its own group is the root."""
     group = Path(path.lstrip("/"))
     return min((read(root / folder) for folder in (group, *group.parents)), default=math.inf)
 
@@ -75,7 +75,7 @@ def _words(path: Path) -> list[str]:
 
 
 def _ratio(quota: str, period: str) -> float:
-    """Return quota / period; inf where there is no quota, which is written as ``max`` or -1."""
+    """Return quota / period; inf without a quota, which is written as ``max`` or -1."""
     if not (quota.isdecimal() and period.isdecimal() and int(quota) and int(period)):
         return math.inf
     return int(quota) / int(period)

@@ -1,1 +1,1 @@
-"""What only the Snakefile needs: plan, systems, config, jobs."""
+"""Plan, systems, config and jobs of the workflow, which only the Snakefile needs."""

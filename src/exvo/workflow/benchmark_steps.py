@@ -1,4 +1,4 @@
-"""The steps of a run and the benchmarks that Snakemake writes of their jobs; read with the Snakefile, so light."""
+"""The steps of a run and the benchmark files of their jobs. Imports nothing heavy, as the Snakefile reads it."""
 
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -12,12 +12,12 @@ PRETRAINED = PurePosixPath("results/pretrain")
 
 
 def benchmark_steps(plan: Plan) -> dict[str, list[str]]:
-    """Return, by step, the benchmarks of the jobs that the report rests on.
+    """Return, by step, the benchmarks of the jobs behind the report.
 
     Returns
     -------
     dict of str to list of str
-        Paths below ``results/benchmarks``, without their ending: those of this config, whatever older ones are there.
+        Paths below ``results/benchmarks``, without their endings, for the jobs of this config only.
     """
     shards, systems = plan.shard_names(), [plan.systems[name] for name in plan.compared_systems()]
     joint = FeatureFusionPlan(plan)
@@ -28,7 +28,7 @@ def benchmark_steps(plan: Plan) -> dict[str, list[str]]:
     for system in systems:
         steps |= _pretraining(plan, system)
     for system in systems:
-        steps |= _features(plan, joint.feature_files(system.name), system)
+        steps |= _features(plan, plan.feature_files(system.name), system)
     for system in systems:
         steps[f"training, {system.name}"] = [f"models/{system.name}/{seed}" for seed in plan.seeds()]
     vectors = [
@@ -38,7 +38,7 @@ def benchmark_steps(plan: Plan) -> dict[str, list[str]]:
         for path in joint.vectors(fusion, seed, "npy")
     ]
     if vectors:
-        steps["representations"] = _benchmarks(vectors)
+        steps["utterance embeddings"] = _benchmarks(vectors)
     for fusion in joint.fusions:
         steps[f"training, {fusion}"] = [f"fusion/{fusion}/{seed}" for seed in plan.seeds()]
     drawn = [system.name for system in systems if system.name in plan.strf_systems()]
@@ -48,17 +48,14 @@ def benchmark_steps(plan: Plan) -> dict[str, list[str]]:
 
 
 def _features(plan: Plan, files: list[str], system: System) -> dict[str, list[str]]:
-    """Return the steps that make the features of a system, of which ``files`` are those of its own stage."""
+    """Return the steps that make the features of a system; ``files`` are those of its own stage."""
     folder = PurePosixPath(files[0]).parent
     step = f"{folder.parent.name}, {folder.name}"
     steps = {step: _benchmarks(files)}
-    if system.encoder == "mlp":
-        return steps
-    sequences = plan.sequences(system.name)
-    if system.encoder == "conformer":
-        steps[f"{system.feature} statistics, {system.stage}"] = _benchmarks([sequences.statistics])
-    if sequences.perturbed:
-        features = _benchmarks(sequences.perturbed)
+    if statistics := plan.statistics(system.name):
+        steps[f"{system.feature} statistics, {system.stage}"] = _benchmarks(statistics)
+    if perturbed := plan.perturbed(system.name):
+        features = _benchmarks(perturbed)
         audio = [f"audio/{path.parent.name}/{path.name}" for path in map(PurePosixPath, features)]
         steps[f"audio, {system.stage} at other speeds"] = audio
         steps[f"{step} at other speeds"] = features
@@ -66,7 +63,7 @@ def _features(plan: Plan, files: list[str], system: System) -> dict[str, list[st
 
 
 def _pretraining(plan: Plan, system: System) -> dict[str, list[str]]:
-    """Return the steps that made the encoder of a system, where it was pre-trained in this run."""
+    """Return the steps that make the encoder of a system, if this run pre-trains it."""
     options = system.feature_config
     if options.get("source") != "checkpoint" or options["checkpoint"] is None:
         return {}
@@ -74,12 +71,13 @@ def _pretraining(plan: Plan, system: System) -> dict[str, list[str]]:
     path = PurePosixPath(str(options["checkpoint"]))
     name = next((p.name for p in (path, path.parent) if p.parent == PRETRAINED), None)
     pretrain = PretrainPlan(plan)
-    return _encoder(pretrain, name) if name in pretrain.models else {}
+    return _encoder(pretrain, name) if name is not None and name in pretrain.models else {}
 
 
 def _encoder(pretrain: PretrainPlan, name: str) -> dict[str, list[str]]:
     """Return the steps that make an encoder, with those of the encoders that it needs."""
-    entry, shards, steps = pretrain.models[name], pretrain.plan.shard_names(), {}
+    entry, shards = pretrain.models[name], pretrain.plan.shard_names()
+    steps: dict[str, list[str]] = {}
     for target in entry["targets"]:
         if pretrain.clusters[target]["of"] == "hidden":
             steps |= _encoder(pretrain, pretrain.clusters[target]["model"])
@@ -93,6 +91,6 @@ def _encoder(pretrain: PretrainPlan, name: str) -> dict[str, list[str]]:
 
 
 def _benchmarks(files: Iterable[str]) -> list[str]:
-    """Return the benchmarks of the jobs that made some files, each once."""
+    """Return the benchmarks of the jobs that make some files, each once."""
     paths = (PurePosixPath(path).relative_to("results").with_suffix("") for path in files)
     return list(dict.fromkeys(str(path) for path in paths))

@@ -1,12 +1,13 @@
-"""Complete a config by its schema: types for what came from the command line, defaults for what was left out.
+"""Complete a config by its schema, and check it: types for values of the command line, defaults for what is left out.
 
-Snakemake reads ``--config corpus='{root: PATH, limit: 500}'`` as nested text: the 500 arrives as ``"500"``, and the
-schema knows what it should be. Snakemake's own way to set defaults fails where an object may also be null.
+Snakemake reads ``--config corpus='{root: PATH, limit: 500}'`` as nested text, so that the 500 arrives as ``"500"``;
+the schema says that it is an integer. Snakemake's own way to set defaults fails where a section may also be null.
 """
 
 import copy
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import yaml
 
@@ -38,13 +39,19 @@ def check_config(config: Mapping, schema: Mapping, where: str = "") -> None:
     if error is not None:
         key = ".".join(filter(None, [where, *map(str, error.absolute_path)]))
         words = ": ".join(filter(None, ["config", key, error.message]))
-        raise CorpusError(f"{words} (config/README.md has every key)")
+        raise CorpusError(f"{words} (docs/reference/config.md has every key)")
 
 
 def complete(
-    value: object, schema: Mapping, definitions: Mapping | None = None, *, defaults: bool = True
-) -> object:
-    """Return a config value with texts read as the schema wants them and with defaults set, level by level.
+    value: Any,  # noqa: ANN401 - a config value is of any type
+    schema: Mapping,
+    definitions: Mapping | None = None,
+    *,
+    defaults: bool = True,
+) -> Any:  # noqa: ANN401
+    """Return a config value with texts read as the schema's types and with defaults set, level by level.
+
+    A whole number becomes a float where the schema has numbers, so that 20 and 20.0 are the same setting.
 
     Parameters
     ----------
@@ -53,14 +60,14 @@ def complete(
     schema : mapping
         JSON schema of the value.
     definitions : mapping or None
-        ``$defs`` of the whole schema, for ``$ref``.
+        ``$defs`` of the complete schema, for ``$ref``; None takes those of ``schema``.
     defaults : bool
         Whether keys that were left out get their defaults.
 
     Returns
     -------
     object
-        What does not fit the schema stays as it is, for validation to refuse.
+        Values that do not fit the schema are unchanged; `check_config` refuses them.
     """
     definitions = schema.get("$defs", {}) if definitions is None else definitions
     schema = _resolved(schema, definitions)
@@ -73,6 +80,8 @@ def complete(
             return value
         if isinstance(value, str) and "number" in kinds and _NUMBER.fullmatch(value):
             value = float(value)
+    if "number" in kinds and type(value) is int:
+        return float(value)
     if isinstance(value, Mapping):
         named, others = schema.get("properties", {}), schema.get("additionalProperties")
         others = others if isinstance(others, Mapping) else {}
@@ -91,13 +100,10 @@ def complete(
 
 
 def _resolved(schema: Mapping, definitions: Mapping) -> Mapping:
-    """Follow a reference into ``$defs``, and of alternatives take the object: null needs no completion."""
+    """Follow a reference into ``$defs``."""
     if "$ref" in schema:
         _, _, *path = schema["$ref"].split("/")
         schema = definitions
         for name in path:
             schema = schema[name]
-    for option in schema.get("oneOf", ()):
-        if option.get("type") == "object":
-            schema = option
     return schema

@@ -1,9 +1,10 @@
-"""What the rules of feature fusions must know before any job runs: whose vectors they read, and what changes them."""
+"""What the rules of feature fusions need to know before any job runs: files and settings."""
 
 from pathlib import PurePosixPath
+from typing import Any
 
 from exvo.corpus.labels import TASKS
-from exvo.util.code_digest import canonical_json, code_digest
+from exvo.workflow.params import as_param
 from exvo.workflow.plan import Plan
 
 
@@ -35,48 +36,34 @@ class FeatureFusionPlan:
         """
         entry = self.fusions[fusion]
         if entry["inputs"] == "embeddings":
-            folders = [f"pooled/{name}/{seed}" for name in entry["systems"]]
+            folders = [f"systems/{name}/{seed}" for name in entry["systems"]]
         else:
             folders = [f"features/{self._folder(name)}" for name in entry["systems"]]
         return [f"results/utterance_embeddings/{folder}.{ending}" for folder in dict.fromkeys(folders)]
 
     def checks(self, fusion: str) -> list[str]:
-        """Return the files that say that enough of the recordings of its systems can be read."""
+        """Return the files that `check_clips` writes if enough recordings of its systems can be read."""
         return list(dict.fromkeys(self.plan.check(name) for name in self.fusions[fusion]["systems"]))
 
     def embedded_systems(self) -> list[str]:
-        """Return the systems whose pooled vectors are wanted."""
+        """Return the systems whose utterance embeddings a feature fusion reads."""
         entries = [entry for entry in self.fusions.values() if entry["inputs"] == "embeddings"]
         return list(dict.fromkeys(name for entry in entries for name in entry["systems"]))
-
-    def pooling_spec(self, system: str) -> str:
-        """Return, as JSON text, the encoder of a system and a digest of the code that takes its pooled vectors."""
-        encoder = self.plan.systems[system].encoder
-        module = "exvo.systems.mlp_embeddings" if encoder == "mlp" else "exvo.systems.utterance_embeddings"
-        return canonical_json({"encoder": encoder, "code": code_digest(module)})
-
-    def feature_files(self, system: str) -> list[str]:
-        """Return the feature shards that a system reads: tables of functionals, or frames and then their indices."""
-        found = self.plan.systems[system]
-        if found.encoder == "mlp":
-            folder = f"results/features/{found.feature}/{found.stage}"
-            return [f"{folder}/{shard}.parquet" for shard in self.plan.shard_names()]
-        files = self.plan.sequences(system)
-        return [*files.frames, *files.index]
 
     def shards(self, feature: str, stage: str) -> list[str]:
         """Return the shards of a feature that a system reads."""
         wanted = f"{feature}/{stage}"
-        return next(self.feature_files(name) for name in self.plan.systems if self._folder(name) == wanted)
+        return next(
+            self.plan.feature_files(name) for name in self.plan.systems if self._folder(name) == wanted
+        )
 
-    def spec(self, fusion: str, *modules: str) -> str:
-        """Return the canonical JSON text of a feature fusion and of the code that trains it."""
+    def settings(self, fusion: str) -> dict[str, Any]:
+        """Return ``systems``, ``inputs``, ``training`` and ``tasks`` of a feature fusion."""
         entry = self.fusions[fusion]
         done = {task for name in entry["systems"] for task in self.plan.systems[name].tasks}
-        joint = {key: entry[key] for key in ("systems", "inputs", "training")}
-        joint["tasks"] = [task for task in TASKS if task in done]
-        return canonical_json({"feature_fusion": joint, "code": code_digest(*modules)})
+        tasks = [task for task in TASKS if task in done]
+        return as_param({key: entry[key] for key in ("systems", "inputs", "training")} | {"tasks": tasks})
 
     def _folder(self, system: str) -> str:
         """Return the folder of a system's feature, such as ``logmel/raw``."""
-        return str(PurePosixPath(self.feature_files(system)[0]).parent.relative_to("results/features"))
+        return str(PurePosixPath(self.plan.feature_files(system)[0]).parent.relative_to("results/features"))

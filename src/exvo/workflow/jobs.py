@@ -1,6 +1,7 @@
 """Run one Snakemake job: its log, its threads and its errors. Imports nothing heavy.
 
-A script of the workflow maps the ``snakemake`` object to one call of this package and hands that over to `run_job`.
+A script of the workflow defines a function that maps the ``snakemake`` object to one call of this package, and passes
+it to `run_job`.
 """
 
 import logging
@@ -13,7 +14,7 @@ from typing import Any
 
 
 def run_job(main: Callable[[Any], None], snakemake: Any) -> None:  # noqa: ANN401 - Snakemake's object has no public type
-    """Call ``main(snakemake)`` with logging to ``snakemake.log[0]``; an error ends the job with its traceback there.
+    """Call ``main(snakemake)`` with logging to ``snakemake.log[0]``; an error ends the job, with its traceback there.
 
     Parameters
     ----------
@@ -40,14 +41,14 @@ def run_job(main: Callable[[Any], None], snakemake: Any) -> None:  # noqa: ANN40
         main(snakemake)
     except Exception as error:
         log.exception("the job failed")
-        # Snakemake shows the log (show-failed-logs); a second traceback from here would only hide it.
+        # Snakemake shows the log (show-failed-logs); a second traceback would only hide it.
         print(f"{snakemake.rule}: {type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(1)
     log.info("done in %.1f s", time.perf_counter() - start)
 
 
 def limit_threads(n_threads: int) -> None:
-    """Let the numerical libraries use as many threads as the job has; call before they are imported."""
+    """Set the number of threads of the numerical libraries; call it before they are imported."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
         os.environ[name] = str(n_threads)
 

@@ -1,14 +1,14 @@
-"""What the workflow's rules must know of the config and the corpus before any job runs.
+"""What the rules need to know about the config and the corpus before any job runs.
 
-Snakemake reads the Snakefile at every call and in every cluster job, so nothing here imports more than the label
-table needs, and the raw folder is listed once.
+Snakemake reads the Snakefile at every call and in every cluster job. Therefore nothing here imports more than the label
+table needs, and the folder of recordings is listed once.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,16 +23,17 @@ from exvo.corpus.text import clip_id_of, look_alikes, shown
 from exvo.evaluation.metrics import labelled
 from exvo.features.spec import feature_key, feature_kind, fine_tuned
 from exvo.hubert.checkpoint_files import weights_digest, weights_files
-from exvo.util.code_digest import canonical_json, code_digest, digest
+from exvo.util.code_digest import canonical_json, digest
 from exvo.workflow.fusion_plan import BEST, possible_fusions, possible_tables
-from exvo.workflow.systems import SequenceFiles, System, configured_systems, feature_settings
+from exvo.workflow.params import as_param
+from exvo.workflow.systems import ENCODERS, System, configured_systems, feature_settings
 
-# Says how the report looks, so it counts like the code that fills it.
+# The template of the report counts like the code that fills it.
 REPORT_PAGE = Path(__file__).parents[1] / "report/page/page.html.j2"
 
 
 class Plan:
-    """The corpus cut into shards, the stages it can have and the systems that the config asks for.
+    """The shards of the corpus, the stages that it allows, and the systems that the config asks for.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ class Plan:
     Raises
     ------
     CorpusError
-        Where the label table is wrong, or the config names a system that is not there.
+        If the label table is invalid, or the config names a system that does not exist.
     """
 
     def __init__(self, config: Mapping) -> None:
@@ -75,19 +76,19 @@ class Plan:
         self._check_report()
 
     def check_sources(self) -> list[str]:
-        """Read what of the corpus jobs read later: the folders of recordings and ``test_labels.csv``.
+        """Check the parts of the corpus that jobs read later: the folders of recordings and ``test_labels.csv``.
 
-        Once per call is enough, so it is no part of making a plan: every job makes one.
+        Every job makes a plan, but one check per call of Snakemake is enough; so this is a step of its own.
 
         Returns
         -------
         list of str
-            What of them is probably not meant so, as `exvo check` says it.
+            Probable mistakes, in the words of ``exvo check``.
 
         Raises
         ------
         CorpusError
-            Where something cannot be read, or the table is wrong.
+            If something cannot be read, or the table is invalid.
         """
         files = self._files
         found = [
@@ -102,70 +103,62 @@ class Plan:
         """Return the names of the shards that have clips."""
         return list(self.shards)
 
-    def spec(self, section: str, *modules: str) -> str:
-        """Return the canonical JSON text of a config section and of the code that it sets.
+    def section(self, path: str) -> Any:  # noqa: ANN401 - a config value is of any type
+        """Return a section of the config, as a rule's ``params`` carry it.
 
         Parameters
         ----------
-        section : str
-            Dotted path in the config, such as ``audio.denoise``.
-        *modules
-            Modules that implement it; what they import counts too.
+        path : str
+            Keys that lead to it, joined by points, such as ``audio.denoise``.
         """
-        value: object = self.config
-        for key in section.split("."):
+        value: Any = self.config
+        for key in path.split("."):
             value = value[key]
-        return canonical_json({"config": value, "section": section, "code": code_digest(*modules)})
+        return as_param(value)
 
-    def feature_spec(self, feature: str, *modules: str) -> str:
-        """Return the text that `spec` gives for a feature, which may be a variant."""
-        settings = feature_settings(self.config, feature)
-        return canonical_json(
-            {"config": settings, "section": feature_key(feature), "code": code_digest(*modules)}
-        )
+    def feature(self, name: str) -> dict[str, Any]:
+        """Return the settings of a feature, which may be a variant."""
+        return as_param(feature_settings(self.config, name))
 
     def feature_names(self, kind: str) -> list[str]:
         """Return the features of a kind: itself and its variants."""
         variants = [name for name, entry in self.config["features"]["variants"].items() if entry is not None]
         return [kind, *(name for name in variants if feature_kind(name) == kind)]
 
-    def code(self, *modules: str) -> str:
-        """Return, as JSON text, the digest of code that no section of the config sets."""
-        return canonical_json({"code": code_digest(*modules)})
+    def frontend(self, feature: str) -> dict[str, Any]:
+        """Return the settings of a HuBERT for the frames of its front end, which depend on no layer of the encoder."""
+        settings = self.feature(feature) | {"layers": "frontend"}
+        del settings["max_batch_frames"]
+        return as_param(settings)
 
-    def hubert_spec(self, feature: str, *modules: str, frontend: bool = False) -> str:
-        """Return the text that `feature_spec` gives for a HuBERT, with a digest of the weights in it.
-
-        With ``frontend``, it is for the frames of the front end, whichever layers are read from the encoder later.
+    def weights(self, feature: str) -> str:
+        """Return a digest of the weights of a HuBERT.
 
         Raises
         ------
         ValueError
-            Where the weights are missing: what to fetch and where to put it.
+            If the weights are missing: what to fetch and where to put it.
         """
-        spec = json.loads(self.feature_spec(feature, *modules))
         if feature not in self._weights:  # read once, not for every shard
-            self._weights[feature] = weights_digest(spec["config"], spec["section"])
-        if frontend:
-            del spec["config"]["max_batch_frames"]
-            spec["config"]["layers"] = "frontend"
-        return canonical_json({**spec, "weights": self._weights[feature]})
+            settings = feature_settings(self.config, feature)
+            self._weights[feature] = weights_digest(settings, feature_key(feature))
+        return self._weights[feature]
 
     def hubert_files(self, feature: str) -> list[str]:
-        """Return the files of the weights that a rule has as its input; ValueError as `hubert_spec`.
+        """Return the files of the weights that a rule has as its input; ValueError as `weights`.
 
-        Of the repository's own weights the digest says enough: as an input, a repository that was moved would make
-        all embeddings anew.
+        The repository's own weights are no input, because a repository that was moved would then make all embeddings
+        again; `weights` has their digest.
         """
         options = feature_settings(self.config, feature)
         files = weights_files(options, feature_key(feature))
         return [] if options["source"] in ("bundled", "random") else [str(path) for path in files]
 
-    def clips(self, stage: str, shard: str) -> str:
-        """Return, as JSON text, the clips of a shard, their files and a digest of the files' state."""
+    def clips(self, stage: str, shard: str) -> dict[str, Any]:
+        """Return the clips of a shard, their files, and a digest of the files' sizes and times."""
         folder, ids = SOURCE_FOLDER[stage], self.shards[shard]
         files = list(map(self._files[folder].by_id.get, ids))
-        return canonical_json(
+        return as_param(
             {
                 "folder": str(self.corpus.root / folder),
                 "files": {clip_id: file and file.name for clip_id, file in zip(ids, files, strict=True)},
@@ -173,60 +166,72 @@ class Plan:
             }
         )
 
-    def system_spec(self, name: str, *modules: str) -> str:
-        """Return the canonical JSON text of a system and of the code that trains it."""
-        return canonical_json({"system": self.systems[name].spec(), "code": code_digest(*modules)})
+    def system(self, name: str) -> dict[str, Any]:
+        """Return the settings of a system, as `exvo.workflow.systems.System.spec`."""
+        return as_param(self.systems[name].spec())
 
-    def sequences(self, name: str) -> SequenceFiles:
-        """Return the feature files of a system that reads sequences."""
+    def encoder_module(self, name: str) -> str:
+        """Return the module that trains a system."""
+        return ENCODERS[self.systems[name].encoder].module
+
+    def feature_files(self, name: str) -> list[str]:
+        """Return the feature shards that a system reads: tables of functionals, or frames and then their indices."""
+        return self._feature_files(name, self.systems[name].stage)
+
+    def perturbed(self, name: str) -> list[str]:
+        """Return the feature shards of Train at other speeds, where a system trains on them."""
+        system = self.systems[name]
+        speeds = SPEEDS if system.training.get("speed_perturbation") else ()
+        return [path for speed in speeds for path in self._feature_files(name, f"{system.stage}@{speed}")]
+
+    def statistics(self, name: str) -> list[str]:
+        """Return the file of the moments of a system's log-mel in a list; empty for an encoder that reads none."""
+        system = self.systems[name]
+        read = system.encoder == "conformer"
+        return [f"results/features/{system.feature}/{system.stage}/statistics.json"] if read else []
+
+    def encoder_files(self, name: str) -> list[str]:
+        """Return the files of the HuBERT weights that a system's feature is of; ValueError as `hubert_spec`."""
+        feature = self.systems[name].feature
+        return self.hubert_files(feature) if feature_kind(feature) == "hubert" else []
+
+    def _feature_files(self, name: str, stage: str) -> list[str]:
         system = self.systems[name]
         feature = f"{system.feature}_frontend" if fine_tuned(system.spec()) else system.feature
-
-        def files(stage: str, ending: str) -> list[str]:
-            folder = f"results/features/{feature}/{stage}"
-            return [f"{folder}/{shard}.{ending}" for shard in self.shards]
-
-        speeds = SPEEDS if system.training["speed_perturbation"] else ()
-        derived = [f"{system.stage}@{speed}" for speed in speeds]
-        return SequenceFiles(
-            f"results/features/{system.feature}/{system.stage}/statistics.json",
-            files(system.stage, "npy"),
-            files(system.stage, "parquet"),
-            [path for stage in derived for ending in ("npy", "parquet") for path in files(stage, ending)],
-        )
+        endings = ("parquet",) if feature_kind(system.feature) == "opensmile" else ("npy", "parquet")
+        return [f"results/features/{feature}/{stage}/{shard}.{e}" for e in endings for shard in self.shards]
 
     @cached_property
-    def labels(self) -> str:
-        """JSON text that changes with a split or a label of Train or Val, and says how the table is limited."""
+    def labels(self) -> dict[str, Any]:
+        """The limit of the table, and a digest of the splits and of the training and validation labels."""
         labels = self.corpus.labels
         countries = canonical_json([[c.code, c.name] for c in labels.countries])
         sha = hashlib.sha256(countries.encode())
         for values in (labels.clip_id, labels.split):
             sha.update("\n".join(values).encode("utf-8", "surrogateescape"))
-        # Test rows may come with labels; nothing before scoring may depend on them.
+        # Test rows may have labels; nothing before scoring may depend on them.
         seen = labels.split != "Test"
         for values in (labels.age, labels.country, labels.emotion):
             sha.update(np.ascontiguousarray(values[seen]).tobytes())
-        return canonical_json({"limit": self.config["corpus"]["limit"], "labels": sha.hexdigest()[:32]})
+        return {"labels": sha.hexdigest()[:32], "limit": self.config["corpus"]["limit"]}
 
     @cached_property
-    def speakers(self) -> str:
-        """JSON text that changes with a speaker, a ``File_ID`` or a Test label: what scoring reads besides."""
+    def speakers(self) -> dict[str, str]:
+        """Digests of the speakers and ``File_ID``, and of the test labels, which only scoring reads."""
         path = self.corpus.root / TEST_TABLE
         blind = not path.is_file()
         texts = ["\n".join(self.corpus.labels.speaker), "\n".join(self.corpus.file_ids)]
         test = "none" if blind else hashlib.sha256(path.read_bytes()).hexdigest()[:32]
-        return canonical_json({"test_labels": test, "speakers": digest(texts)})
+        return {"speakers": digest(texts), "test_labels": test}
 
-    def train_clips_of(self, shard: str) -> str:
-        """Return, as JSON text, the Train clips of a shard."""
-        return canonical_json([clip_id for clip_id in self.shards[shard] if clip_id in self._train_ids])
+    def train_clips_of(self, shard: str) -> list[str]:
+        """Return the training clips of a shard."""
+        return as_param([clip_id for clip_id in self.shards[shard] if clip_id in self._train_ids])
 
     @cached_property
-    def train_clips(self) -> str:
-        """JSON text that changes with the set of Train clips."""
-        train = digest(sorted(self._train_ids))
-        return canonical_json({"limit": self.config["corpus"]["limit"], "train": train})
+    def train_clips(self) -> dict[str, Any]:
+        """The limit of the table, and a digest of the training clips."""
+        return {"limit": self.config["corpus"]["limit"], "train": digest(sorted(self._train_ids))}
 
     @cached_property
     def test_table(self) -> list[str]:
@@ -234,44 +239,38 @@ class Plan:
         path = self.corpus.root / TEST_TABLE
         return [str(path)] if path.is_file() else []
 
-    def quality_spec(self, *modules: str) -> str:
-        """Return, as JSON text, what the quality table is of: the stages, the clips and their splits."""
+    def quality(self) -> dict[str, Any]:
+        """Return the stages of the quality table, the limit of the table, and a digest of the clips and splits."""
         labels = self.corpus.labels
         clips = digest(["\0".join(labels.clip_id), "\0".join(labels.split)])
-        value = {"stages": self.used_stages(), "limit": self.config["corpus"]["limit"], "clips": clips}
-        return canonical_json({**value, "code": code_digest(*modules)})
+        return {"clips": clips, "limit": self.config["corpus"]["limit"], "stages": self.used_stages()}
 
     def check(self, name: str) -> str:
-        """Return the file that says that enough of the recordings of a system can be read."""
+        """Return the file that `check_clips` writes if enough recordings of a system can be read."""
         return f"results/quality/check_{stage_path(self.systems[name].stage)[0]}.json"
 
-    def check_spec(self, *modules: str) -> str:
-        """Return, as JSON text, how many clips may be without audio."""
-        limit = self.config["corpus"]["max_bad_fraction"]
-        return canonical_json({"max_bad_fraction": limit, "code": code_digest(*modules)})
-
-    def outcome_spec(self, *modules: str) -> str:
-        """Return, as JSON text, what the last rule combines and compares."""
+    def outcome(self) -> dict[str, Any]:
+        """Return the fusions, tables and statistics of the last rule, and the systems and seeds that it compares."""
         value = {
             "fusions": [{"name": name, **entry} for name, entry in self.fusions.items()],
             "submission": None if self.config["submission"] == BEST else self.config["submission"],
             "statistics": self.config["statistics"],
-            # Lists, for canonical JSON sorts keys, and the order of the rows is the config's.
+            # As lists, because `as_param` sorts keys, and rows have the order of the config.
             "tables": [[table, list(rows.items())] for table, rows in self.tables().items()],
             "systems": {name: self.systems[name].spec() for name in self.compared_systems()},
             "seeds": self.seeds(),
             "notices": self.notices,
         }
-        return canonical_json({**value, "code": code_digest(*modules)})
+        return as_param(value)
 
-    def report_spec(self, *modules: str) -> str:
-        """Return, as JSON text, what the report says besides what is in its files: all of the config."""
+    def report(self) -> dict[str, Any]:
+        """Return the config and the systems that the report shows, and a digest of its template."""
         value = {
             "config": self.config,
             "systems": {name: self.systems[name].spec() for name in self.compared_systems()},
-            "page": digest([REPORT_PAGE.read_text(encoding="utf-8")]),
+            "template": digest([REPORT_PAGE.read_text(encoding="utf-8")]),
         }
-        return canonical_json({**value, "code": code_digest(*modules)})
+        return as_param(value)
 
     def fused_systems(self) -> list[str]:
         """Return the systems of all fusions, in the order in which they are named."""
@@ -282,31 +281,27 @@ class Plan:
         return possible_tables(self.config, self.systems)
 
     def feature_fusions(self) -> list[str]:
-        """Return the names of the fusions that are trained models of their own."""
+        """Return the names of the fusions that are trained networks."""
         return [name for name, entry in self.fusions.items() if entry.get("rule") == "feature_fusion"]
 
     def outcome_tables(self) -> list[str]:
-        """Return the names of all tables that the last rule writes."""
+        """Return the names of the tables that the last rule writes."""
         return [*self.tables(), "table4", "emotions", "groups"]
 
     def compared_systems(self) -> list[str]:
-        """Return the systems that the fusion or a table needs, in the order of the config."""
+        """Return the systems that a fusion or a table needs, in the order of the config."""
         needed = {*self.fused_systems(), *(name for rows in self.tables().values() for name in rows.values())}
         return [name for name in self.systems if name in needed]
 
     def used_stages(self) -> list[str]:
-        """Return the stages that the systems need, and those that these are made from, in order."""
-        needed = set()
+        """Return the stages of the systems and the stages that these are made from, in order."""
+        needed: set[str] = set()
         for name in self.compared_systems():
             needed.update(stage_path(self.systems[name].stage))
         return [stage for stage in STAGES if stage in needed]
 
-    def system_names(self, encoder: str) -> list[str]:
-        """Return the names of the systems of one encoder."""
-        return [name for name, system in self.systems.items() if system.encoder == encoder]
-
     def is_fine_tuned(self, name: str) -> bool:
-        """Return whether a system trains its HuBERT further."""
+        """Return whether a system fine-tunes its HuBERT."""
         return fine_tuned(self.systems[name].spec())
 
     def strf_systems(self) -> list[str]:
@@ -337,7 +332,7 @@ class Plan:
         possible = []
         for stage in STAGES:
             folder = SOURCE_FOLDER[stage_path(stage)[0]]
-            # Every job makes a plan: it must not list all recordings for this.
+            # Every job makes a plan, which must not list all recordings for this.
             if has_file(self.corpus.root / folder, self.corpus.labels.clip_id):
                 possible.append(stage)
             else:
@@ -352,7 +347,7 @@ class Plan:
         return tuple(possible)
 
     def _misspelt(self) -> str:
-        """Name a clip whose id looks like the name of a recording; nothing where there is none."""
+        """Return a hint on a clip whose id resembles the name of a recording; empty if there is none."""
         clip_ids = self.corpus.labels.clip_id
         for folder, recordings in self._files.items():
             for clip_id, meant in look_alikes(clip_ids, recordings.by_id).items():

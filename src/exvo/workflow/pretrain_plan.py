@@ -1,20 +1,22 @@
-"""What the rules of pre-training must know of the config before any job runs: files, clips, and what changes them."""
+"""What the rules of pre-training need to know before any job runs: files, clips and settings."""
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from exvo.corpus.labels import SPLITS
 from exvo.corpus.paths import user_path
 from exvo.corpus.table import Corpus, CorpusError
 from exvo.corpus.text import clip_id_of
-from exvo.util.code_digest import canonical_json, code_digest, digest
+from exvo.util.code_digest import digest
+from exvo.workflow.params import as_param
 from exvo.workflow.plan import Plan
 
-# The log-mel of an encoder, which computes it from the waveform when it is used (`exvo.hubert.logmel_frontend`; a test
-# compares them, for importing it takes seconds). What it is pre-trained on has to be the same.
+# The log-mel frames that a pre-trained encoder computes itself when it is used, and that it has to be pre-trained on.
+# A copy of `exvo.hubert.logmel_frontend`, which takes seconds to import; a test compares them.
 ENCODER_LOGMEL = {"window_ms": 25, "hop_ms": 10, "n_fft": 512, "log_floor": 1e-6}
-# What each kind of clusters needs beside log-mel.
-_NEEDS = {"mfcc": (), "hidden": ("model", "layer"), "teacher": ("folder",)}
+# The keys that each kind of clusters needs.
+_NEEDS: dict[str, tuple[str, ...]] = {"mfcc": (), "hidden": ("model", "layer"), "teacher": ("folder",)}
 
 
 class PretrainPlan:
@@ -27,12 +29,12 @@ class PretrainPlan:
     Attributes
     ----------
     clusters, models : dict of str to mapping
-        Entries of the section by name; null takes one of another config away.
+        Entries of the section by name, without those that are null.
 
     Raises
     ------
     CorpusError
-        Where an entry names what is not there, needs itself, or lacks what it needs.
+        If an entry names something that does not exist, needs itself, or lacks a key.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -51,46 +53,46 @@ class PretrainPlan:
             self._check_order(name, ())
 
     def clip_ids(self, shard: str | None = None) -> list[str]:
-        """Return the clips to pre-train on, of one shard or of all, in id order."""
+        """Return the clips to pre-train on, of one shard or of all: all of them in the order of their ids."""
         chosen = self._chosen
         return sorted(chosen) if shard is None else [c for c in self.plan.shards[shard] if c in chosen]
 
     @property
     def clips_file(self) -> list[str]:
-        """The list of clips in a list, empty where the config names none."""
+        """The text file of clip ids in a list, empty if the config names none."""
         return [str(_clips_path(self.config["clips"]))] if self.config["clips"] else []
 
     @cached_property
-    def clips(self) -> str:
-        """JSON text that changes with the clips or their speakers, and says how to find them."""
+    def clips(self) -> dict[str, Any]:
+        """The limit of the table, the text file of clip ids, and a digest of the clips and their speakers."""
         labels = self.plan.corpus.labels
         chosen = [
             (clip_id, speaker)
             for clip_id, speaker in zip(labels.clip_id, labels.speaker, strict=True)
             if clip_id in self._chosen
         ]
-        value = {
+        return {
+            "digest": digest(text for pair in sorted(chosen) for text in pair),
             "limit": self.plan.config["corpus"]["limit"],
             "list": self.config["clips"],
-            "digest": digest(text for pair in sorted(chosen) for text in pair),
         }
-        return canonical_json(value)
 
-    def clips_of(self, shard: str) -> str:
-        """Return, as JSON text, the clips of a shard."""
-        return canonical_json(self.clip_ids(shard))
+    def clips_of(self, shard: str) -> list[str]:
+        """Return the clips to pre-train on of a shard."""
+        return as_param(self.clip_ids(shard))
 
-    def clusters_spec(self, name: str, *modules: str) -> str:
-        """Return the canonical JSON text of an entry of ``clusters`` and of the code that it sets."""
-        return canonical_json(
-            {"entry": self.clusters[name], "seed": self.config["seed"], "code": code_digest(*modules)}
-        )
+    @property
+    def seed(self) -> int:
+        """The seed of the section."""
+        return self.config["seed"]
 
-    def model_spec(self, name: str, *modules: str) -> str:
-        """Return the canonical JSON text of an entry of ``models`` and of the code that it sets."""
-        return canonical_json(
-            {"entry": self.models[name], "seed": self.config["seed"], "code": code_digest(*modules)}
-        )
+    def clusters_entry(self, name: str) -> dict[str, Any]:
+        """Return an entry of ``clusters``, as a rule's ``params`` carry it."""
+        return as_param(self.clusters[name])
+
+    def model_entry(self, name: str) -> dict[str, Any]:
+        """Return an entry of ``models``, as a rule's ``params`` carry it."""
+        return as_param(self.models[name])
 
     def inputs(self, model: str, ending: str) -> list[str]:
         """Return the files that an encoder reads, shard by shard."""
@@ -104,12 +106,12 @@ class PretrainPlan:
         return self._files(f"results/features/logmel/{self.stage}", ending)
 
     def encoder_of(self, clusters: str) -> list[str]:
-        """Return, in a list, the weights of the encoder whose hidden layer is clustered; empty for other clusters."""
+        """Return the weights of the encoder whose hidden layer is clustered, in a list; empty for other clusters."""
         entry = self.clusters[clusters]
         return [f"results/pretrain/{entry['model']}/model.safetensors"] if entry["of"] == "hidden" else []
 
     def others_of(self, clusters: str, ending: str) -> list[str]:
-        """Return what clusters need beside log-mel, shard by shard: a teacher's frames, or samples."""
+        """Return the other files that clusters need, shard by shard: a teacher's frames, or samples."""
         entry = self.clusters[clusters]
         if entry["of"] == "teacher":
             return self._files(
@@ -120,14 +122,14 @@ class PretrainPlan:
         return []
 
     def start_of(self, model: str) -> list[str]:
-        """Return, in a list, the weights that a pre-training starts from; empty for random ones."""
+        """Return the weights that a pre-training starts from, in a list; empty for random ones."""
         start = self.models[model]["start"]
         return (
             [f"results/pretrain/{start}/{name}.safetensors" for name in ("model", "heads")] if start else []
         )
 
     def labels_of(self, model: str, ending: str) -> list[str]:
-        """Return the files of labels of all targets of a model, target by target, shard by shard."""
+        """Return the files of labels of a model's targets, target by target, shard by shard."""
         targets = self.models[model]["targets"]
         return [path for name in targets for path in self._files(f"results/clusters/{name}", ending)]
 
@@ -161,13 +163,13 @@ class PretrainPlan:
             self.plan.config["features"]["logmel"],
             entry["encoder"]["frontend"] == "logmel",
         )
-        # One with convolutions needs the hop alone, in which labels are counted.
+        # An encoder with convolutions needs only the hop, which is the unit of the labels.
         for key in ENCODER_LOGMEL if reads_logmel else ("hop_ms",):
             if logmel[key] != ENCODER_LOGMEL[key]:
                 raise CorpusError(
                     f"{where}: features.logmel.{key} is {logmel[key]:g}, but encoders that are pre-trained need "
-                    f"{ENCODER_LOGMEL[key]:g}, with which they read recordings later; for other systems, set {key} in "
-                    "a variant of logmel (features.variants)"
+                    f"{ENCODER_LOGMEL[key]:g}, the value with which they read recordings later; for other systems, set "
+                    f"{key} in a variant of logmel (features.variants)"
                 )
         if reads_logmel and entry["encoder"]["n_mels"] != logmel["n_mels"]:
             raise CorpusError(
@@ -176,7 +178,7 @@ class PretrainPlan:
             )
 
     def _check_order(self, name: str, above: tuple[str, ...]) -> None:
-        """Refuse an encoder that needs itself, by way of clusters or of its start."""
+        """Refuse an encoder that needs itself, through its clusters or its start."""
         if name in above:
             raise CorpusError(f"config: pretrain.models.{name} needs itself: {' < '.join((*above, name))}")
         entry = self.models[name]
@@ -191,20 +193,21 @@ def _clips_path(path: str | Path) -> Path:
 
 
 def pretraining_clips(corpus: Corpus, path: str | Path | None, limit: int | None = None) -> list[str]:
-    """Return the clips to pre-train on, in id order: Train, or those of Train that a list names.
+    """Return the clips to pre-train on, in the order of their ids: the training clips, or those that a list names.
 
     Parameters
     ----------
     corpus : Corpus
     path : str or Path or None
-        Text file of clip ids, one a line, in brackets or bare; empty lines are passed over. None for all of Train.
+        Text file of clip ids, one per line, with or without brackets; empty lines are skipped. None for all training
+        clips.
     limit : int or None
-        Of the corpus; with one, a list may name clips beyond it.
+        Limit of the corpus; if there is one, a list may name clips beyond it.
 
     Raises
     ------
     CorpusError
-        Where the list cannot be read, or names a clip that is not of Train.
+        If the list cannot be read, or names a clip that is not a training clip.
     """
     labels = corpus.labels
     split = dict(zip(labels.clip_id, labels.split, strict=True))

@@ -1,31 +1,44 @@
-"""The systems of a config: stage, feature, encoder and settings of each, whole."""
+"""The systems of a config, each with all settings of its stage, feature and encoder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from exvo.audio.stages import SECTION, stage_path
 from exvo.corpus.errors import CorpusError
-from exvo.features.spec import feature_key, feature_kind
+from exvo.features.spec import feature_key, feature_kind, fine_tuned
 
-# What each encoder reads: a feature of this kind.
-READS = {"mlp": "opensmile", "conformer": "logmel", "hubert": "hubert"}
+FEATURE_KINDS = ("opensmile", "logmel", "hubert")
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder that systems can name.
+
+    Attributes
+    ----------
+    module : str
+        Has ``train_system`` and ``KINDS``.
+    reads : tuple of str
+        Kinds of features.
+    """
+
+    module: str
+    reads: tuple[str, ...]
+
+
+ENCODERS = {
+    "mlp": Encoder("exvo.systems.mlp", FEATURE_KINDS),
+    "conformer": Encoder("exvo.systems.conformer", ("logmel",)),
+    "hubert": Encoder("exvo.systems.hubert", ("hubert", "logmel")),
+}
 # What says where the weights of a feature come from, where it has any.
 _WEIGHTS = ("source", "checkpoint", "bundle")
 
 
 @dataclass(frozen=True)
-class SequenceFiles:
-    """What a system that reads sequences takes as its input: paths, shard by shard; statistics are of log-mel only."""
-
-    statistics: str
-    frames: list[str]
-    index: list[str]
-    perturbed: list[str]
-
-
-@dataclass(frozen=True)
 class System:
-    """A system of the config, whole: its own entry over the defaults of its encoder.
+    """A system of the config: its entry on top of the settings of its encoder.
 
     Attributes
     ----------
@@ -34,7 +47,7 @@ class System:
     training : mapping
         Settings of the encoder and its training.
     audio : mapping
-        Settings of the stages up to the system's, by section.
+        Settings of the stages up to that of the system, by section.
     feature_config : mapping
         Settings of the feature.
     """
@@ -44,14 +57,14 @@ class System:
     feature: str
     encoder: str
     tasks: tuple[str, ...]
-    training: Mapping[str, object]
-    audio: Mapping[str, object]
-    feature_config: Mapping[str, object]
+    training: Mapping[str, Any]
+    audio: Mapping[str, Any]
+    feature_config: Mapping[str, Any]
 
-    def spec(self) -> dict[str, object]:
-        """Return what decides the system's weights, but for the data, the seed and the code.
+    def spec(self) -> dict[str, Any]:
+        """Return the settings that determine the system's weights, together with the data, the seed and the code.
 
-        A trained system keeps it, so that it can be used on recordings without the config it came from.
+        A trained system keeps them, so that it can be used on recordings without its config.
         """
         return {
             "stage": self.stage,
@@ -64,22 +77,22 @@ class System:
         }
 
 
-def feature_settings(config: Mapping, feature: str) -> dict[str, object]:
-    """Return the settings of a feature: those of its kind, with what a variant changes.
+def feature_settings(config: Mapping, feature: str) -> dict[str, Any]:
+    """Return the settings of a feature: those of its kind, with the changes of a variant.
 
-    Weights from elsewhere come without the ``checkpoint`` and ``sha256`` of those of its kind.
+    A variant with other weights does not take ``checkpoint`` and ``sha256`` from its kind.
 
     Raises
     ------
     CorpusError
-        Where the feature is neither a kind nor one of ``features.variants``, or changes what its kind does not have.
+        If the feature is neither a kind nor one of ``features.variants``, or changes a key that its kind does not have.
     """
     kind, features = feature_kind(feature), config["features"]
     if feature == kind:
         return dict(features[kind])
     changes = features["variants"].get(feature)
     if changes is None:
-        known = ", ".join([*READS.values(), *(name for name, entry in features["variants"].items() if entry)])
+        known = ", ".join([*FEATURE_KINDS, *(name for name, entry in features["variants"].items() if entry)])
         raise CorpusError(f"config: there is no feature {feature}; the features are: {known}")
     settings = merged(features[kind], changes, feature_key(feature))
     other = [key for key in _WEIGHTS if settings.get(key) != features[kind].get(key)]
@@ -96,7 +109,7 @@ def merged(defaults: Mapping, changes: Mapping, where: str) -> dict:
     Raises
     ------
     CorpusError
-        Where a change names a key that the defaults do not have.
+        If a change names a key that the defaults do not have.
     """
     unknown = [key for key in changes if key not in defaults]
     if unknown:
@@ -111,23 +124,24 @@ def merged(defaults: Mapping, changes: Mapping, where: str) -> dict:
 
 
 def configured_systems(config: Mapping) -> dict[str, System]:
-    """Return the systems of a config by name; one that is null is left out.
+    """Return the systems of a config by name, without those that are null.
 
     Raises
     ------
     CorpusError
-        Where an encoder cannot read the feature, or a setting is not one of the encoder's.
+        If an encoder cannot read the feature, or does not have a setting.
     """
     systems = {}
     for name, entry in config["systems"].items():
-        if entry is None:  # a config on top of the default one takes a system away with `name: null`
+        if entry is None:  # a config on top of the default one removes a system by `name: null`
             continue
         encoder, feature = entry["encoder"], entry["feature"]
-        if READS[encoder] != feature_kind(feature):
+        reads = ENCODERS[encoder].reads
+        if feature_kind(feature) not in reads:
             raise CorpusError(
-                f"config: systems.{name}: the encoder {encoder} reads {READS[encoder]}, not {feature}"
+                f"config: systems.{name}: the encoder {encoder} reads {' or '.join(reads)}, not {feature}"
             )
-        systems[name] = System(
+        system = System(
             name=name,
             stage=entry["stage"],
             feature=feature,
@@ -137,4 +151,10 @@ def configured_systems(config: Mapping) -> dict[str, System]:
             audio={SECTION[stage]: config["audio"][SECTION[stage]] for stage in stage_path(entry["stage"])},
             feature_config=feature_settings(config, feature),
         )
+        if fine_tuned(system.spec()) and feature_kind(feature) != "hubert":
+            raise CorpusError(
+                f"config: systems.{name}: fine_tune trains a HuBERT further, and {feature} is none; "
+                "set the feature to a HuBERT, or fine_tune to null"
+            )
+        systems[name] = system
     return systems

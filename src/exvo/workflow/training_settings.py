@@ -1,34 +1,35 @@
-"""What systems and feature fusions change of the settings of their encoders, read and checked by the schema.
+"""Check the section ``training`` of systems and feature fusions against the schema of their encoders.
 
-The schema of an entry of ``systems`` cannot say of what its ``training`` is: that depends on the entry's encoder. A
-value that does not fit would be found by the training alone, hours later.
+The schema of an entry of ``systems`` has no types for ``training``, because they depend on the entry's encoder. Without
+this check, only the training would find an invalid value, hours later.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from exvo.workflow.config import check_config, complete
 from exvo.workflow.systems import merged
 
 
-def checked_training(config: Mapping, schema: Mapping) -> dict:
-    """Return a config whose ``training`` of every system and fusion holds what the encoder's schema wants.
+def checked_training(config: Mapping, schema: Mapping) -> dict[str, Any]:
+    """Return a config in which ``training`` of every system and fusion fits the schema of its encoder.
 
     Parameters
     ----------
     config : mapping
-        Completed, and valid but for these.
+        Complete, and valid except for these sections.
     schema : mapping
-        Of the whole config; ``$defs`` has the encoders, and ``feature_fusion`` for the fusions.
+        Schema of the config; ``$defs`` has the encoders, and ``feature_fusion`` for the fusions.
 
     Returns
     -------
     dict
-        Texts are read as the schema wants them; nothing is added.
+        The config with texts read as the schema's types; no key is added.
 
     Raises
     ------
     CorpusError
-        Where a key is unknown or a value does not fit.
+        If a key is unknown or a value invalid.
     """
     definitions = schema["$defs"]
     settings = {**config["encoders"], "feature_fusion": config["feature_fusion"]}
@@ -47,7 +48,7 @@ def checked_training(config: Mapping, schema: Mapping) -> dict:
         name: checked("systems", name, entry, entry["encoder"] if entry else "")
         for name, entry in config["systems"].items()
     }
-    # Of the fusions only joint ones are trained; `exvo.workflow.fusion_plan` refuses `training` in the others.
+    # Only feature fusions are trained; `exvo.workflow.fusion_plan` refuses `training` in the others.
     fusions = {
         name: checked("fusions", name, entry, "feature_fusion")
         if entry and entry["rule"] == "feature_fusion"

@@ -31,9 +31,10 @@ def plot_strf_system(folder: Path | str, kernels_path: Path | str, paths_path: P
         If the history of the kernels is missing: the message says what to do.
     """
     # Imported here because the drawing functions need no trained system.
-    from exvo.training.storage import STRF_HISTORY, load_sequence
+    from exvo.networks.conformer_network import ConformerNetworkConfig
+    from exvo.training.storage import STRF_HISTORY, load_trained
 
-    trained = load_sequence(folder)
+    trained = load_trained(folder, [ConformerNetworkConfig])
     if not trained.strf_history:
         # The history is no output of the training rule, which also trains networks without kernels.
         raise ValueError(

@@ -1,25 +1,26 @@
-"""Train one seed of a system on utterance-level features."""
+"""Train one seed of a system."""
 
-import json
 from typing import Any
 
 from exvo.workflow.jobs import run_job
 
 
 def main(snakemake: Any) -> None:
-    """Map the job to `exvo.systems.mlp.train_mlp_system`."""
+    """Map the job to ``train_system`` of the encoder's module."""
+    from importlib import import_module
     from pathlib import Path
 
     from exvo.corpus.table import read_corpus
-    from exvo.systems.mlp import train_mlp_system
 
-    limit = json.loads(snakemake.params.labels)["limit"]
-    train_mlp_system(
+    limit = snakemake.params.labels["limit"]
+    import_module(snakemake.params.module).train_system(
         snakemake.input.features,
         read_corpus(Path(snakemake.input.table).parent, limit),
-        json.loads(snakemake.params.spec)["system"],
+        snakemake.params.config,
         int(snakemake.wildcards.seed),
         Path(snakemake.output.model).parent,
+        statistics=next(iter(snakemake.input.statistics), None),
+        perturbed=snakemake.input.perturbed,
         n_threads=snakemake.threads,
     )
 

@@ -1,0 +1,85 @@
+"""Settings of the encoders: one line of the table for each, from the dataclasses of its network and of its training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from exvo.hubert.fine_tuned_network import FineTune
+from exvo.networks.conformer_network import ConformerNetworkConfig
+from exvo.networks.embedding_network import EmbeddingNetworkConfig
+from exvo.networks.fusion_network import FeatureFusionConfig
+from exvo.networks.losses import LossWeights
+from exvo.networks.mlp import MlpConfig
+from exvo.training.trained import TrainingConfig
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """Where the keys of an encoder are declared.
+
+    Attributes
+    ----------
+    sections : tuple of type
+        Dataclasses of the network and of the training; their fields are the keys, all on one level.
+    defaults : mapping
+        Defaults that differ from those of the dataclasses, by key.
+    without : tuple of str
+        Fields that are no keys of this encoder.
+    """
+
+    sections: tuple[type, ...]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """Whether a HuBERT is fine-tuned.
+
+    Attributes
+    ----------
+    fine_tune : FineTune or None
+        Fine-tune the encoder, except its front end; null keeps the encoder unchanged, ``{}`` takes the defaults.
+    """
+
+    fine_tune: FineTune | None = None
+
+
+# Settings of the training of networks that read frames; others read one vector per clip.
+FRAME_KEYS = ("max_batch_frames", "crop_frames", "spec_augment", "speed_perturbation")
+
+ENCODERS = {
+    "mlp": EncoderSettings(
+        (MlpConfig, TrainingConfig),
+        # The organisers' baseline.
+        defaults={
+            "batch_size": 8,
+            "max_epochs": 20,
+            "patience": 5,
+            "optimizer": "adam",
+            "learning_rate": 1e-3,
+            "schedule": "constant",
+            "weight_decay": 1e-4,
+            "gradient_clip": 0.0,
+            "combination": "uncertainty",
+            "emotion_loss": "mse_sum",
+            "age_loss": "mse",
+        },
+        without=FRAME_KEYS,
+    ),
+    "conformer": EncoderSettings((ConformerNetworkConfig, TrainingConfig)),
+    "hubert": EncoderSettings((EmbeddingNetworkConfig, FineTuning, TrainingConfig)),
+    "feature_fusion": EncoderSettings(
+        (FeatureFusionConfig, TrainingConfig),
+        # The emotion weight is for 1 - CCC.
+        defaults={
+            "max_epochs": 30,
+            "patience": 8,
+            "learning_rate": 1e-3,
+            "weight_decay": 0.05,
+            "loss_weights": LossWeights(emotion=20.0),
+            "emotion_loss": "ccc",
+        },
+        without=(*FRAME_KEYS, "loss_weight_grid"),
+    ),
+}
