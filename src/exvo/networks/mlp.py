@@ -1,8 +1,8 @@
 """The challenge organisers' multitask network on utterance-level features.
 
 Written from the description of the ExVo 2022 Multitask baseline (Baird et al. 2022), not from its code. Shared layers,
-and one small head per task; its loss is `exvo.networks.losses.CombinedLoss` with ``uncertainty``, ``mse_sum`` of emotion
-and ``mse`` of age.
+and one small head per task; its loss is `exvo.networks.losses.CombinedLoss` with ``uncertainty``, ``mse_sum`` of
+emotion and ``mse`` of age.
 """
 
 from collections.abc import Mapping, Sequence
@@ -73,9 +73,9 @@ class MlpConfig:
 class MultitaskMlp(nn.Module):
     """Shared Linear-LayerNorm-LeakyReLU layers; per task Linear-LeakyReLU-Linear.
 
-    The age output starts at the mean age of Train (ours): with steps of 0.001 it would otherwise spend epochs on the way
-    to about 30 years. The weights of a feature that is constant on Train start at 0 and stay there, for their gradient
-    is 0: such a feature would otherwise reach Val and Test through weights that nothing has trained.
+    The age output starts at the mean age of Train (ours): with steps of 0.001 it would otherwise spend epochs on the
+    way to about 30 years. The weights of a feature that is constant on Train start at 0 and stay there, for their
+    gradient is 0: such a feature would otherwise reach Val and Test through weights that nothing has trained.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """Train one seed of a system or a feature fusion: from features to the folder of the trained model.
 
-Clips without audio take no part in training; their predictions are the prior of Train, and the quality table lists them.
+Clips without audio take no part in training; their predictions are the prior of Train, and the quality table lists
+them.
 """
 
 from collections import defaultdict

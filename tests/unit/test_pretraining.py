@@ -246,7 +246,7 @@ def test_killed_process_resumes_to_the_same_bits(data, pretrained, tmp_path):
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_hubert_pretraining import arguments, pretrain
+from test_pretraining import arguments, pretrain
 from exvo.training.loop import Loop
 
 step = Loop._take_step
