@@ -7,7 +7,7 @@ import pytest
 
 from exvo.util.code_digest import import_closure
 
-TRAINING = {"lightning", "torchmetrics", "torch._dynamo", "tensorboard"}
+TRAINING = {"torchmetrics", "torch._dynamo", "tensorboard"}
 STATISTICS = {"scipy.signal", "scipy.stats", "sklearn", "pandas", "matplotlib"}
 # The Snakefile is read by every job on a cluster.
 PLANNING = [
