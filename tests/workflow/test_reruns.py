@@ -69,7 +69,8 @@ def decoders(*names, seeds=(0,)):
 
 POOLED = ("mlp-denoised", "conformer-strf", "burst-hubert-tiny-denoised")
 BY_FEATURE = {
-    f"Computing clip vectors of {what}" for what in ("opensmile (denoised)", "logmel (raw)", "hubert (denoised)")
+    f"Computing clip vectors of {what}"
+    for what in ("opensmile (denoised)", "logmel (raw)", "hubert (denoised)")
 }
 ON_RAW, ON_DENOISED = ("", "-emotion", "-age", "-country"), ("-denoised", "-speed")
 DENOISED = ("denoised", "denoised@0.9", "denoised@1.1")
