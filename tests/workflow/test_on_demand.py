@@ -20,7 +20,10 @@ def test_a_system_is_trained_by_its_name_with_what_it_needs(workflow):
     steps = ("Decoding shard {} (raw)", "Filtering shard {}", "Denoising shard {}")
     steps += ("Extracting logmel spectrograms of shard {} (denoised)",)
     expected = {step.format(shard) for step in steps for shard in shards}
-    expected |= {"Counting clips without audio (raw)", "Statistics of logmel over Train (denoised)"}
+    expected |= {
+        "Counting clips without audio (raw)",
+        "Computing the statistics of logmel over Train (denoised)",
+    }
     expected |= {"Training conformer-strf-denoised, seed 0"}
     assert workflow.planned("results/models/conformer-strf-denoised/0/metrics.json") == expected
 

@@ -30,7 +30,7 @@ def opensmile(*stages, shards=SHARDS):
 
 
 def logmel(shards=SHARDS):
-    statistics = {"Statistics of logmel over Train (raw)"}
+    statistics = {"Computing the statistics of logmel over Train (raw)"}
     return {f"Extracting logmel spectrograms of shard {s} (raw)" for s in shards} | statistics
 
 
@@ -40,7 +40,7 @@ def joint(seeds=(0,)):
 
 def pooled(*systems, seeds=(0,)):
     """What follows in the feature fusion when some of its systems are trained."""
-    pooling = {f"Representing clips by {name}, seed {seed}" for name in systems for seed in seeds}
+    pooling = {f"Computing the embeddings of {name}, seed {seed}" for name in systems for seed in seeds}
     return pooling | joint(seeds) if pooling else set()
 
 
@@ -69,7 +69,8 @@ def decoders(*names, seeds=(0,)):
 
 POOLED = ("mlp-denoised", "conformer-strf", "burst-hubert-tiny-denoised")
 BY_FEATURE = {
-    f"Representing clips by {what}" for what in ("opensmile (denoised)", "logmel (raw)", "hubert (denoised)")
+    f"Computing clip vectors of {what}"
+    for what in ("opensmile (denoised)", "logmel (raw)", "hubert (denoised)")
 }
 ON_RAW, ON_DENOISED = ("", "-emotion", "-age", "-country"), ("-denoised", "-speed")
 DENOISED = ("denoised", "denoised@0.9", "denoised@1.1")

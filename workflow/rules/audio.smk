@@ -1,5 +1,5 @@
 rule convert_clips:
-    """Decode the recordings of a shard to 16 kHz mono: raw/ to stage raw, wav/ to stage baseline."""
+    """Decode the recordings of a shard to 16 kHz mono: raw/ to the stage raw, wav/ to the stage baseline."""
     input:
         table=ancient(PLAN.table),
     output:
@@ -28,7 +28,7 @@ rule convert_clips:
 
 
 rule check_clips:
-    """Stop the run after decoding where more clips are without audio than corpus.max_bad_fraction allows."""
+    """Stop the run after decoding if more clips are without audio than corpus.max_bad_fraction allows."""
     input:
         audio=shards("results/audio/{{stage}}/{shard}.parquet"),
     output:
@@ -39,11 +39,11 @@ rule check_clips:
         "results/benchmarks/quality/check_{stage}.tsv"
     wildcard_constraints:
         stage="raw|baseline",
-    # With the decoding before everything else, which waits for it: scheduler.smk.
+    # Like decoding, it runs before everything else (scheduler.smk).
     priority: 1
     # A second attempt would count the same clips.
     retries: 0
-    # Seconds of reading: on a cluster it runs where Snakemake runs, and waits in no queue.
+    # It takes seconds: on a cluster it runs where Snakemake runs, without a queue.
     localrule: True
     conda:
         "../envs/exvo.yaml"
@@ -61,7 +61,7 @@ rule check_clips:
 
 
 rule filter_clips:
-    """High-pass filter and gain: stage dc."""
+    """Filter the clips of a shard (high-pass) and apply a gain: stage dc."""
     input:
         audio="results/audio/raw/{shard}.parquet",
     output:
@@ -86,7 +86,7 @@ rule filter_clips:
 
 
 rule denoise_clips:
-    """MMSE-STSA noise reduction: stage denoised."""
+    """Reduce the noise of the clips of a shard (MMSE-STSA): stage denoised."""
     input:
         audio="results/audio/dc/{shard}.parquet",
     output:
@@ -111,7 +111,7 @@ rule denoise_clips:
 
 
 rule trim_clips:
-    """Silence before and after the burst cut by voice activity detection: stage vad."""
+    """Remove silence before and after the burst, by voice activity detection: stage vad."""
     input:
         audio="results/audio/denoised/{shard}.parquet",
     output:
@@ -136,7 +136,7 @@ rule trim_clips:
 
 
 rule perturb_clips:
-    """Train clips of a shard, faster or slower: a derived stage such as raw@0.9."""
+    """Play the training clips of a shard faster or slower: a derived stage such as raw@0.9."""
     input:
         audio="results/audio/{stage}/{shard}.parquet",
     output:

@@ -6,11 +6,11 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-# Plans are made of millions of small objects that all stay: looking through them for garbage after every 700 new ones,
-# as Python does, is a tenth of the time of a call.
+# A plan has millions of small objects that all stay. With Python's default, a collection after every 700 new objects,
+# garbage collection takes a tenth of the time of a call.
 gc.set_threshold(100_000)
 
-# The library is used from the checkout, also where it is not installed (conda).
+# Use the library of the checkout, even if none is installed (conda).
 SOURCE = Path(workflow.basedir).parent / "src"
 sys.path.insert(0, str(SOURCE))
 
@@ -39,7 +39,7 @@ try:
 except CorpusError as error:
     raise WorkflowError(str(error))
 
-# What there is by now is never looked through again, nor when Python ends, which looks for garbage twice and more.
+# Exclude all present objects from garbage collection, also from the collections at the end of Python.
 gc.freeze()
 
 if workflow.is_main_process:
@@ -49,7 +49,7 @@ if workflow.is_main_process:
 
 wildcard_constraints:
     shard=r"\d{4}",
-    # A stage, or Train of a stage at another speed.
+    # A stage, or the training clips of a stage at another speed.
     stage=r"(baseline|raw|dc|denoised|vad)(@\d\.\d+)?",
     feature=r"(opensmile|logmel|hubert)(-[A-Za-z0-9]+)*(_frontend)?",
     seed=r"\d+",
@@ -61,14 +61,14 @@ def shards(pattern, **wildcards):
 
 
 def system_predictions(names, split):
-    """Return the files of predictions of some systems, every seed of each."""
+    """Return the prediction files of some systems, for every seed."""
     return expand(
         "results/models/{system}/{seed}/{split}.parquet", system=names, seed=PLAN.seeds(), split=split
     )
 
 
 def feature_fusion_predictions(split):
-    """Return the files of predictions of the feature fusions, every seed of each."""
+    """Return the prediction files of the feature fusions, for every seed."""
     return expand(
         "results/fusion/{fusion}/{seed}/{split}.parquet",
         fusion=PLAN.feature_fusions(),
@@ -83,10 +83,10 @@ TRAINING_MB = {"mlp": 2500, "conformer": 4000, "hubert": 8000}
 
 
 def names_pattern(names):
-    """Return a pattern that matches some names and nothing else; none of them matches where there are none."""
+    """Return a pattern that matches some names and nothing else; it matches nothing if there are no names."""
     return "|".join(map(re.escape, names)) if names else r"(?!)"
 
 
 def growing(amount):
-    """Return a resource that a job gets once at first, twice at its second attempt, and so on (profiles/slurm)."""
+    """Return a resource that grows with each attempt of a job: once, twice, and so on (profiles/slurm)."""
     return lambda wildcards, attempt: attempt * amount

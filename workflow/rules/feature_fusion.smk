@@ -4,7 +4,7 @@ FEATURE_FUSION = FeatureFusionPlan(PLAN)
 
 
 rule pool_clips:
-    """The utterance embeddings of all clips by a trained system: its part of a feature fusion."""
+    """Compute the utterance embeddings of all clips with a trained system, for feature fusions."""
     input:
         model="results/models/{system}/{seed}/model.safetensors",
         config="results/models/{system}/{seed}/config.json",
@@ -20,10 +20,10 @@ rule pool_clips:
         system=names_pattern(FEATURE_FUSION.embedded_systems()),
     conda:
         "../envs/exvo.yaml"
-    # As in training: an encoder that was trained further is large.
+    # As in training: a fine-tuned encoder is large.
     threads: lambda wildcards: 2 if PLAN.is_fine_tuned(wildcards.system) else 1
     resources:
-        # A shard's features, or a batch of frames in a HuBERT Base, and torch.
+        # The features of a shard, or a batch of frames in a HuBERT Base, and torch.
         mem_mb=growing(3000),
         runtime=growing(240),
         gpu_jobs=1,
@@ -33,13 +33,13 @@ rule pool_clips:
             "exvo.systems.utterance_embeddings", PLAN.encoder_module(wildcards.system)
         ),
     message:
-        "Representing clips by {wildcards.system}, seed {wildcards.seed}"
+        "Computing the embeddings of {wildcards.system}, seed {wildcards.seed}"
     script:
         "../scripts/pool_clips.py"
 
 
 rule summarise_clips:
-    """What a feature says of every clip as a whole: functionals, or mean and deviation of its frames."""
+    """Compute one vector per clip from a feature: functionals, or mean and SD over the frames."""
     input:
         features=lambda wildcards: FEATURE_FUSION.shards(wildcards.feature, wildcards.stage),
     output:
@@ -58,13 +58,13 @@ rule summarise_clips:
     params:
         code=code_digest("exvo.features.vectors"),
     message:
-        "Representing clips by {wildcards.feature} ({wildcards.stage})"
+        "Computing clip vectors of {wildcards.feature} ({wildcards.stage})"
     script:
         "../scripts/summarise_clips.py"
 
 
 rule train_feature_fusion:
-    """One seed of the model of a feature fusion, on the representations of its systems."""
+    """Train one seed of a feature fusion, on the embeddings or features of its systems."""
     input:
         table=ancient(PLAN.table),
         check=lambda wildcards: FEATURE_FUSION.checks(wildcards.fusion),
@@ -87,7 +87,7 @@ rule train_feature_fusion:
         "../envs/exvo.yaml"
     threads: 1
     resources:
-        # Train of the widest representation in float32 (1 GB of ComParE at 39,000 clips), and torch.
+        # The widest input of Train in float32 (1 GB of openSMILE functionals at 39,000 clips), and torch.
         mem_mb=growing(3000),
         runtime=growing(240),
         gpu_jobs=1,

@@ -1,5 +1,5 @@
 rule extract_opensmile:
-    """ComParE 2016 functionals of a shard."""
+    """Extract openSMILE functionals of a shard."""
     input:
         audio="results/audio/{stage}/{shard}.parquet",
     output:
@@ -26,7 +26,7 @@ rule extract_opensmile:
 
 
 rule extract_logmel:
-    """Log-mel spectrograms of a shard."""
+    """Extract log-mel spectrograms of a shard."""
     input:
         audio="results/audio/{stage}/{shard}.parquet",
     output:
@@ -54,7 +54,7 @@ rule extract_logmel:
 
 
 rule summarise_logmel:
-    """Mean and deviation of every mel channel over the Train clips."""
+    """Compute the mean and SD of every mel channel over the training clips."""
     input:
         table=ancient(PLAN.table),
         frames=shards("results/features/{{feature}}/{{stage}}/{shard}.npy"),
@@ -78,16 +78,16 @@ rule summarise_logmel:
         code=code_digest("exvo.features.logmel"),
         clips=PLAN.train_clips,
     message:
-        "Statistics of {wildcards.feature} over Train ({wildcards.stage})"
+        "Computing the statistics of {wildcards.feature} over Train ({wildcards.stage})"
     script:
         "../scripts/summarise_logmel.py"
 
 
 rule extract_hubert:
-    """Hidden states of a HuBERT on a shard."""
+    """Extract hidden states of a HuBERT on a shard."""
     input:
         audio="results/audio/{stage}/{shard}.parquet",
-        # A source: its content, or its stated SHA-256, is in the parameters.
+        # A source file: a digest of it is among the parameters.
         weights=ancient(lambda wildcards: PLAN.hubert_files(wildcards.feature)),
     output:
         frames=ensure("results/features/{feature}/{stage}/{shard}.npy", non_empty=True),
@@ -100,7 +100,7 @@ rule extract_hubert:
         feature=names_pattern(PLAN.feature_names("hubert")),
     conda:
         "../envs/exvo.yaml"
-    # Two shards at once are faster than two threads on one.
+    # Two jobs with one thread are faster than one job with two threads.
     threads: 1
     resources:
         mem_mb=growing(4000),
@@ -117,7 +117,7 @@ rule extract_hubert:
 
 
 use rule extract_hubert as extract_hubert_frontend with:
-    # What the front end of a HuBERT makes of a shard, for training the rest of it further.
+    # Frames of the front end of a HuBERT, for fine-tuning.
     output:
         frames=ensure("results/features/{feature}_frontend/{stage}/{shard}.npy", non_empty=True),
         index=ensure("results/features/{feature}_frontend/{stage}/{shard}.parquet", non_empty=True),

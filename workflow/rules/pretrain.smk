@@ -7,7 +7,7 @@ except CorpusError as error:
 
 
 rule unpack_waveforms:
-    """Samples of a shard for random access: what an encoder with convolutions is pre-trained on."""
+    """Unpack the samples of a shard for random access, to pre-train an encoder with convolutions."""
     input:
         audio="results/audio/{stage}/{shard}.parquet",
     output:
@@ -32,7 +32,7 @@ rule unpack_waveforms:
 
 
 rule fit_clusters:
-    """Clusters of the frames of Train: cepstra, a hidden layer of an encoder, or a teacher's frames."""
+    """Fit clusters to training frames: cepstra, a hidden layer of an encoder, or a teacher's frames."""
     input:
         table=ancient(PLAN.table),
         clips=ancient(PRETRAIN.clips_file),
@@ -68,7 +68,7 @@ rule fit_clusters:
 
 
 rule label_frames:
-    """The cluster of every 20 ms frame of a shard's Train clips."""
+    """Label every 20 ms frame of a shard's training clips with its cluster."""
     input:
         clusters="results/clusters/{clusters}/clusters.safetensors",
         frames=f"results/features/logmel/{PRETRAIN.stage}/{{shard}}.npy",
@@ -111,7 +111,7 @@ rule label_frames:
 
 
 rule pretrain_hubert:
-    """An encoder that learned to predict the clusters of masked frames."""
+    """Pre-train an encoder to predict the clusters of masked frames."""
     input:
         table=ancient(PLAN.table),
         clips=ancient(PRETRAIN.clips_file),

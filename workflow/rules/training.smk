@@ -1,12 +1,12 @@
 rule train_system:
-    """One seed of a system: the encoder's network on a feature of a stage."""
+    """Train one seed of a system: the encoder's network on a feature of a stage."""
     input:
         table=ancient(PLAN.table),
         check=lambda wildcards: PLAN.check(wildcards.system),
         features=lambda wildcards: PLAN.feature_files(wildcards.system),
         statistics=lambda wildcards: PLAN.statistics(wildcards.system),
         perturbed=lambda wildcards: PLAN.perturbed(wildcards.system),
-        # A source: the frames are made again when it changes.
+        # A source file: the frames are made again when it changes.
         weights=ancient(lambda wildcards: PLAN.encoder_files(wildcards.system)),
     output:
         model="results/models/{system}/{seed}/model.safetensors",

@@ -9,12 +9,12 @@ from snakemake.dag import DAG
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-# What Snakemake 9.27 does wrong and a run must get past; each has its test in tests/robustness/test_places.py. Jobs read
-# this too, since they read the Snakefile.
+# Workarounds for faults of Snakemake 9.27; each has a test in tests/robustness/test_places.py. Jobs read them too, because
+# they read the Snakefile.
 
 
 def quote_python():
-    """Let jobs start where the path of Python has a space in it: it is a word of their command lines as it stands.
+    """Let jobs start if the path of Python contains a space: Snakemake puts it into their command lines without quotes.
 
     https://github.com/snakemake/snakemake/issues/2645
     """
@@ -23,10 +23,10 @@ def quote_python():
 
 
 def allow_sources_from_the_future():
-    """Let jobs read sources that are newer than what is made of them, as in an archive from another time zone.
+    """Let jobs read sources that are newer than their results, as in an archive from another time zone.
 
-    Snakemake would throw away what was made. Whether a job has to run does not go by the age of a source here: sources
-    are `ancient()`, and parameters say what is in them. https://github.com/snakemake/snakemake/issues/3254
+    Snakemake would delete the results. The age of a source does not matter here: sources are `ancient()`, and digests of
+    them are among the parameters. https://github.com/snakemake/snakemake/issues/3254
     """
     check = DAG.check_output_mtime
 
@@ -38,7 +38,7 @@ def allow_sources_from_the_future():
 
 
 def refuse_braces():
-    """Say at once what no job would get past: Snakemake fills in braces, also in the path of the script of a rule."""
+    """Refuse a folder with braces, in which no job can start: Snakemake reads them as wildcards in paths of scripts."""
     if "{" in workflow.basedir:
         raise WorkflowError(
             f"{workflow.basedir}: no job can start from a folder with braces in its path. Move the checkout, or rename"
@@ -46,8 +46,8 @@ def refuse_braces():
         )
 
 
-def tell_of_scripts_from_the_future():
-    """Say which jobs run again at every call: Snakemake compares the age of a rule's script with that of its results."""
+def warn_of_scripts_from_the_future():
+    """Warn of scripts from the future, whose jobs run at every call: Snakemake compares their age with the results'."""
     scripts = Path(workflow.basedir, "scripts").glob("*.py")
     if any(script.stat().st_mtime > time.time() for script in scripts):
         logger.warning(
@@ -58,6 +58,6 @@ def tell_of_scripts_from_the_future():
 
 refuse_braces()
 if workflow.is_main_process:
-    tell_of_scripts_from_the_future()
+    warn_of_scripts_from_the_future()
 quote_python()
 allow_sources_from_the_future()

@@ -4,7 +4,7 @@ from typing import Any
 
 from exvo.workflow.jobs import run_job
 
-# What the recording held at most: raw keeps what a later gain would lift out of 16 bits.
+# Bits per sample. Stage raw has 24, because a later gain would amplify the rounding of 16 bits.
 BITS = {"raw": 24, "baseline": 16}
 
 

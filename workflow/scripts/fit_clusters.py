@@ -1,4 +1,4 @@
-"""Fit clusters of the frames of Train."""
+"""Fit clusters to the training frames."""
 
 from typing import Any
 

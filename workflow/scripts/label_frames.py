@@ -1,4 +1,4 @@
-"""Label the frames of a shard's Train clips with their clusters."""
+"""Label the frames of a shard's training clips with their clusters."""
 
 from typing import Any
 

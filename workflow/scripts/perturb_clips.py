@@ -1,4 +1,4 @@
-"""Play the Train clips of a shard at another speed."""
+"""Play the training clips of a shard at another speed."""
 
 from typing import Any
 

@@ -8,8 +8,8 @@ from exvo.workflow.jobs import run_job
 
 def main(snakemake: Any) -> None:
     """Map the job to `exvo.pretraining.pretrain_shards.pretrain_encoder`."""
-    # Threads that wait in a loop for each other made steps seven times slower beside other busy processes. Read when
-    # torch is imported.
+    # Threads that wait actively made steps seven times slower on a machine with other busy processes. Torch reads the
+    # variable when it is imported.
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     from pathlib import Path
 
@@ -21,7 +21,7 @@ def main(snakemake: Any) -> None:
     corpus = read_corpus(Path(snakemake.input.table).parent, clips["limit"])
     ids = pretraining_clips(corpus, clips["list"], clips["limit"])
     speaker = dict(zip(corpus.labels.clip_id, corpus.labels.speaker, strict=True))
-    # results/clusters/mfcc/0000.npy, its index beside it, by set of clusters.
+    # By set of clusters: results/clusters/mfcc/0000.npy and its index.
     shards = list(zip(snakemake.input.labels, snakemake.input.label_index, strict=True))
     targets = {}
     for path in map(Path, snakemake.input.clusters):

@@ -1,4 +1,4 @@
-"""Represent all clips by a feature."""
+"""Compute one vector per clip from a feature."""
 
 from typing import Any
 

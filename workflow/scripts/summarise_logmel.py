@@ -1,4 +1,4 @@
-"""Summarise the log-mel frames of the Train clips."""
+"""Compute the mean and SD of the log-mel frames of the training clips."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Trim the clips of a shard to the voice in them."""
+"""Remove silence before and after the burst from the clips of a shard."""
 
 from typing import Any
 

@@ -179,19 +179,19 @@ class Plan:
         return self._feature_files(name, self.systems[name].stage)
 
     def perturbed(self, name: str) -> list[str]:
-        """Return the feature shards of Train at other speeds, where a system trains on them."""
+        """Return the feature shards of the training clips at other speeds, if a system trains on them."""
         system = self.systems[name]
         speeds = SPEEDS if system.training.get("speed_perturbation") else ()
         return [path for speed in speeds for path in self._feature_files(name, f"{system.stage}@{speed}")]
 
     def statistics(self, name: str) -> list[str]:
-        """Return the file of the moments of a system's log-mel in a list; empty for an encoder that reads none."""
+        """Return the file of the log-mel mean and SD of a system in a list; empty for an encoder that reads none."""
         system = self.systems[name]
         read = system.encoder == "conformer"
         return [f"results/features/{system.feature}/{system.stage}/statistics.json"] if read else []
 
     def encoder_files(self, name: str) -> list[str]:
-        """Return the files of the HuBERT weights that a system's feature is of; ValueError as `hubert_spec`."""
+        """Return the files of the HuBERT weights that a system's feature is of; ValueError as `weights`."""
         feature = self.systems[name].feature
         return self.hubert_files(feature) if feature_kind(feature) == "hubert" else []
 
@@ -235,7 +235,7 @@ class Plan:
 
     @cached_property
     def test_table(self) -> list[str]:
-        """Return the path of ``test_labels.csv`` in a list, empty where the corpus has none."""
+        """Return the path of ``test_labels.csv`` in a list; empty if the corpus has none."""
         path = self.corpus.root / TEST_TABLE
         return [str(path)] if path.is_file() else []
 
