@@ -59,7 +59,8 @@ PRETRAIN = {
 }
 REPORT = "results/report/report.html"
 FIGURES = [f"results/figures/strf/conformer-strf_0_{kind}.png" for kind in ("kernels", "paths")]
-# A file of every rule, and of train_system of every encoder, in the order in which a run comes to them; the last rule of a run writes the submission.
+# A file of every rule (of train_system, one of each encoder) in the order in which a run comes to them; the last rule
+# of a run writes the submission.
 RULES = {
     "convert_clips": "results/audio/raw/0001.parquet",
     "check_clips": "results/quality/check_raw.json",

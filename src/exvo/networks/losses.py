@@ -117,13 +117,13 @@ def _loss(output: Tensor, target: Tensor, known: Tensor, kind: str) -> Tensor:
         errors = functional.cross_entropy(output, target, ignore_index=-1, reduction="none")
         return _masked_mean(errors, known)
     # A value in place of NaN before any arithmetic: NaN times 0 is NaN, in the gradient as well.
-    target = torch.where(known, target, 0.0).float()
+    target = target.nan_to_num(0.0).float()
     if kind == "ccc":
         return _masked_mean(1 - _batch_ccc(output, target, known), known.sum(dim=0) >= 2)
     errors = output - target
     if kind == "mse_sum":
-        squares = torch.where(known, errors.square(), 0.0)
-        return (squares.sum(dim=0) / known.sum(dim=0).clamp(min=1)).sum()
+        n_known = known.sum(dim=0).clamp(min=1)
+        return (errors.square() * (known / n_known)).sum()
     return _masked_mean(errors.abs() if kind == "mae" else errors.square(), known)
 
 
@@ -219,16 +219,16 @@ class CombinedLoss(nn.Module):
         losses = task_losses(outputs, targets, emotion_loss=self.emotion_loss, age_loss=self.age_loss)
         counted = {task: loss for task, loss in losses.items() if labelled is None or task in labelled}
         if self.combination == "weighted":
-            terms = [getattr(self.weights, task) * loss for task, loss in counted.items()]
+            total = torch.stack([getattr(self.weights, task) * loss for task, loss in counted.items()]).sum()
         else:
-            takes_part = self._takes_part(targets)
-            # Alone in the sum, s / 2 would only push s down: an absent task has no part in it.
-            terms = [
-                takes_part[task]
-                * (loss / (2 * torch.exp(self.log_variances[task])) + self.log_variances[task] / 2)
-                for task, loss in counted.items()
-            ]
-        return torch.stack(terms).sum(), {task: loss.detach() for task, loss in losses.items()}
+            s = torch.stack([self.log_variances[task] for task in counted])
+            terms = torch.stack(list(counted.values())) * torch.exp(-s) / 2 + s / 2
+            # Alone in the sum, s / 2 would only push s down: a task without a loss has no part in it.
+            if labelled is None or self.emotion_loss == "ccc":
+                takes_part = self._takes_part(targets)
+                terms = terms * torch.stack([takes_part[task] for task in counted])
+            total = terms.sum()
+        return total, {task: loss.detach() for task, loss in losses.items()}
 
     def _takes_part(self, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return whether each task has what its loss needs, as boolean tensors."""

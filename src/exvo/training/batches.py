@@ -15,7 +15,7 @@ from torch import Tensor
 
 from exvo.corpus.labels import Labels
 from exvo.corpus.shards import stable_hash
-from exvo.networks.losses import known_labels
+from exvo.evaluation.metrics import labelled
 from exvo.training.frames import ClipStore
 from exvo.util.settings import Natural, Share
 
@@ -183,7 +183,7 @@ class TrainBatches:
         self.crop_frames = crop_frames
         self.spec_augment = spec_augment
         self.fill = fill
-        self._targets = as_targets(labels)
+        self._targets = Targets(labels)
         self._rows = np.stack([version.rows(labels.clip_id) for version in self.stores])
         self._n_frames = np.stack(
             [version.n_frames[rows] for version, rows in zip(self.stores, self._rows, strict=True)]
@@ -237,7 +237,7 @@ def whole_batches(
     """
     places = store.rows(clip_ids)
     lengths = store.n_frames[places]
-    targets = {} if labels is None else as_targets(labels)
+    targets = None if labels is None else Targets(labels)
 
     def gather(rows: np.ndarray) -> Batch:
         frames = np.zeros((len(rows), lengths[rows].max(), store.n_channels), np.float32)
@@ -246,6 +246,30 @@ def whole_batches(
         return make_batch(frames, lengths[rows], targets, rows)
 
     return Batches(like_length_batches(lengths, batch_size, max_batch_frames=max_batch_frames), gather)
+
+
+class Targets:
+    """Labels as the loss reads them, and which clips have them.
+
+    Parameters
+    ----------
+    labels : Labels
+
+    Attributes
+    ----------
+    values : dict of Tensor
+        See `Batch`.
+    """
+
+    def __init__(self, labels: Labels) -> None:
+        self.values = as_targets(labels)
+        self._known = {task: labelled(labels, task) for task in self.values}
+
+    def of(self, rows: np.ndarray) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+        """Return the targets of some rows, and the tasks of which one of them has a label."""
+        index = torch.from_numpy(rows)
+        taken = {task: values.index_select(0, index) for task, values in self.values.items()}
+        return taken, tuple(task for task, known in self._known.items() if known[rows].any())
 
 
 def as_targets(labels: Labels) -> dict[str, Tensor]:
@@ -308,11 +332,9 @@ def _spans(n: int, longest: int, count: int, rng: np.random.Generator) -> Iterat
         yield first, first + length
 
 
-def make_batch(
-    frames: np.ndarray, lengths: np.ndarray, targets: Mapping[str, Tensor], rows: np.ndarray
-) -> Batch:
+def make_batch(frames: np.ndarray, lengths: np.ndarray, targets: Targets | None, rows: np.ndarray) -> Batch:
     """Return a batch of frames (batch, n_frames, n_channels) and lengths (batch,) of the clips in some rows."""
-    index = torch.from_numpy(rows)
-    taken = {task: values[index] for task, values in targets.items()}
-    labelled = tuple(task for task, known in known_labels(taken).items() if known.any())
-    return Batch(torch.from_numpy(frames), torch.from_numpy(lengths), taken, labelled, index)
+    taken, labelled_tasks = ({}, ()) if targets is None else targets.of(rows)
+    return Batch(
+        torch.from_numpy(frames), torch.from_numpy(lengths), taken, labelled_tasks, torch.from_numpy(rows)
+    )

@@ -239,7 +239,7 @@ class SupervisedLearner:
             seed_torch(self.seed, loop.epoch + 1)
             self.network.train()
             self.sums = torch.zeros(1 + len(self.combined_loss.tasks), device=loop.device)
-            self.counts = torch.zeros(len(self.sums), dtype=torch.int64)
+            self.counts = dict.fromkeys(("", *self.combined_loss.tasks), 0)
         place = (loop.epoch + (loop.place + 0.5) / loop.n_batches) / self.config.max_epochs
         self.learning_rate = learning_rate(place, self.config)
         return self.learning_rate
@@ -250,7 +250,8 @@ class SupervisedLearner:
         total, losses = self.combined_loss(outputs, batch.targets, batch.labelled)
         # Summed on the device: reading a value back would wait for it.
         self.sums += torch.stack([total.detach(), *losses.values()])
-        self.counts += torch.tensor([True, *(task in batch.labelled for task in losses)])
+        for task in self.counts:
+            self.counts[task] += task == "" or task in batch.labelled
         return total
 
     def report(self, loop: Loop) -> None:
@@ -281,7 +282,8 @@ class SupervisedLearner:
 
     def _means(self) -> dict[str, float]:
         """Return the mean losses over the batches that have labels, and the learned log variances."""
-        means = (self.sums.cpu() / self.counts).tolist()  # NaN for a task without labels
+        counts = torch.tensor(list(self.counts.values()))
+        means = (self.sums.cpu() / counts).tolist()  # NaN for a task without labels
         names = ["loss", *(f"loss_{task}" for task in self.combined_loss.tasks)]
         log_variances = self.combined_loss.log_variances.items()
         return dict(zip(names, means, strict=True)) | {f"s_{task}": s.item() for task, s in log_variances}

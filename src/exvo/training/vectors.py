@@ -10,7 +10,7 @@ from exvo.audio.store import WITHOUT_AUDIO
 from exvo.corpus.labels import Labels
 from exvo.features.store import read_statuses, read_utterances
 from exvo.features.vectors import Shard, feature_vectors
-from exvo.training.batches import Batch, Batches, as_targets, make_batch
+from exvo.training.batches import Batch, Batches, Targets, make_batch
 from exvo.training.frames import ClipStore, file_states
 from exvo.training.standardise import standard_moments
 
@@ -101,7 +101,7 @@ class VectorBatches:
         self.batch_size = batch_size
         self.seed = seed
         self._rows = store.rows(labels.clip_id)
-        self._targets = as_targets(labels)
+        self._targets = Targets(labels)
 
     def epoch(self, number: int) -> Batches[Batch]:
         """Return the batches of an epoch, counted from 1: the same ones whenever they are asked for."""
@@ -130,7 +130,7 @@ def vector_batches(
 ) -> Batches[Batch]:
     """Return batches of one size for validation and prediction, the last filled up with zeros."""
     places = store.rows(clip_ids)
-    targets = {} if labels is None else as_targets(labels)
+    targets = None if labels is None else Targets(labels)
 
     def gather(rows: np.ndarray) -> Batch:
         frames = np.zeros((_PREDICT_ROWS, 1, store.n_channels), np.float32)
