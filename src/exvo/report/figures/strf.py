@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -44,8 +45,9 @@ def plot_strf_system(folder: Path | str, kernels_path: Path | str, paths_path: P
     system = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))["system"]
     hop_ms = system["feature_config"]["hop_ms"]
     rates, scales = trained.strf_history["rate"], trained.strf_history["scale"]
+    network = cast(ConformerNetworkConfig, trained.network_config)
     best = trained.best_epoch
-    plot_strf_kernels(rates[best], scales[best], trained.network_config.strf, kernels_path, hop_ms=hop_ms)
+    plot_strf_kernels(rates[best], scales[best], network.strf, kernels_path, hop_ms=hop_ms)
     plot_strf_paths((rates, scales), paths_path, hop_ms)
 
 
