@@ -1,5 +1,6 @@
 """The complete report: its content, its safety, and the texts for missing parts."""
 
+import base64
 import json
 import re
 from dataclasses import replace
@@ -129,6 +130,14 @@ def test_every_picture_says_what_it_shows(page):
     assert len(pictures) == 5 * len(STAGES) + 13
     assert all(len(picture["alt"]) > 20 for picture in pictures)
     assert all(picture["src"].startswith(("data:image/svg+xml", "data:image/png")) for picture in pictures)
+
+
+def test_labels_of_axes_are_plain_text(page):
+    svgs = [image["src"] for image in page.of("img") if image["src"].startswith("data:image/svg+xml")]
+    # Text is drawn as paths, with the text itself in a comment.
+    texts = [base64.b64decode(svg.split(",", 1)[1]).decode() for svg in svgs]
+    assert any("<!-- seconds -->" in text for text in texts)
+    assert not any("mathdefault" in text for text in texts)
 
 
 def test_the_same_files_give_the_same_bytes(made_run, named_html, tmp_path):

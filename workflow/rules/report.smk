@@ -98,7 +98,7 @@ rule write_report:
         table=ancient(PLAN.table),
         fusion=rules.fuse_systems.output.fusion,
         val=rules.fuse_systems.output.val,
-        tables=rules.fuse_systems.output.tables,
+        tables=rules.fuse_systems.output.tables_json,
         quality=rules.summarise_quality.output.clips,
         audio=[
             path

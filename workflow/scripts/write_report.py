@@ -30,7 +30,7 @@ def main(snakemake: Any) -> None:
             files.fusion,
             files.val,
             files.quality,
-            [path for path in files.tables if path.endswith(".json")],
+            files.tables,
             audio,
             models,
             {Path(kernels).name.removesuffix(seed): (kernels, paths) for kernels, paths in figures},

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from exvo.report.page.drawing import BLUE, picture
+from exvo.report.page.drawing import BLUE, log_scale, picture
 from exvo.report.page.parts import Part, Section, Table, Words
 from exvo.report.tables.sheet import DASH, Grid, number
 
@@ -134,7 +134,7 @@ def _bars(figure: Figure, costs: Mapping[str, Cost]) -> None:
     axes.barh(range(len(costs)), np.maximum(seconds, 0.1), color=BLUE, height=0.65)
     for row, value in enumerate(seconds):
         axes.text(max(value, 0.1) * 1.08, row, duration(value), va="center", fontsize=8)
-    axes.set_xscale("log")
+    log_scale(axes)
     axes.set_xlim(0.1, max([*seconds, 1]) * 4)
     axes.set_yticks(range(len(costs)), list(costs))
     axes.invert_yaxis()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -83,6 +84,13 @@ def picture(
 ) -> Picture:
     """Return a figure with its texts; arguments as of `svg_uri` and `Picture`."""
     return Picture(title, svg_uri(size, paint), alt, caption, wide)
+
+
+def log_scale(axes: Axes) -> None:
+    """Make the x axis logarithmic, with plain numbers: Matplotlib's own labels are formulas."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
 
 
 def data_uri(kind: str, data: bytes) -> str:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from exvo.audio.store import OK, SAMPLE_RATE
 from exvo.corpus.labels import SPLITS, TASKS, Labels
 from exvo.evaluation.metrics import labelled
-from exvo.report.page.drawing import BLUE, ORANGE, VERMILION, picture
+from exvo.report.page.drawing import BLUE, ORANGE, VERMILION, log_scale, picture
 from exvo.report.page.parts import Part, Picture, Section, Table, Words, without_folders
 from exvo.report.tables.sheet import DASH, Grid
 
@@ -139,7 +139,7 @@ def _clipping(rows: Sequence[Row], stages: Sequence[str]) -> Picture | Words:
         edges = np.geomspace(low * 0.99, 1, 30).tolist()
         for (stage, values), colour in zip(drawn.items(), (BLUE, VERMILION), strict=False):
             axes.hist(values, edges, color=colour, alpha=0.6, label=stage)
-        axes.set_xscale("log")
+        log_scale(axes)
         _finish(axes, "share of clipped samples")
 
     return picture(
