@@ -42,8 +42,9 @@ from exvo.networks.losses import CombinedLoss  # noqa: E402
 from exvo.networks.strf import StrfConfig  # noqa: E402
 from exvo.training.batches import SpecAugment, TrainBatches  # noqa: E402
 from exvo.training.frames import FrameStore  # noqa: E402
+from exvo.training.learner import learning_rate  # noqa: E402
 from exvo.training.predict import prediction_batches  # noqa: E402
-from exvo.training.train import learning_rate, train_network  # noqa: E402
+from exvo.training.train import train_network  # noqa: E402
 from exvo.training.trained import TrainingConfig  # noqa: E402
 
 N_MELS, SEED = 80, 0

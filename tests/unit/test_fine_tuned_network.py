@@ -22,7 +22,7 @@ from exvo.predict.recordings import predict_files
 from exvo.systems.hubert import train_system
 from exvo.systems.load import load_system
 from exvo.systems.local_files import LocalFiles
-from exvo.training import train as sequence_training
+from exvo.training import learner as training_learner
 
 SIZE = HubertConfig(
     frontend="logmel", n_mels=20, d_model=16, n_heads=2, ffn=16, n_layers=2, positional_kernel=8
@@ -138,7 +138,7 @@ def test_fine_tuning_learns_what_the_frozen_layers_do_not_tell(data, tmp_path):
 def test_a_broken_training_ends_with_the_bits_of_a_whole_one(data, tmp_path, monkeypatch):
     shard, corpus, feature, _ = data
     train_system(shard, corpus, system(feature), 0, tmp_path / "whole")
-    real, calls = sequence_training.validate, iter(range(1))
+    real, calls = training_learner.validate, iter(range(1))
 
     def validate(*parts):
         if next(calls, None) is None:
@@ -146,7 +146,7 @@ def test_a_broken_training_ends_with_the_bits_of_a_whole_one(data, tmp_path, mon
         return real(*parts)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sequence_training, "validate", validate)
+        patch.setattr(training_learner, "validate", validate)
         with pytest.raises(OSError, match="power cut"):
             train_system(shard, corpus, system(feature), 0, tmp_path / "broken")
     train_system(shard, corpus, system(feature), 0, tmp_path / "broken")

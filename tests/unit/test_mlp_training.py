@@ -12,7 +12,7 @@ from exvo.corpus.labels import EMOTIONS, TASKS, Country, Labels
 from exvo.evaluation.metrics import mae, mean_ccc, predicted_class, uar
 from exvo.features.store import FeatureRow, write_utterances
 from exvo.networks.mlp import MlpConfig
-from exvo.training import train as network_training
+from exvo.training import learner as training_learner
 from exvo.training.old_names import present_record, present_state
 from exvo.training.predict import predict_arrays
 from exvo.training.standardise import standard_moments
@@ -166,7 +166,7 @@ def test_choice_of_the_epoch(data, monkeypatch, scores, losses, best, n_epochs):
         score, loss = next(validations)
         return {"val_selection": score, "val_loss": loss}
 
-    monkeypatch.setattr(network_training, "validate", validate)
+    monkeypatch.setattr(training_learner, "validate", validate)
     trained = fit(*data, replace(QUICK, max_epochs=5, patience=2), seed=0)
     assert (trained.best_epoch, len(trained.history)) == (best, n_epochs)
 
@@ -175,7 +175,7 @@ def test_weights_kept_are_those_of_the_best_epoch_and_not_of_the_last(data, monk
     short = fit(*data, replace(QUICK, max_epochs=1), seed=0)
     scores = iter([0.9, 0.1, 0.1])
     monkeypatch.setattr(
-        network_training, "validate", lambda *_: {"val_selection": next(scores), "val_loss": 1.0}
+        training_learner, "validate", lambda *_: {"val_selection": next(scores), "val_loss": 1.0}
     )
     assert same(short, fit(*data, QUICK, seed=0))
 

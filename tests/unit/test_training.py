@@ -28,17 +28,18 @@ from exvo.networks.conformer_network import ConformerNetworkConfig
 from exvo.networks.losses import LossWeights
 from exvo.systems.conformer import train_system
 from exvo.systems.train import network_configs
-from exvo.training import train as sequence_training
+from exvo.training import learner as training_learner
 from exvo.training.batches import SpecAugment
 from exvo.training.checkpoint import CHECKPOINT
 from exvo.training.frames import FrameStore
+from exvo.training.learner import learning_rate
 from exvo.training.loop import Loop
 from exvo.training.loss_weights import choose_loss_weights
 from exvo.training.outputs import without_labels
 from exvo.training.predict import predict_arrays
 from exvo.training.priors import priors
 from exvo.training.storage import load_trained, save_trained
-from exvo.training.train import learning_rate, train_network
+from exvo.training.train import train_network
 from exvo.training.trained import LossGrid, TrainingConfig
 
 N_MELS = 16
@@ -120,7 +121,7 @@ def trained(data, folder):
 
 def interrupted(data, folder, monkeypatch, after, **options):
     """Train until an error ends it in the epoch after some."""
-    real, calls = sequence_training.validate, iter(range(after))
+    real, calls = training_learner.validate, iter(range(after))
 
     def validate(*parts):
         if next(calls, None) is None:
@@ -128,7 +129,7 @@ def interrupted(data, folder, monkeypatch, after, **options):
         return real(*parts)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sequence_training, "validate", validate)
+        patch.setattr(training_learner, "validate", validate)
         with pytest.raises(OSError, match="power cut"):
             train_network(**data, folder=folder, **options)
 
@@ -292,7 +293,7 @@ def test_choice_of_the_epoch(data, tmp_path, monkeypatch, scores, val_losses, be
         states.append({name: value.clone() for name, value in network.state_dict().items()})
         return {"val_selection": scores[len(states) - 1], "val_loss": val_losses[len(states) - 1]}
 
-    monkeypatch.setattr(sequence_training, "validate", validate)
+    monkeypatch.setattr(training_learner, "validate", validate)
     config = replace(QUICK, max_epochs=5, patience=2)
     trained = train_network(**data | {"training_config": config}, folder=tmp_path)
     assert (trained.best_epoch, len(trained.history)) == (best, n_epochs)
@@ -483,7 +484,7 @@ def test_a_terminal_gets_a_plain_line_an_epoch(data, tmp_path, monkeypatch, plac
 
 def test_times_of_network_and_loading_are_of_these_alone(data, tmp_path, monkeypatch):
     pause = 0.3
-    scoring = sequence_training.score
+    scoring = training_learner.score
 
     def slow_score(*parts):
         time.sleep(pause)
@@ -494,7 +495,7 @@ def test_times_of_network_and_loading_are_of_these_alone(data, tmp_path, monkeyp
             time.sleep(0.02)
             return super().frames(*where)
 
-    monkeypatch.setattr(sequence_training, "score", slow_score)
+    monkeypatch.setattr(training_learner, "score", slow_score)
     slow = data | {"store": Slow(data["store"].shards), "training_config": replace(QUICK, max_epochs=1)}
     (record,) = train_network(**slow, folder=tmp_path).history
     # Clips with a label of a task, of Train and of Val.

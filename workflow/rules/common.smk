@@ -77,11 +77,6 @@ def feature_fusion_predictions(split):
     )
 
 
-# Memory of a training in MB. mlp: Train and Val in float32 (1 GB at 39,000 clips). hubert: fine-tuning HuBERT Base
-# (weights, gradients, two moments, the best epoch and a checkpoint).
-TRAINING_MB = {"mlp": 2500, "conformer": 4000, "hubert": 8000}
-
-
 def names_pattern(names):
     """Return a pattern that matches some names and nothing else; it matches nothing if there are no names."""
     return "|".join(map(re.escape, names)) if names else r"(?!)"

@@ -26,7 +26,7 @@ rule train_system:
     # Decoders are small; an encoder that is fine-tuned is not.
     threads: lambda wildcards: 2 if PLAN.is_fine_tuned(wildcards.system) else 1
     resources:
-        mem_mb=lambda wildcards, attempt: attempt * TRAINING_MB[PLAN.systems[wildcards.system].encoder],
+        mem_mb=lambda wildcards, attempt: attempt * PLAN.training_mb(wildcards.system),
         runtime=growing(1440),
         gpu_jobs=1,
     params:

@@ -174,6 +174,10 @@ class Plan:
         """Return the module that trains a system."""
         return ENCODERS[self.systems[name].encoder].module
 
+    def training_mb(self, name: str) -> int:
+        """Return the memory of a training job of a system, in MB."""
+        return ENCODERS[self.systems[name].encoder].memory_mb
+
     def feature_files(self, name: str) -> list[str]:
         """Return the feature shards that a system reads: tables of functionals, or frames and then their indices."""
         return self._feature_files(name, self.systems[name].stage)

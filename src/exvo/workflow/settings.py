@@ -23,6 +23,7 @@ from exvo.pretraining.loop import PretrainConfig
 from exvo.util.settings import Bounds, Count, Items, Name, Natural, Positive, Schema, Share, Stage, Task, Text
 from exvo.workflow.encoder_settings import ENCODERS
 from exvo.workflow.schema import section_schema
+from exvo.workflow.systems import ENCODERS as REGISTRY
 
 
 def encoder(name: str) -> Schema:
@@ -145,7 +146,7 @@ class SystemEntry:
     feature : str
         Feature of the stage: ``opensmile``, ``logmel``, ``hubert`` or one of ``features.variants``.
     encoder : str
-        Network: ``mlp`` reads ``opensmile``, ``conformer`` reads ``logmel``, ``hubert`` reads ``hubert``.
+        Network: ``mlp`` reads any feature, ``conformer`` reads ``logmel``, ``hubert`` reads ``hubert`` or ``logmel``.
     tasks : tuple of str
         Tasks that the system predicts.
     training : mapping
@@ -154,7 +155,7 @@ class SystemEntry:
 
     stage: Stage
     feature: str
-    encoder: Literal["mlp", "conformer", "hubert"]
+    encoder: Annotated[str, Schema({"enum": list(REGISTRY)})]
     tasks: Annotated[tuple[Task, ...], Items(at_least=1, unique=True)] = get_args(Task)
     training: Mapping[str, Any] = field(default_factory=dict)
 
