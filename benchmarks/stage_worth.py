@@ -26,6 +26,7 @@ from exvo.training.frames import FrameStore
 
 PENALTIES = 10.0 ** np.arange(1, 7)
 SPLITS = ("Train", "Val", "Test")
+MAX_SD = 10.0
 
 
 def functionals(stage: str, groups: Sequence[Sequence[str]]) -> list[np.ndarray]:
@@ -54,8 +55,12 @@ PROBES = {
 
 def probe(features: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> np.ndarray:
     """Fit a ridge regression on Train, choose its penalty on Val, return predictions of Test."""
-    mean, deviation = features[0].mean(axis=0), features[0].std(axis=0)
-    train, val, test = ((part - mean) / np.where(deviation > 0, deviation, 1) for part in features)
+    mean, sd = features[0].mean(axis=0), features[0].std(axis=0)
+    # Limited like the network's inputs: a functional of one clip can be thousands of SDs off.
+    train, val, test = (
+        np.clip((part - mean) / np.where(sd > 0, sd, 1), -MAX_SD, MAX_SD).astype(np.float64)
+        for part in features
+    )
     fits = [Ridge(alpha=penalty, solver="cholesky").fit(train, targets[0]) for penalty in PENALTIES]
     return max(fits, key=lambda fit: mean_ccc(targets[1], fit.predict(val))[1]).predict(test)
 
