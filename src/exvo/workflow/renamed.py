@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
+from exvo.audio.stages import STAGES
 from exvo.corpus.errors import CorpusError
 
 # By place, with * for any name: the new name of the last key.
@@ -16,6 +17,9 @@ KEYS = {
     "pretrain.models.*.training.max_frames": "crop_frames",
     "tables.table2.joint": "multitask",
 }
+# Entries of the former default config: a config that changes or removes them would now do something else, or nothing.
+KEYS |= {"fusions.joint": "feature-fusion"}
+KEYS |= {f"systems.organisers-{stage}": f"mlp-{stage}" for stage in STAGES}
 # Sections of training settings, and their keys with new names; `spec_augment.max_frames` is still called so.
 _TRAINING = ("encoders.*", "joint", "feature_fusion", "systems.*.training", "fusions.*.training")
 _TRAINING_KEYS = {"max_frames": "crop_frames", "tune": "loss_weight_grid", "max_deviation": "max_sd"}
