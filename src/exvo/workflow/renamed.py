@@ -76,8 +76,8 @@ def _changes(keys: tuple[str, ...], value: object) -> Iterator[str]:
     """Yield ``old -> new`` for the key at a place, and for its value."""
     place = ".".join(keys)
     for pattern, new in KEYS.items():
-        *_, old = pattern.split(".")
         if _matches(keys, pattern):
+            old = pattern.rpartition(".")[2]
             yield f"{place} -> {'.'.join((*keys[:-1], _renamed(keys[-1], old, new)))}"
     for pattern, values in VALUES.items():
         if isinstance(value, str) and _matches(keys, pattern):
@@ -87,8 +87,8 @@ def _changes(keys: tuple[str, ...], value: object) -> Iterator[str]:
 
 
 def _matches(keys: tuple[str, ...], pattern: str) -> bool:
-    parts = pattern.split(".")
-    return len(keys) == len(parts) and all(map(fnmatchcase, keys, parts))
+    # The number of keys first, which is cheap: every job on a cluster reads the config.
+    return len(keys) == pattern.count(".") + 1 and all(map(fnmatchcase, keys, pattern.split(".")))
 
 
 def _renamed(name: str, old: str, new: str) -> str:
