@@ -9,7 +9,7 @@ CORES ?= all
 DEMO := corpora/demo
 REPORT := results/report/report.html
 
-.PHONY: demo report reference test test-browser test-fuzz test-faults test-changes test-slurm audit lint docs format bench clean lock
+.PHONY: demo report test test-browser test-fuzz test-faults test-changes test-slurm audit lint reference docs format bench clean lock
 
 demo: $(READY)
 	@$(BIN)/exvo demo $(DEMO)
@@ -72,13 +72,13 @@ lint: $(READY)
 	$(BIN)/exvo demo $(DEMO)
 	$(BIN)/snakemake --lint
 
-# The config's schema and its reference page, from the dataclasses that declare the keys.
-reference: $(READY)
-	$(BIN)/python docs/tools/reference.py
-
 # Into site/, without a network. A broken link, a missing page or a docstring that cannot be read is an error.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The config's schema and its reference page, from the dataclasses that declare the keys.
+reference: $(READY)
+	$(BIN)/python docs/tools/reference.py
 
 format: $(READY)
 	$(BIN)/ruff format .

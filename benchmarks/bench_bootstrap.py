@@ -1,8 +1,8 @@
 """1,000 resamples of speakers, by sums per speaker, against a loop that writes each resample out.
 
 20,000 clips of 1,700 speakers, 10 systems of 3 seeds: intervals of every metric of every system. The peer repeats the
-rows of each speaker drawn and calls `exvo.evaluation.metrics.score`; it does a few resamples of one system, and its time is
-counted up to all of them. Both use the same draws, and the metrics of those resamples are compared.
+rows of each speaker drawn and calls `exvo.evaluation.metrics.score`; it does a few resamples of one system, and its
+time is counted up to all of them. Both use the same draws, and the metrics of those resamples are compared.
 
 Run: ``python benchmarks/bench_bootstrap.py [--resamples N]``.
 """

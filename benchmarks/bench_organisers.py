@@ -1,13 +1,12 @@
 """Train the organisers' network against a straightforward PyTorch loop over pandas DataFrames.
 
-Both standardise the same synthetic features on Train and train the same epochs from the same initial weights in
-the same order of clips. Their losses must agree over the first 50 steps. Later they drift apart, as any two runs do
-that differ in the last bits of a number; how far ours drifts from itself, its first weights moved that little, stands
-beside. Standardisation is timed by itself, and so are the epochs after the first, which have no set-up in them.
+Both train the same epochs on the same synthetic features, from the same initial weights and in the same order of clips.
+The peer standardises once with pandas; ours standardises in the network. Their losses must agree over the first 50
+steps; later they drift apart, as any two runs do that differ in the last bits of a number. The epochs after the first,
+which have no set-up in them, are timed.
 
-Beside them, in the same run, stands the floor: what the matrix products of every step and one fused Adam over all
-weights take, on arrays of the same sizes and nothing between them. No order of the same arithmetic is quicker, so
-the peer's time over the floor's is the limit of the ratio.
+In the same run stands the floor: the matrix products of every step and one fused Adam over all weights, on arrays of
+the same sizes, and nothing between them.
 
 Run: ``python benchmarks/bench_organisers.py [--clips N] [--epochs N]``; by default at the challenge's size, 19,990
 clips of Train, which takes some 3 GB of memory.
@@ -16,28 +15,37 @@ clips of Train, which takes some 3 GB of memory.
 import argparse
 import logging
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from unittest.mock import patch
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from common import Record, race, write_records
+from common import Record, write_records
 from torch import Tensor
 from torch.nn import functional
 from torch.optim.adam import adam
 from torch.utils.data import DataLoader, Dataset
 
 from exvo.corpus.labels import EMOTIONS, Country, Labels
-from exvo.training.mlp_training import MlpConfig, initial_network, train_mlp
-from exvo.training.standardise import Standardisation
+from exvo.networks.mlp import MlpConfig, MultitaskMlp
+from exvo.training.standardise import standard_moments
+from exvo.training.train import train_network
+from exvo.training.trained import TrainingConfig
+from exvo.training.vectors import VectorStore
 
 N_FEATURES = 6373
 SEED = 0
 FIRST_STEPS, AGREE = 50, 1e-3
-LAST_BITS = 1e-7  # by which numbers of float32 may differ and be the same
+NETWORK = MlpConfig()
+TRAINING = TrainingConfig(
+    batch_size=8, max_epochs=3, patience=100, optimizer="adam", learning_rate=1e-3, schedule="constant",
+    weight_decay=1e-4, gradient_clip=0.0, combination="uncertainty", emotion_loss="mse_sum", age_loss="mse",
+    device="cpu",
+)  # fmt: skip
 
 
 def synthetic(n_clips: int) -> tuple[np.ndarray, Labels]:
@@ -114,40 +122,62 @@ def standardised_frame(features: pd.DataFrame) -> pd.DataFrame:
     return (features - features.mean()) / features.std(ddof=0)
 
 
+class ArrayStore(VectorStore):
+    """Vectors that are in memory already."""
+
+    def __init__(self, values: np.ndarray, clip_ids: np.ndarray) -> None:
+        self.clip_id, self.values = clip_ids, values
+        self.n_frames = np.ones(len(clip_ids), np.int64)
+        self.features_digest = None
+        self._row = {clip_id: row for row, clip_id in enumerate(clip_ids)}
+
+    def fingerprint(self) -> list[tuple[str, int, int]]:
+        """Return nothing: there are no files."""
+        return []
+
+
+def initial_network(features: np.ndarray, labels: Labels, moments: dict[str, list[float]]) -> MultitaskMlp:
+    """Return the network before its first step."""
+    age_mean = float(labels.age.mean())
+    return NETWORK.network(features.shape[1], len(labels.countries), moments, age_mean, 1.0, SEED)
+
+
 def train_over_frames(
-    features: pd.DataFrame, labels: pd.DataFrame, network: torch.nn.Module, config: MlpConfig, clock: Clock
-) -> list[dict[str, float]]:
-    """Train with a DataLoader, autograd and torch.optim.Adam; return the mean losses of every epoch."""
+    features: pd.DataFrame, labels: pd.DataFrame, network: MultitaskMlp, config: TrainingConfig, clock: Clock
+) -> np.ndarray:
+    """Train with a DataLoader, autograd and torch.optim.Adam; return the mean losses (n_epochs, n_tasks)."""
     dataset = FrameDataset(standardised_frame(features), labels)
-    optimiser = torch.optim.Adam(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
+    network.mean.zero_()
+    network.scale.fill_(1.0)
+    s = {task: torch.nn.Parameter(torch.tensor(config.initial_log_variance)) for task in NETWORK.tasks}
+    parameters = [*network.parameters(), *s.values()]
+    optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     shuffle = np.random.default_rng(SEED)
     curve = []
     for _ in range(config.max_epochs):
         order = shuffle.permutation(len(dataset)).tolist()
-        totals = dict.fromkeys(("emotion", "age", "country"), 0.0)
+        totals, n_batches = dict.fromkeys(NETWORK.tasks, 0.0), 0
         loader = DataLoader(dataset, batch_size=config.batch_size, sampler=order)
         for inputs, emotion, age, country in loader:
-            outputs = network(inputs)
+            outputs = network(inputs[:, None], torch.ones(len(age)))
             losses = {
                 "emotion": len(EMOTIONS) * functional.mse_loss(outputs["emotion"], emotion),
-                "age": functional.mse_loss(outputs["age"][:, 0], age),
+                "age": functional.mse_loss(outputs["age"], age),
                 "country": functional.cross_entropy(outputs["country"], country),
             }
-            s = network.log_variances
             total = sum(loss / (2 * torch.exp(s[task])) + s[task] / 2 for task, loss in losses.items())
             optimiser.zero_grad()
             total.backward()
             optimiser.step()
+            n_batches += 1
             for task, loss in losses.items():
-                totals[task] += loss.item() * len(age)
-        curve.append({f"loss_{task}": value / len(dataset) for task, value in totals.items()})
+                totals[task] += loss.item()
+        curve.append([totals[task] / n_batches for task in NETWORK.tasks])
         clock.stamp()
-    return curve
+    return np.array(curve)
 
 
-def bare_epochs(inputs: Tensor, network: torch.nn.Module, config: MlpConfig, clock: Clock) -> None:
+def bare_epochs(inputs: Tensor, network: torch.nn.Module, config: TrainingConfig, clock: Clock) -> None:
     """Do the matrix products and the Adam updates of the epochs, and nothing else."""
     layers = [module for module in network.modules() if isinstance(module, torch.nn.Linear)]
     flat = torch.zeros(4, sum(p.numel() for p in network.parameters()))
@@ -194,36 +224,33 @@ def bare_epochs(inputs: Tensor, network: torch.nn.Module, config: MlpConfig, clo
         clock.stamp()
 
 
-def losses_of(history: list[dict[str, float]], config: MlpConfig) -> np.ndarray:
-    """Return the losses of a history, shape=(n_epochs, n_tasks)."""
-    return np.array([[epoch[f"loss_{task}"] for task in config.tasks] for epoch in history])
+def train_ours(features: np.ndarray, labels: Labels, config: TrainingConfig, n_threads: int) -> np.ndarray:
+    """Train ours without Val; return the losses of every epoch [shape=(n_epochs, n_tasks)]."""
+    store = ArrayStore(features, labels.clip_id)
+    nothing = labels.take(slice(0, 0))
+    with tempfile.TemporaryDirectory(prefix="exvo_bench_") as scratch:
+        trained = train_network(
+            store,
+            labels,
+            nothing,
+            NETWORK,
+            config,
+            store.moments(labels.clip_id),
+            SEED,
+            Path(scratch, "mlp", "0"),
+            n_threads=n_threads,
+        )
+    return np.array([[epoch[f"loss_{task}"] for task in NETWORK.tasks] for epoch in trained.history])
 
 
-def train_ours(features: np.ndarray, labels: Labels, config: MlpConfig, n_threads: int) -> np.ndarray:
-    """Train ours without Val; return the losses of every epoch, shape=(n_epochs, n_tasks)."""
-    nothing = features[:0], labels.take(slice(0, 0))
-    return losses_of(train_mlp(features, labels, *nothing, config, SEED, n_threads=n_threads).history, config)
-
-
-def first_steps_differ(features: np.ndarray, labels: Labels, config: MlpConfig, n_threads: int) -> float:
-    """Return how far apart the losses of ours and theirs are over the first steps, as a share of theirs."""
+def first_steps_differ(features: np.ndarray, labels: Labels, config: TrainingConfig, n_threads: int) -> float:
+    """Return the largest relative difference of the losses over the first steps."""
     n = FIRST_STEPS * config.batch_size
     features, labels, config = features[:n].copy(), labels.take(slice(0, n)), replace(config, max_epochs=1)
-    moments = Standardisation.fit(features, config.max_sd)
-    network = initial_network(moments, labels, config.tasks, config, SEED)
+    network = initial_network(features, labels, standard_moments(features))
     theirs = train_over_frames(*as_frames(features, labels), network, config, Clock())
     ours = train_ours(features, labels, config, n_threads)
-    return float(np.abs(ours / losses_of(theirs, config) - 1).max())
-
-
-def moved_network(*arguments: object) -> torch.nn.Module:
-    """Return the network before its first step, its weights moved in their last bits."""
-    network = initial_network(*arguments)
-    generator = torch.Generator().manual_seed(SEED)
-    with torch.no_grad():
-        for weights in network.parameters():
-            weights.mul_(1 + LAST_BITS * torch.randn(weights.shape, generator=generator))
-    return network
+    return float(np.abs(ours / theirs - 1).max())
 
 
 def as_frames(features: np.ndarray, labels: Labels) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -257,10 +284,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     features, labels = synthetic(arguments.clips)
     frame, label_frame = as_frames(features, labels)
-    config = MlpConfig(max_epochs=arguments.epochs, device="cpu")
-    moments = Standardisation.fit(features, config.max_sd)
+    config = replace(TRAINING, max_epochs=arguments.epochs)
+    moments = standard_moments(features)
     curves = {}
-    trainer = logging.getLogger("exvo.training.mlp_training")
+    trainer = logging.getLogger("exvo.training.epoch_log")
     trainer.setLevel(logging.INFO)
     trainer.propagate = False
 
@@ -271,51 +298,28 @@ def main() -> None:
         trainer.removeHandler(handler)
 
     def theirs(clock: Clock) -> None:
-        network = initial_network(moments, labels, config.tasks, config, SEED)
-        curves["theirs"] = losses_of(train_over_frames(frame, label_frame, network, config, clock), config)
+        network = initial_network(features, labels, moments)
+        curves["theirs"] = train_over_frames(frame, label_frame, network, config, clock)
 
     def floor(clock: Clock) -> None:
-        network = initial_network(moments, labels, config.tasks, config, SEED)
-        bare_epochs(inputs, network, config, clock)
+        bare_epochs(inputs, initial_network(features, labels, moments), config, clock)
 
-    standardising = race(
-        "organisers",
-        f"standardisation by pandas ({arguments.clips:,} clips)",
-        lambda: Standardisation.fit(features, config.max_sd).apply(features),
-        lambda: standardised_frame(frame),
-        n_clips=arguments.clips,
-        outputs_match=standardised_alike(features, frame, moments),
-        repeats=arguments.repeats,
-        unit="clips/s of standardisation",
-    )
     rounds = []
-    inputs = torch.from_numpy(moments.apply(features))
+    inputs = torch.from_numpy(features)
     for _ in range(arguments.repeats):
         rounds.append([timed(side, arguments.epochs) for side in (ours, theirs, floor)])
         print(
             "seconds of an epoch (wall, CPU) of ours, theirs and the floor:", np.round(rounds[-1], 2).tolist()
         )
-    with patch("exvo.training.mlp_training.initial_network", moved_network):
-        drifted = train_ours(features, labels, config, arguments.threads)
     found, expected = curves["ours"], curves["theirs"]
     first = first_steps_differ(features, labels, config, arguments.threads)
     print(f"losses of ours: {found.round(4).tolist()}; theirs: {expected.round(4).tolist()}")
     words = (
         f"losses of the first {FIRST_STEPS} steps within {first:.0e}; at the end {abs(found / expected - 1).max():.1%}"
-        f" apart, ours with weights moved by {LAST_BITS:.0e} {abs(drifted / found - 1).max():.1%} from itself"
+        " apart"
     )
     print(words)
-    same = words if first < AGREE else False
-    write_records([*epoch_records(np.array(rounds), arguments.clips, same), standardising])
-
-
-def standardised_alike(features: np.ndarray, frame: pd.DataFrame, moments: Standardisation) -> bool | str:
-    """Compare both standardisations on the first clips, but for what ours limits."""
-    found = moments.apply(features[:1000])
-    expected = ((frame.iloc[:1000] - frame.mean()) / frame.std(ddof=0)).to_numpy()
-    within = np.abs(expected) < np.abs(found).max()
-    furthest = float(np.abs(found - expected)[within].max())
-    return furthest < 1e-4 or f"up to {furthest:.1e} apart"
+    write_records(epoch_records(np.array(rounds), arguments.clips, words if first < AGREE else False))
 
 
 def epoch_records(rounds: np.ndarray, n_clips: int, same: bool | str) -> list[Record]:

@@ -1,7 +1,7 @@
 """Whole epochs of training against the network alone, in the same run: what reading, logging and checkpoints cost.
 
 Ours is `train_network` as the workflow calls it: frames read from memory-mapped shards and masked (SpecAugment),
-lightning's loop, both logs, validation with its metrics, and a checkpoint after every epoch. The peer is a bare loop
+the training loop, both logs, validation with its metrics, and a checkpoint after every epoch. The peer is a bare loop
 of the same steps on batches that are in memory already: forward, loss, backward, clipping, AdamW, and the forward
 passes of validation. So the ratio is the share of an epoch that is spent inside the network. Set-up is not part of
 it: each side is timed with 1 and with 1 + N epochs, and the difference counts. The losses of both sides must agree.
@@ -42,9 +42,9 @@ from exvo.networks.losses import CombinedLoss  # noqa: E402
 from exvo.networks.strf import StrfConfig  # noqa: E402
 from exvo.training.batches import SpecAugment, TrainBatches  # noqa: E402
 from exvo.training.frames import FrameStore  # noqa: E402
-from exvo.training.loop import learning_rate  # noqa: E402
-from exvo.training.train import train_network  # noqa: E402
-from exvo.training.trained import TrainingConfig, prediction_batches  # noqa: E402
+from exvo.training.predict import prediction_batches  # noqa: E402
+from exvo.training.train import learning_rate, train_network  # noqa: E402
+from exvo.training.trained import TrainingConfig  # noqa: E402
 
 N_MELS, SEED = 80, 0
 ROOFLINE_BATCH = 8
@@ -125,7 +125,7 @@ def bare_loop(
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": TRAINING.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=TRAINING.learning_rate)
+    optimizer = torch.optim.AdamW(groups, lr=TRAINING.learning_rate, fused=True)
     made = TrainBatches(
         store,
         train,

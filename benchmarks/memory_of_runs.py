@@ -86,8 +86,8 @@ def kind(rule: str, wildcards: dict[str, str]) -> str:
 
     Examples
     --------
-    >>> kind("train_mlp", {"system": "mlp-raw", "seed": "0"})
-    'train_mlp (organisers)'
+    >>> kind("train_system", {"system": "mlp-raw", "seed": "0"})
+    'train_system (mlp)'
     >>> kind("denoise_clips", {"shard": "0001"})
     'denoise_clips'
     """

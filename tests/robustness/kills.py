@@ -13,7 +13,7 @@ import psutil
 
 # Rules that share the script of another.
 SCRIPTS = {"extract_hubert_frontend": "extract_hubert"}
-TRAINING = ("pretrain_hubert", "train_mlp", "train_conformer", "train_hubert", "train_feature_fusion")
+TRAINING = ("pretrain_hubert", "train_system", "train_feature_fusion")
 # What a training says once it trains: an epoch or some steps are done, or it goes on from a checkpoint.
 _TRAINS = re.compile(r" INFO (?:epoch \d|step \d|\{|(?:pre-)?training goes on)")
 BEFORE, INSIDE, TRAINS, WRITES, AFTER = PHASES = (

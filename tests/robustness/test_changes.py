@@ -144,8 +144,8 @@ OTHER_VAD = (
     *FEATURE_FUSION_WEIGHTS,
 )
 DENOISED = (
-    "audio/denoised/*", "features/hubert/*", "models/frozen/*", *pooled("frozen"), "utterance_embeddings/features/hubert/*",
-    *VAD,
+    "audio/denoised/*", "features/hubert/*", "models/frozen/*", *pooled("frozen"),
+    "utterance_embeddings/features/hubert/*", *VAD,
 )  # fmt: skip
 # What the denoiser changes of them: clips keep their lengths, and so the index of their frames.
 OTHER_DENOISED = (

@@ -162,7 +162,7 @@ def test_what_was_checked_is_what_is_decoded_whatever_is_exchanged_meanwhile(cor
     peaks = [np.abs(clip.audio).max() for clip in clips if clip.audio is not None]
     assert len(clips) == 60 and peaks and max(peaks) < 0.11
     refused = [clip.reason for clip in clips if clip.audio is None]
-    assert all("out of the corpus" in reason or "cannot be opened" in reason for reason in refused)
+    assert all("outside the corpus" in reason or "cannot be opened" in reason for reason in refused)
 
 
 def test_a_stream_that_changes_its_rate_gives_no_more_than_a_clip_may_have(corpus):
@@ -192,4 +192,4 @@ def test_no_name_leads_to_a_file_that_this_process_has_open(corpus):
         file.flush()
         (corpus / "a.wav").symlink_to(f"/proc/self/fd/{file.fileno()}")
         clip = convert(corpus, "a.wav")
-    assert (clip.audio, clip.status) == (None, store.UNREADABLE) and "out of the corpus" in clip.reason
+    assert (clip.audio, clip.status) == (None, store.UNREADABLE) and "outside the corpus" in clip.reason

@@ -116,7 +116,7 @@ def field(job: str, name: str) -> str:
 
 
 def test_a_run_on_slurm_gives_the_files_of_a_run_without(workflow, tmp_path_factory, corpus):
-    code, printed = workflow.submit(SUBMISSION, "--set-resources", "train_mlp:gpu=1")
+    code, printed = workflow.submit(SUBMISSION, "--set-resources", "train_system:gpu=1")
     assert code == 0, printed
     jobs = submitted(printed)
     assert len(jobs) == 5
@@ -125,7 +125,7 @@ def test_a_run_on_slurm_gives_the_files_of_a_run_without(workflow, tmp_path_fact
     assert field(jobs[0], "NumCPUs") == "2" and field(jobs[0], "MinMemoryNode") == "1500M"
     assert field(jobs[0], "TimeLimit") == "01:00:00"
     with_gpu = [job for job in jobs if "gpu:1" in output("scontrol", "show", "job", job)]
-    assert [field(job, "Comment") for job in with_gpu] == ["rule_train_mlp_wildcards_mlp-raw_0"]
+    assert [field(job, "Comment") for job in with_gpu] == ["rule_train_system_wildcards_mlp-raw_0"]
     # Nothing is left to do for a call on this machine either.
     code, printed = workflow.run(SUBMISSION, "--cores", "2", "--dry-run")
     assert code == 0 and "Nothing to be done" in printed, printed
@@ -151,7 +151,7 @@ def test_the_message_of_a_failing_job_is_shown(workflow):
 
 
 def test_a_run_with_a_cancelled_job_is_completed_by_the_next(workflow):
-    with held(workflow, "train_mlp", SUBMISSION, "--retries", "0") as (run, job):
+    with held(workflow, "train_system", SUBMISSION, "--retries", "0") as (run, job):
         subprocess.run(["scancel", job], check=True)
         assert run.wait(timeout=300) != 0
     assert field(job, "JobState") == "CANCELLED"
@@ -250,7 +250,7 @@ def test_a_system_of_every_encoder_stays_within_the_memory_of_its_rules(tmp_path
         print()
         for rule, (most, allowed) in sorted(used.items()):
             print(f"{rule}: {most:.0f} MB of {allowed} MB")
-    assert {"train_mlp", "train_conformer", "train_hubert", "train_feature_fusion", "pool_clips"} <= {*used}
+    assert {"train_system", "train_feature_fusion", "pool_clips"} <= {*used}
     assert all(0 < most < allowed for most, allowed in used.values())
 
 

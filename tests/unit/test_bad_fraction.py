@@ -60,7 +60,7 @@ def test_all_clips_bad_can_still_be_allowed(tmp_path):
 
 
 @pytest.mark.parametrize(("reason", "decoder"), [("Bad data", True), ("Other data", False)])
-def test_a_complaint_that_all_clips_have_is_not_put_down_to_the_recordings(tmp_path, reason, decoder):
+def test_a_reason_that_all_clips_share_is_not_attributed_to_the_recordings(tmp_path, reason, decoder):
     clips = [
         Clip("a", None, UNREADABLE, f"raw/a.wav: {reason}"),
         Clip("b", None, UNREADABLE, "raw/b.wav: Bad data (x)"),

@@ -328,7 +328,7 @@ def test_good_clips_share_a_process_and_come_out_as_alone(corpus, runs):
 def test_a_broken_clip_sends_its_neighbours_into_processes_of_their_own(corpus, runs, content):
     files = write_mixture(corpus)
     del files["w1"]
-    # Cut off within the last of its pages: ffmpeg decodes most of it and complains.
+    # Cut off within the last of its pages: ffmpeg decodes most of it and reports an error.
     whole = (corpus / "o.webm").read_bytes()
     (corpus / "b.webm").write_bytes(whole[:-40] + bytes(40) if content is None else content)
     files["b"] = "b.webm"

@@ -171,5 +171,5 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="0 to 2"):
         FineTunedNetwork(config, 40, 1, 30.0, 5.0, seed=0)
     config = FineTunedConfig(hubert=SIZE, weights="", layers=(2,))
-    with pytest.raises(ValueError, match="the encoder reads 40"):
+    with pytest.raises(ValueError, match="the encoder expects 40"):
         FineTunedNetwork(config, 512, 1, 30.0, 5.0, seed=0)

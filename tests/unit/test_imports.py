@@ -1,5 +1,6 @@
-"""What jobs do not import: a job of seconds should not wait for packages that it does not use."""
+"""What is not imported: by jobs, packages that they do not use; by a package of ours, those after it in the design."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 
 from exvo.util.code_digest import import_closure
 
-TRAINING = {"lightning", "torchmetrics", "torch._dynamo", "tensorboard"}
+TRAINING = {"torchmetrics", "torch._dynamo", "tensorboard"}
 STATISTICS = {"scipy.signal", "scipy.stats", "sklearn", "pandas", "matplotlib"}
 # The Snakefile is read by every job on a cluster.
 RULES = Path(__file__).parents[2] / "workflow/rules"
@@ -69,3 +70,26 @@ def test_the_jobs_of_a_shard_do_without_pandas(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_packages_import_only_from_those_above_them_in_the_design():
+    repository = Path(__file__).parents[2]
+    design = (repository / "docs/design.md").read_text(encoding="utf-8")
+    table = design.partition("## Packages and the order of imports")[2].partition("## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    order = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    library = repository / "src/exvo"
+    packages = {path.parent.name for path in library.glob("*/__init__.py")} | {"cli"}
+    assert set(order) == packages
+    upward = []
+    for path in library.rglob("*.py"):
+        package = path.relative_to(library).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                root, _, rest = name.partition(".")
+                imported = rest.partition(".")[0]
+                if root == "exvo" and imported and order.index(imported) > order.index(package):
+                    upward.append(f"{path.relative_to(library)} imports {name}")
+    assert not upward

@@ -19,8 +19,6 @@ FORBIDDEN = {
 # What a call must say to be harmless, and what no call, whatever its name, may say otherwise.
 MUST_SAY = {"torch.load": "weights_only", "numpy.load": "allow_pickle"}
 IF_SAID = {"weights_only": "True", "allow_pickle": "False", "shell": "False"}
-# It writes: of lightning's, the word asks for less in the file.
-WRITES = "save_checkpoint"
 # Modules that code could rename by an assignment, and so hide what it uses of them.
 MODULES = PICKLES | {name.partition(".")[0] for name in (*FORBIDDEN, *MUST_SAY) if "." in name}
 
@@ -60,8 +58,7 @@ def problems(source):
                     found.append(f"from {node.module} import {alias.name}")
         if isinstance(node, ast.Call):
             said = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-            writes = ast.unparse(node.func).endswith(WRITES)
-            if not writes and any(said.get(key, value) != value for key, value in IF_SAID.items()):
+            if any(said.get(key, value) != value for key, value in IF_SAID.items()):
                 found.append(ast.unparse(node))
         parent = parents.get(node)
         name = whole_name(node, names)

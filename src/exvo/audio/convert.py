@@ -156,11 +156,11 @@ def _converted(
 
 def _decoded_clip(clip_id: str, where: str, decoded: Decoded, config: ConvertConfig) -> Clip:
     """Limit decoded samples to full scale, and flag what is wrong with them."""
-    audio, complaint = decoded.audio, decoded.complaint
+    audio, error = decoded.audio, decoded.error
     if not len(audio):
-        status = store.UNREADABLE if complaint else store.EMPTY
-        return Clip(clip_id, None, status, f"{where}: {complaint or 'no audio in the file'}", decoded.source)
-    notes = [(store.DAMAGED, f"{where}: {words}") for words in filter(None, (complaint, *decoded.notes))]
+        status = store.UNREADABLE if error else store.EMPTY
+        return Clip(clip_id, None, status, f"{where}: {error or 'no audio in the file'}", decoded.source)
+    notes = [(store.DAMAGED, f"{where}: {words}") for words in filter(None, (error, *decoded.notes))]
     n_wrong = int(np.count_nonzero(~np.isfinite(audio)))
     if n_wrong:
         audio = np.where(np.isfinite(audio), audio, np.float32(0))

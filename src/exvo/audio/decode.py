@@ -86,7 +86,7 @@ class Decoded:
     source : dict
         ``codec``, ``source_sample_rate`` and ``recorded_sample_rate`` in Hz, and ``source_channels`` (``mono``,
         ``stereo``, ``5.1``...). Opus is always decoded at 48 kHz; its header holds the rate of the recording.
-    complaint : str
+    error : str
         What is wrong with the file; empty where nothing is wrong.
     notes : tuple of str
         What is unusual about the sound.
@@ -94,7 +94,7 @@ class Decoded:
 
     audio: np.ndarray
     source: dict[str, object]
-    complaint: str = ""
+    error: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -131,15 +131,15 @@ def decode_file(recording: Recording, config: ConvertConfig, binary: str) -> Dec
     head = recording.head
     if is_list_of_files(head):
         return Decoded(np.empty(0, np.float32), {}, LIST_OF_FILES)
-    attempt, complaint = _attempt_alone(recording, seems_opus(head), config, binary)
-    if attempt.opus and complaint:
+    attempt, error = _attempt_alone(recording, seems_opus(head), config, binary)
+    if attempt.opus and error:
         # With a forced Opus decoder, ffmpeg reads any stream as Opus.
-        other, its_complaint = _attempt_alone(recording, False, config, binary)
+        other, other_error = _attempt_alone(recording, False, config, binary)
         if other.stream.codec not in ("", "opus"):
-            attempt, complaint = other, its_complaint
+            attempt, error = other, other_error
     elif not attempt.assumed_correctly:
-        attempt, complaint = _attempt_alone(recording, True, config, binary)
-    return _decoded(attempt, head, config, complaint)
+        attempt, error = _attempt_alone(recording, True, config, binary)
+    return _decoded(attempt, head, config, error)
 
 
 def decode_files(recordings: Sequence[Recording], config: ConvertConfig, binary: str) -> list[Decoded | None]:
@@ -280,7 +280,7 @@ def _channels(output: bytearray) -> np.ndarray:
     return values.reshape(n_samples, n_channels)
 
 
-def _decoded(attempt: _Attempt, head: bytes, config: ConvertConfig, complaint: str = "") -> Decoded:
+def _decoded(attempt: _Attempt, head: bytes, config: ConvertConfig, error: str = "") -> Decoded:
     stream = attempt.stream
     audio, note = mix_down(attempt.channels[: config.max_samples + 1])
     notes = [note] if note else []
@@ -290,7 +290,7 @@ def _decoded(attempt: _Attempt, head: bytes, config: ConvertConfig, complaint: s
         why = "two recordings in one file: " if stream.restarts else ""
         notes.append(f"{why}{sound_s:.2f} s of sound, but its time stamps span {span_s:.2f} s")
     if not stream.codec:
-        return Decoded(audio, {}, complaint, tuple(notes))
+        return Decoded(audio, {}, error, tuple(notes))
     recorded = opus_input_rate(head) if stream.codec == "opus" else 0
     source = {
         "codec": stream.codec,
@@ -298,4 +298,4 @@ def _decoded(attempt: _Attempt, head: bytes, config: ConvertConfig, complaint: s
         "recorded_sample_rate": recorded or stream.sample_rate,
         "source_channels": stream.channels,
     }
-    return Decoded(audio, source, complaint, tuple(notes))
+    return Decoded(audio, source, error, tuple(notes))

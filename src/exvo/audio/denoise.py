@@ -42,7 +42,7 @@ ALPHA_MIN = 1e-11  # the rule is computed in units of alpha, and float32 must ho
 
 @dataclass(frozen=True)
 class DenoiseConfig(NoiseConfig):
-    """Settings of the denoise stage. The settings of the noise tracker are those of the base class.
+    """Settings of the stage denoised; those of the noise estimate are in the base class.
 
     Attributes
     ----------

@@ -24,7 +24,7 @@ MIN_CLIPPED_PEAK = 0.1  # below -20 dBFS the steps of 16-bit audio flatten the t
 
 @dataclass(frozen=True)
 class HighpassConfig:
-    """Settings of the dc stage.
+    """Settings of the stage dc.
 
     Attributes
     ----------

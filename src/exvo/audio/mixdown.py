@@ -18,7 +18,7 @@ def mix_down(channels: np.ndarray) -> tuple[np.ndarray, str]:
     Returns
     -------
     mono : np.ndarray [shape=(n_samples,), float32]
-    complaint : str
+    note : str
         Empty, unless the channels cancel in their mean because a recorder or cable inverts one of them. Then
         ``mono`` is the channel with the most power (the first of equals).
     """

@@ -56,7 +56,7 @@ MOST_SLOPE = 12.0 / 10 * np.log(10)  # per octave; only a filter causes a steepe
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """Settings of the noise estimate.
+    """How the noise of a clip is estimated.
 
     Attributes
     ----------

@@ -86,7 +86,7 @@ def _try(binary: str, timeout_s: float, memory_mb: float) -> None:
 def _sounds_right(decoded: Decoded) -> bool:
     level = float(np.sqrt(np.mean(decoded.audio**2))) if len(decoded.audio) else 0.0
     length = abs(len(decoded.audio) - SAMPLE_SECONDS * SAMPLE_RATE)
-    return not decoded.complaint and length <= 0.01 * SAMPLE_RATE and abs(level / SAMPLE_LEVEL - 1) < 0.1
+    return not decoded.error and length <= 0.01 * SAMPLE_RATE and abs(level / SAMPLE_LEVEL - 1) < 0.1
 
 
 def _what_is_wrong(binary: str, memory_mb: float, decoded: Decoded) -> str:
@@ -103,7 +103,7 @@ def _what_is_wrong(binary: str, memory_mb: float, decoded: Decoded) -> str:
     if not re.search(r"^ \S+ +libopus ", _printed(binary, "-decoders"), re.MULTILINE):
         return f"ffmpeg {named[1]} was built without libopus, and its own Opus decoder is wrong; {instead}"
     return (
-        f"ffmpeg {named[1]} decodes a sample wrongly ({decoded.complaint or 'the samples differ'});"
+        f"ffmpeg {named[1]} decodes a sample wrongly ({decoded.error or 'the samples differ'});"
         f" increase audio.convert.memory_mb (now {memory_mb:g}), or {instead}"
     )
 

@@ -31,9 +31,9 @@ LEAST_POWER = 1e-10  # -100 dBFS, about the rounding noise of 16 bits; the level
 
 @dataclass(frozen=True)
 class VadConfig:
-    """Settings of the vad stage: what counts as voice or as a burst, and how much is kept around it.
+    """Settings of the stage vad.
 
-    The defaults are ours, except the threshold, which is Silero's. `benchmarks/vad_kept.py` measures what they keep.
+    The defaults are ours, except Silero's threshold. `benchmarks/vad_kept.py` measures what they keep and cut.
 
     Attributes
     ----------

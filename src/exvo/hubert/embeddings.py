@@ -42,7 +42,7 @@ LAYERS = Schema(
 
 @dataclass(frozen=True)
 class EmbeddingConfig:
-    """Settings of embeddings; each attribute is a key of ``features.hubert``.
+    """How embeddings are computed.
 
     Attributes
     ----------

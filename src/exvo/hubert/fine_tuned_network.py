@@ -19,7 +19,7 @@ from exvo.util.settings import NotNegative, Share
 
 @dataclass(frozen=True)
 class FineTune:
-    """Settings of fine-tuning; each attribute is a key of the config file.
+    """How the encoder is fine-tuned.
 
     Attributes
     ----------

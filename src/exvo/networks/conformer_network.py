@@ -18,7 +18,7 @@ from exvo.networks.heads import MultitaskDecoder
 from exvo.networks.pooling import valid_frames
 from exvo.networks.strf import Strf, StrfConfig
 from exvo.networks.torch_setup import seeded_weights
-from exvo.util.settings import NO_KEY, Count, Probability
+from exvo.util.settings import NO_KEY, Count, Probability, with_tuples
 
 # In nats. A channel that hardly varies on Train would otherwise blow up on other clips; float16 log-mel is
 # rounded by up to 0.004.
@@ -67,9 +67,7 @@ class ConformerNetworkConfig:
         """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
         values = dict(values)
         for name, kind in (("strf", StrfConfig), ("blocks", ConformerConfig)):
-            options = values.get(name, {})
-            # JSON and YAML know no tuples, and a frozen config should compare equal to what it was.
-            values[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+            values[name] = kind(**with_tuples(values.get(name, {})))
         return cls(**{**values, "tasks": tuple(values.get("tasks", TASKS))})
 
     def network(
@@ -115,6 +113,9 @@ class ConformerNetwork(nn.Module):
     ValueError
         If the moments of the log-mel are not ``n_mels`` finite numbers each, or as in `MultitaskDecoder`.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,

@@ -1,9 +1,8 @@
-"""The network of a feature fusion: a vector from each of several systems in, the outputs of all tasks out.
+"""The network of a feature fusion: from one vector of each system to the outputs of all tasks.
 
-The vectors of networks that were trained on Train are surer on Train than on other clips, most of all those of the
-networks that fit Train best, and a feature-fusion network would learn to trust these too much. Against that stand dropout on
-the vectors, a narrow projection of each, weight decay, and the dropout of whole systems (after Neverova et al.,
-"ModDrop", TPAMI 2016), which keeps any one of them from deciding alone.
+Embeddings of training clips are over-confident, because the networks were trained on those clips. Dropout on the
+vectors, a narrow projection of each, weight decay and the dropout of complete systems (after Neverova et al.,
+"ModDrop", TPAMI 2016) regularise the network, so that it does not rely on a single system.
 """
 
 from collections.abc import Mapping, Sequence
@@ -103,6 +102,9 @@ class FeatureFusionNetwork(nn.Module):
     seed : int
         Of the initial weights. The global random numbers stay as they were.
     """
+
+    mean: Tensor
+    gain: Tensor
 
     def __init__(
         self,

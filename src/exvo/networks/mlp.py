@@ -1,8 +1,8 @@
 """The challenge organisers' multitask network on utterance-level features.
 
 Written from the description of the ExVo 2022 Multitask baseline (Baird et al. 2022), not from its code. Shared layers,
-and one small head per task; its loss is `exvo.networks.losses.CombinedLoss` with ``uncertainty``, ``mse_sum`` of emotion
-and ``mse`` of age.
+and one small head per task; its loss is `exvo.networks.losses.CombinedLoss` with ``uncertainty``, ``mse_sum`` of
+emotion and ``mse`` of age.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from exvo.corpus.labels import EMOTIONS, TASKS
-from exvo.util.settings import NO_KEY, Count, Items, Positive
+from exvo.util.settings import NO_KEY, Count, Items, Positive, with_tuples
 
 NEGATIVE_SLOPE = 0.01
 
@@ -46,7 +46,7 @@ class MlpConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "MlpConfig":
         """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        return cls(**with_tuples(values))
 
     def network(
         self,
@@ -73,9 +73,9 @@ class MlpConfig:
 class MultitaskMlp(nn.Module):
     """Shared Linear-LayerNorm-LeakyReLU layers; per task Linear-LeakyReLU-Linear.
 
-    The age output starts at the mean age of Train (ours): with steps of 0.001 it would otherwise spend epochs on the way
-    to about 30 years. The weights of a feature that is constant on Train start at 0 and stay there, for their gradient
-    is 0: such a feature would otherwise reach Val and Test through weights that nothing has trained.
+    The age output starts at the mean age of Train (ours): with steps of 0.001 it would otherwise spend epochs on the
+    way to about 30 years. The weights of a feature that is constant on Train start at 0 and stay there, for their
+    gradient is 0: such a feature would otherwise reach Val and Test through weights that nothing has trained.
 
     Parameters
     ----------
@@ -88,6 +88,9 @@ class MultitaskMlp(nn.Module):
     seed : int
         Of the initial weights, U(-1/sqrt(n_in), 1/sqrt(n_in)), PyTorch's default of a linear layer.
     """
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(
         self, config: MlpConfig, n_countries: int, mean: Tensor, std: Tensor, age_mean: float, seed: int
@@ -119,9 +122,9 @@ class MultitaskMlp(nn.Module):
             }
         )
         with torch.no_grad():
-            self.trunk[0].weight[:, std == 0] = 0
+            self.get_parameter("trunk.0.weight")[:, std == 0] = 0
             if "age" in config.tasks:
-                self.heads["age"][-1].bias.fill_(age_mean)
+                self.get_parameter("heads.age.2.bias").fill_(age_mean)
 
     def forward(self, features: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """Return the outputs of a batch.

@@ -15,11 +15,12 @@ none. ``benchmarks/bench_strf.py`` compares them.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import scipy.fft
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from exvo.util.settings import Count
@@ -207,7 +208,7 @@ class _Correlate(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, logmel: Tensor, kernels: Tensor) -> Tensor:
+    def forward(ctx: Any, logmel: Tensor, kernels: Tensor) -> Tensor:  # noqa: ANN401 (autograd's)
         n_clips, *shape = logmel.shape
         support = kernels.shape[1:]
         # Circles that leave half a kernel of zeros: the half kernel past the end then wraps around to zeros.
@@ -229,7 +230,7 @@ class _Correlate(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:  # noqa: ANN401
         clip_spectra, kernel_spectra = ctx.saved_tensors
         wants_clips, wants_kernels = ctx.needs_input_grad
         of_clips = torch.zeros_like(clip_spectra) if wants_clips else None

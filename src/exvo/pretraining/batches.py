@@ -25,7 +25,7 @@ HELD_OUT = 2**32 - 1
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """Settings of the masks.
+    """Which frames are masked and predicted.
 
     Attributes
     ----------

@@ -29,7 +29,7 @@ _MEASURES = ("loss", "masked_accuracy", "unmasked_accuracy")
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Settings of a pre-training; each is a key of the config file.
+    """Settings of a pre-training.
 
     Attributes
     ----------

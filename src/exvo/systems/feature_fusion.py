@@ -1,7 +1,7 @@
 """A feature fusion: one network on the utterance embeddings, or the features, of several systems.
 
-It is trained on Train and its epoch chosen on Val like any system, so it is evaluated like one. Where a system's stage has
-no audio of a clip, that system's part is left out; a clip without any part gets the prior of Train.
+It is trained on Train and its epoch chosen on Val like any system, so it is evaluated like one. Where a system's stage
+has no audio of a clip, that system's part is left out; a clip without any part gets the prior of Train.
 """
 
 from collections.abc import Mapping, Sequence

@@ -60,7 +60,7 @@ def train_system(
     if fine_tuned(system):
         weights = load_hubert(system["feature_config"], where)
         size = weights.model.config
-        given = {
+        given: dict[str, Any] = {
             "hubert": asdict(size),
             "weights": weights.sha256,
             "layers": kept_layers(system["feature_config"]["layers"], size),

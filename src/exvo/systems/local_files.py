@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from exvo.hubert.checkpoint_files import file_sha256, weights_of
 from exvo.training.portable_paths import FFMPEGS
@@ -29,7 +30,7 @@ class LocalFiles:
     checkpoints: tuple[Path, ...] = ()
 
 
-def with_files(system: Mapping[str, object], folder: Path, local: LocalFiles) -> dict[str, object]:
+def with_files(system: Mapping[str, Any], folder: Path, local: LocalFiles) -> dict[str, Any]:
     """Return a system as `exvo.training.portable_paths.without_folders` was given it, for this machine.
 
     Parameters

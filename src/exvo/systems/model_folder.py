@@ -35,8 +35,8 @@ class ModelFolder:
     kind : str
         Of the network: `exvo.training.trained.NetworkConfig`.
     system : mapping
-        The stage, the feature and the settings of both, as `exvo.workflow.systems.System.spec` gives them, with the files of
-        this machine. Of a feature fusion its ``systems``, ``inputs``, ``training`` and ``tasks``.
+        The stage, the feature and the settings of both, as `exvo.workflow.systems.System.spec` gives them, with the
+        files of this machine. Of a feature fusion its ``systems``, ``inputs``, ``training`` and ``tasks``.
     tasks : tuple of str
         Those that the model was trained for.
     countries : tuple of Country
@@ -73,7 +73,8 @@ def read_model(folder: Path, local: LocalFiles) -> ModelFolder:
         to be named, or a system of a feature fusion is missing.
     """
     record = _record(folder)
-    system, parts = record["system"], ()
+    system: Mapping[str, Any] = record["system"]
+    parts: tuple[ModelFolder, ...] = ()
     if "systems" in system:
         parts = tuple(_part(folder, name, local) for name in system["systems"])
     else:

@@ -1,6 +1,7 @@
 """Train one seed of a system or a feature fusion: from features to the folder of the trained model.
 
-Clips without audio take no part in training; their predictions are the prior of Train, and the quality table lists them.
+Clips without audio take no part in training; their predictions are the prior of Train, and the quality table lists
+them.
 """
 
 from collections import defaultdict
@@ -125,7 +126,7 @@ def train_folder(
         network_config,
     )
     rest = (statistics, seed, folder)
-    options = {"perturbed": perturbed, "prepare": prepare, "n_threads": n_threads}
+    options: dict[str, Any] = {"perturbed": perturbed, "prepare": prepare, "n_threads": n_threads}
     if config.loss_weight_grid is not None:
         config = choose_loss_weights(*data, config, *rest, **options)
     trained = train_network(*data, config, *rest, **options)

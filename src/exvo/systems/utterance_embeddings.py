@@ -7,13 +7,14 @@ self-attentive pooling, side by side.
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from exvo.features.vectors import Shard
-from exvo.training.batches import Batches, whole_batches
+from exvo.training.batches import Batch, Batches, whole_batches
 from exvo.training.frames import FrameStore
 from exvo.training.predict import in_order, prediction_batches
 from exvo.training.storage import load_trained
@@ -54,7 +55,7 @@ def _embeddings(trained: Trained, network: nn.Module, shard: Shard, clip_ids: Se
 
 
 @torch.no_grad()
-def embed(network: nn.Module, batches: Batches) -> np.ndarray:
+def embed(network: nn.Module, batches: Batches[Batch]) -> np.ndarray:
     """Return the utterance embeddings of clips.
 
     Parameters
@@ -69,8 +70,9 @@ def embed(network: nn.Module, batches: Batches) -> np.ndarray:
         In the order of the clips that the batches are of.
     """
     device = next(network.parameters()).device
+    embedding = cast(Callable[[Tensor, Tensor], Tensor], network.embed)
     parts = [
-        (batch.rows, {"embedding": network.embed(batch.frames.to(device), batch.lengths.to(device))})
+        (batch.rows, {"embedding": embedding(batch.frames.to(device), batch.lengths.to(device))})
         for batch in batches
     ]
     return in_order(parts)["embedding"].numpy()

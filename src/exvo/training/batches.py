@@ -172,6 +172,8 @@ class TrainBatches:
         fill: np.ndarray | None = None,
         perturbed: Mapping[float, ClipStore] | None = None,
     ) -> None:
+        if spec_augment is not None and fill is None:
+            raise ValueError("spec_augment: masked values need a fill value of each channel")
         others = {factor: other for factor, other in (perturbed or {}).items() if factor != 1}
         self.stores = (store, *(others[factor] for factor in sorted(others)))
         self.labels = labels
@@ -206,7 +208,7 @@ class TrainBatches:
                 start = int(rng.integers(n_frames[row] - lengths[row] + 1))
                 store, place = self.stores[version[row]], self._rows[version[row], row]
                 out[: lengths[row]] = store.frames(place, start, lengths[row])
-                if self.spec_augment is not None:
+                if self.spec_augment is not None and self.fill is not None:
                     self.spec_augment.apply(out[: lengths[row]], self.fill, rng)
             return make_batch(frames, lengths[rows], self._targets, rows)
 

@@ -38,7 +38,7 @@ class UtteranceStore(FrameStore):
         self.widths = tuple(part.n_channels for part in self._parts)
         self._places = np.stack([part.rows(self.clip_id) for part in self._parts])
         self._there = np.stack([part.has_audio(self.clip_id) for part in self._parts])
-        self.n_frames = self._there.any(axis=0).astype(np.int64)
+        self.n_frames = np.asarray(self._there.any(axis=0), dtype=np.int64)
 
     @property
     def n_channels(self) -> int:

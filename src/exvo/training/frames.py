@@ -79,7 +79,7 @@ class FrameStore:
 
     features_digest: str | None = None
 
-    def __init__(self, shards: Sequence[tuple[str | Path, str | Path]]) -> None:
+    def __init__(self, shards: Sequence[tuple[str | Path, ...]]) -> None:
         self.shards = tuple((Path(frames), Path(index)) for frames, index in shards)
         tables = [read_sequences(*paths)[1] for paths in self.shards]
 

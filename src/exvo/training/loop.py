@@ -34,15 +34,11 @@ class EpochBatches(Protocol):
 
 
 class Learner(Protocol):
-    """What a loop trains.
+    """What a loop trains."""
 
-    Attributes
-    ----------
-    module : nn.Module
-        All that has parameters, on the device.
-    """
-
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module:
+        """All that has parameters, on the device."""
 
     def batches(self, epoch: int) -> EpochBatches:
         """Return the batches of an epoch, counted from 0: the same ones whenever they are asked for."""

@@ -49,6 +49,8 @@ def choose_loss_weights(
         If the weights are learned, so that there are none to choose.
     """
     grid = training_config.loss_weight_grid
+    if grid is None:
+        raise ValueError("loss_weight_grid: there is no grid to choose from")
     if training_config.combination != "weighted":
         raise ValueError("loss_weight_grid: loss weights are chosen only with combination: weighted")
     untrained = without_labels(labels_train, network_config.tasks)

@@ -7,6 +7,7 @@ program either: what is started on a machine is for its user to say. `exvo.syste
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from exvo.corpus.paths import user_path
 
@@ -15,7 +16,7 @@ FFMPEGS = ("bundled", "system")
 CUSTOM = "custom"
 
 
-def without_folders(system: Mapping[str, object], folder: str | Path) -> dict[str, object]:
+def without_folders(system: Mapping[str, Any], folder: str | Path) -> dict[str, Any]:
     """Return a system, as `exvo.workflow.systems.System.spec` gives it, as its folder keeps it.
 
     A checkpoint in the working directory is named by the path that leads to it from the folder, one elsewhere by its

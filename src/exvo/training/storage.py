@@ -66,7 +66,7 @@ def save_trained(folder: str | Path, trained: Trained, system: Mapping[str, obje
         "n_labelled": trained.n_labelled,
         "untrained": list(trained.untrained),
         "features_digest": trained.features_digest,
-        "priors": map_numbers(trained.priors, lambda v: None if math.isnan(v) else v),
+        "priors": map_numbers(trained.priors, lambda v: None if v is None or math.isnan(v) else v),
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in ("exvo", "numpy", "torch", "torchaudio")},
     }

@@ -1,8 +1,8 @@
 """Training of a multitask network on clips: any network, any features, the best epoch on Val.
 
-Whatever is fitted sees Train only; Val chooses the epoch. An epoch depends on the weights, the optimizer's state and its
-own number alone: batches follow from the number, dropout is seeded at the first batch, and the learning rate follows
-from the place in the training.
+Whatever is fitted sees Train only; Val chooses the epoch. An epoch depends on the weights, the optimizer's state and
+its own number alone: batches follow from the number, dropout is seeded at the first batch, and the learning rate
+follows from the place in the training.
 """
 
 import logging
@@ -62,9 +62,9 @@ def train_network(
 ) -> Trained:
     """Train a network; keep its best epoch on Val.
 
-    The best epoch is the one of the highest `selection_score`; of equal ones, and while none has a defined score, the one
-    of the lowest validation loss. Without any label on Val it is the last. Clips without a label of any of the tasks are
-    left out of the batches: they would take no part in a loss.
+    The best epoch is the one of the highest `selection_score`; of equal ones, and while none has a defined score, the
+    one of the lowest validation loss. Without any label on Val it is the last. Clips without a label of any of the
+    tasks are left out of the batches: they would take no part in a loss.
 
     Parameters
     ----------
@@ -78,8 +78,8 @@ def train_network(
         ``mean`` and ``std`` of every channel over Train; None for a network that reads none, whose masked frames are
         then 0.
     seed : int
-        Of the initial weights, batches, augmentation and dropout. The same seed, machine and ``n_threads`` give the same
-        bits, with or without an interruption.
+        Of the initial weights, batches, augmentation and dropout. The same seed, machine and ``n_threads`` give the
+        same bits, with or without an interruption.
     folder : str or Path
         Receives the checkpoint of the last epoch (``checkpoints/``) and logs for people (``logs/``).
     perturbed : mapping of float to ClipStore, optional
@@ -125,7 +125,7 @@ def train_network(
             network.to(device),
             _loss(config, tasks).to(device),
             _train_batches(store, train, config, statistics, perturbed, seed),
-            prediction_batches(store, val.clip_id, val),
+            prediction_batches(store, list(val.clip_id), val),
             val,
             untrained,
             config,
@@ -222,7 +222,7 @@ class SupervisedLearner:
     def optimizer(self) -> torch.optim.Optimizer:
         """Return the optimizer of the config; with AdamW, vectors (biases, gains, rates, scales) do not decay."""
         # A network that was trained before says which of its parameters learn at a share of the rate.
-        shares = getattr(self.network, "learning_rate_shares", dict)()
+        shares: dict[nn.Parameter, float] = getattr(self.network, "learning_rate_shares", dict)()
         parameters = {p: shares.get(p, 1.0) for p in self.module.parameters() if p.requires_grad}
         adam = self.config.optimizer == "adam"
         groups = parameter_groups(parameters, self.config.weight_decay, decay_vectors=adam)

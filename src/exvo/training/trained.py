@@ -13,7 +13,7 @@ from exvo.networks.losses import AgeLoss, Combination, EmotionLoss, LossWeights
 from exvo.networks.torch_setup import device_name
 from exvo.training.batches import SpecAugment
 from exvo.training.loop import Precision
-from exvo.util.settings import Count, Device, Items, NotNegative, Positive, Share
+from exvo.util.settings import Count, Device, Items, NotNegative, Positive, Share, with_tuples
 
 Optimizer = Literal["adamw", "adam"]
 Schedule = Literal["cosine", "constant"]
@@ -28,12 +28,15 @@ class NetworkConfig(Protocol):
         Name of the class, for storage.
     reads_vectors : bool
         Whether a clip is one vector (`exvo.training.vectors.VectorStore`), not a number of frames.
-    tasks : tuple of str
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     kind: ClassVar[str]
     reads_vectors: ClassVar[bool]
-    tasks: tuple[str, ...]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks that get a head."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -172,8 +175,7 @@ class TrainingConfig:
             ("loss_weight_grid", LossGrid),
         ):
             if values.get(name) is not None:
-                options = values[name].items()
-                values[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in options})
+                values[name] = kind(**with_tuples(values[name]))
         return cls(**values)
 
     def placement(self) -> torch.device:

@@ -105,10 +105,9 @@ class VectorBatches:
 
     def epoch(self, number: int) -> Batches[Batch]:
         """Return the batches of an epoch, counted from 1: the same ones whenever they are asked for."""
-        shuffle = np.random.default_rng(self.seed)
+        shuffle, order = np.random.default_rng(self.seed), np.arange(0)
         for _ in range(number):
             order = shuffle.permutation(len(self._rows))
-        starts = np.arange(0, len(order), self.batch_size)
         block, block_start = np.empty((0, self.store.n_channels), np.float32), 0
 
         def gather(rows: np.ndarray) -> Batch:
@@ -121,7 +120,9 @@ class VectorBatches:
             frames = block[rows - block_start][:, None]
             return make_batch(frames, np.ones(len(rows), np.int64), self._targets, order[rows])
 
-        return Batches([np.arange(s, min(s + self.batch_size, len(order))) for s in starts], gather)
+        return Batches(
+            np.split(np.arange(len(order)), range(self.batch_size, len(order), self.batch_size)), gather
+        )
 
 
 def vector_batches(

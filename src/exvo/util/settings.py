@@ -94,3 +94,8 @@ Sha256 = Annotated[str, Text(pattern="^[0-9a-f]{64}$")]
 Stage = Literal["baseline", "raw", "dc", "denoised", "vad"]
 Task = Literal["emotion", "age", "country"]
 FrameType = Literal["float16", "float32"]
+
+
+def with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with their lists as tuples: JSON and YAML have no tuples, and frozen dataclasses no lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -35,6 +35,8 @@ def plot_strf_system(folder: Path | str, kernels_path: Path | str, paths_path: P
     from exvo.training.storage import STRF_HISTORY, load_trained
 
     trained = load_trained(folder, [ConformerNetworkConfig])
+    config = trained.network_config
+    assert isinstance(config, ConformerNetworkConfig)
     if not trained.strf_history:
         # The history is no output of the training rule, which also trains networks without kernels.
         raise ValueError(
@@ -45,7 +47,7 @@ def plot_strf_system(folder: Path | str, kernels_path: Path | str, paths_path: P
     hop_ms = system["feature_config"]["hop_ms"]
     rates, scales = trained.strf_history["rate"], trained.strf_history["scale"]
     best = trained.best_epoch
-    plot_strf_kernels(rates[best], scales[best], trained.network_config.strf, kernels_path, hop_ms=hop_ms)
+    plot_strf_kernels(rates[best], scales[best], config.strf, kernels_path, hop_ms=hop_ms)
     plot_strf_paths((rates, scales), paths_path, hop_ms)
 
 

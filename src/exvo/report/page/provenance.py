@@ -16,7 +16,6 @@ PACKAGES = (
     "snakemake",
     "torch",
     "torchaudio",
-    "lightning",
     "numpy",
     "scipy",
     "scikit-learn",

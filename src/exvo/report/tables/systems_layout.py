@@ -79,7 +79,7 @@ def interval_notes(source: SpeakerBootstrap, split: str) -> list[str]:
     config = source.config
     lines = [
         f"Cells: mean over seeds [{config.confidence:.0%} confidence interval] ± SD over seeds (n - 1; none for one "
-        "seed). Clips and speakers: those with a label of country / age / emotion.",
+        "seed). Clips and speakers: those with a label of country / age / emotion, one number where all are equal.",
         f"Intervals and p-values: percentile bootstrap over speakers, {config.resamples:,} resamples (seed "
         f"{config.seed}), widened for small numbers of speakers, none below {MIN_SPEAKERS} speakers. All seeds and "
         "systems use the same resamples. UAR and CCC are means over the countries and emotions in a resample.",

@@ -1,4 +1,4 @@
-"""Feature fusion: what is taken of trained systems, how it is put together, and what a feature fusion learns from it."""
+"""Feature fusion: utterance embeddings of trained systems, how they are combined, and what a fusion learns."""
 
 import json
 from dataclasses import replace

@@ -246,7 +246,7 @@ def test_killed_process_resumes_to_the_same_bits(data, pretrained, tmp_path):
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_hubert_pretraining import arguments, pretrain
+from test_pretraining import arguments, pretrain
 from exvo.training.loop import Loop
 
 step = Loop._take_step
@@ -270,7 +270,7 @@ pretrain(**arguments(Path({str(tmp_path / "corpus")!r})), folder={str(tmp_path)!
     assert same(pretrained, resumed) and pretrained.curves == resumed.curves
 
 
-@pytest.mark.parametrize("what", ["damaged", "foreign", "other choices", "other labels"])
+@pytest.mark.parametrize("what", ["damaged", "foreign", "other settings", "other labels"])
 def test_checkpoint_that_does_not_fit_is_refused_and_kept(data, tmp_path, what):
     pretrain(**data, folder=tmp_path)
     path = tmp_path / CHECKPOINT
@@ -278,12 +278,12 @@ def test_checkpoint_that_does_not_fit_is_refused_and_kept(data, tmp_path, what):
         path.write_bytes(path.read_bytes()[:5000])
     elif what == "foreign":
         path.write_bytes(pickle.dumps(Evil(tmp_path / "executed"), protocol=2))
-    elif what == "other choices":
+    elif what == "other settings":
         data = data | {"config": replace(QUICK, weight_decay=0.5)}
     else:
         data = data | {"targets": {"sounds": data["targets"]["sounds"]}}
     size = path.stat().st_size
-    with pytest.raises(ValueError, match=r"remove it to start\s+anew"):
+    with pytest.raises(ValueError, match=r"remove it to start again"):
         pretrain(**data, folder=tmp_path)
     assert path.stat().st_size == size and not (tmp_path / "executed").exists()
 

@@ -199,7 +199,7 @@ def test_killed_process_resumes_to_the_same_bits(data, trained, tmp_path):
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_sequence_training import FrameStore, arguments, train_network
+from test_training import FrameStore, arguments, train_network
 from exvo.training.loop import Loop
 
 step = Loop._take_step
