@@ -21,7 +21,7 @@ def read(name):
     return yaml.safe_load((REPOSITORY / "config" / name).read_text())
 
 
-def whole(name):
+def completed(name):
     """Return a config on top of the default, as Snakemake gives it to the workflow."""
     config = read("config.yaml")
     update_config(config, read(name))
@@ -39,7 +39,7 @@ def keys(section, path=""):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_configs_of_the_repository_are_valid(name):
-    config = whole(name)
+    config = completed(name)
     assert config["systems"]["mlp-raw"]["tasks"] == ["emotion", "age", "country"]
     named = {system for entry in config["fusions"].values() for system in entry["systems"]}
     named |= {system for rows in config["tables"].values() for system in rows.values() if system}
@@ -63,7 +63,9 @@ def test_configs_for_everyone_name_no_folder_of_a_machine(name):
 
 def test_the_papers_fine_tuning_freezes_the_convolutions_masks_and_drops_layers():
     systems = [
-        system for system in configured_systems(whole("paper.yaml")).values() if system.encoder == "hubert"
+        system
+        for system in configured_systems(completed("paper.yaml")).values()
+        if system.encoder == "hubert"
     ]
     assert len(systems) == 6
     for system in systems:
@@ -80,7 +82,7 @@ def test_the_papers_fine_tuning_freezes_the_convolutions_masks_and_drops_layers(
 
 
 def test_no_batch_of_the_papers_networks_is_large():
-    config = whole("paper.yaml")
+    config = completed("paper.yaml")
     conformer, hubert = config["encoders"]["conformer"], config["encoders"]["hubert"]
     numbers = 2 * conformer["strf"]["n_kernels"] * config["features"]["logmel"]["n_mels"]
     n_bytes = 4 * numbers * max(conformer["max_batch_frames"], conformer["crop_frames"])

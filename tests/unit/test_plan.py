@@ -78,7 +78,7 @@ def test_only_stages_on_the_way_to_a_system_are_used(config):
     assert Plan(config).used_stages() == ["raw", "dc"]
 
 
-def test_names_that_are_not_there_are_told(config):
+def test_names_that_do_not_exist_are_refused(config):
     config["submission"] = "all"
     with pytest.raises(CorpusError, match=r"all, but the fusions are: weighted, .*; or say best"):
         Plan(config)
@@ -120,7 +120,7 @@ def test_fusions_that_the_corpus_cannot_have_are_left_out(config):
         Plan(config)
 
 
-def test_a_joint_fusion_reads_each_of_its_systems_once(config):
+def test_a_feature_fusion_reads_each_of_its_systems_once(config):
     systems = ["mlp-raw", "conformer-strf", "conformer-logmel", "mlp-baseline"]
     config["fusions"] = {
         "mid": {
@@ -132,32 +132,32 @@ def test_a_joint_fusion_reads_each_of_its_systems_once(config):
         "low": {"systems": systems[::-1], "rule": "feature_fusion", "inputs": "features", "training": {}},
     }
     plan = Plan(config)
-    joint = FeatureFusionPlan(plan)
-    assert joint.vectors("mid", 2, "npy") == [
+    fused = FeatureFusionPlan(plan)
+    assert fused.vectors("mid", 2, "npy") == [
         f"results/utterance_embeddings/systems/{name}/2.npy" for name in systems[:3]
     ]
     # Both Conformers read the same log-mel; no network comes before, so no seed.
-    assert joint.vectors("low", 2, "parquet") == [
+    assert fused.vectors("low", 2, "parquet") == [
         "results/utterance_embeddings/features/logmel/raw.parquet",
         "results/utterance_embeddings/features/opensmile/raw.parquet",
     ]
-    assert joint.embedded_systems() == systems[:3]
+    assert fused.embedded_systems() == systems[:3]
     assert plan.feature_files("conformer-strf")[:1] == ["results/features/logmel/raw/0000.npy"]
     assert [path[-7:] for path in plan.feature_files("mlp-raw")] == ["parquet"] * len(plan.shards)
-    settings = joint.settings("mid")
+    settings = fused.settings("mid")
     assert settings["systems"] == systems[:3] and settings["tasks"] == ["emotion", "age", "country"]
     assert settings["training"] == {**config["feature_fusion"], "head": 7}
     config["encoders"]["hubert"]["fine_tune"] = {}
     config["fusions"]["low"]["systems"] = ["burst-hubert-tiny", "mlp-raw"]
     config["fusions"]["mid"]["systems"] = ["burst-hubert-tiny-age", "burst-hubert-tiny-emotion"]
-    joint = FeatureFusionPlan(Plan(config))
+    fused = FeatureFusionPlan(Plan(config))
     assert (
-        joint.vectors("low", 0, "npy")[0] == "results/utterance_embeddings/features/hubert_frontend/raw.npy"
+        fused.vectors("low", 0, "npy")[0] == "results/utterance_embeddings/features/hubert_frontend/raw.npy"
     )
-    assert joint.settings("mid")["tasks"] == ["emotion", "age"]
+    assert fused.settings("mid")["tasks"] == ["emotion", "age"]
 
 
-def test_a_joint_fusion_with_one_system_is_left_out(config):
+def test_a_feature_fusion_with_one_system_is_left_out(config):
     entry = {"systems": ["mlp-raw", "mlp-baseline"], "rule": "feature_fusion", "training": {}}
     config["fusions"] = {
         "lone": {**entry, "inputs": "embeddings"},
@@ -191,10 +191,10 @@ def test_training_of_a_fusion_is_checked(config):
         Plan(config)
 
 
-def test_rows_of_tables_are_told_in_the_order_of_the_config(config):
+def test_rows_of_tables_keep_the_order_of_the_config(config):
     rows = list(config["tables"]["table3"].items())
-    told = dict(Plan(config).outcome()["tables"])
-    assert told["table3"] == [list(row) for row in rows] and rows != sorted(rows)
+    rows_by_table = dict(Plan(config).outcome()["tables"])
+    assert rows_by_table["table3"] == [list(row) for row in rows] and rows != sorted(rows)
 
 
 def test_a_corpus_without_recordings_is_refused(config, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from exvo.audio.stages import STAGES
 from exvo.corpus.labels import TASKS
 from exvo.util.settings import NO_KEY, Bounds, Count, Items, Name, Positive, Sha256, Stage, Task
+from exvo.workflow import encoder_settings, systems
 from exvo.workflow.schema import descriptions, section_schema
 
 REPOSITORY = Path(__file__).parents[2]
@@ -22,8 +23,9 @@ def test_the_generated_files_are_up_to_date():
     assert done.returncode == 0, done.stderr
 
 
-def test_stages_and_tasks_are_those_of_the_code():
+def test_stages_tasks_and_encoders_are_those_of_the_code():
     assert get_args(Stage) == STAGES and get_args(Task) == TASKS
+    assert list(encoder_settings.ENCODERS) == list(systems.ENCODERS)
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,8 @@ def refused(change):
         ("features.hubert.precision", "bfloat16", "features.hubert.precision: bfloat16 -> bf16"),
         ("features.variants.hubert-x.precision", "float16", "hubert-x.precision: float16 -> fp16"),
         ("pretrain.models.mine.training.precision", "bf16-mixed", "precision: bf16-mixed -> bf16"),
+        ("systems.organisers-vad", None, "systems.organisers-vad -> systems.mlp-vad"),
+        ("fusions.joint", None, "fusions.joint -> fusions.feature-fusion"),
         ("tables.table2.joint", "burst-hubert-tiny", "tables.table2.joint -> tables.table2.multitask"),
     ],
 )

@@ -34,14 +34,14 @@ def logmel(shards=SHARDS):
     return {f"Extracting logmel spectrograms of shard {s} (raw)" for s in shards} | statistics
 
 
-def joint(seeds=(0,)):
+def feature_fusion(seeds=(0,)):
     return {f"Training the feature fusion feature-fusion, seed {seed}" for seed in seeds}
 
 
 def pooled(*systems, seeds=(0,)):
     """What follows in the feature fusion when some of its systems are trained."""
     pooling = {f"Computing the embeddings of {name}, seed {seed}" for name in systems for seed in seeds}
-    return pooling | joint(seeds) if pooling else set()
+    return pooling | feature_fusion(seeds) if pooling else set()
 
 
 def train(*stages, seeds=(0,)):
@@ -102,7 +102,7 @@ TRAINING = train(*STAGES) | conformers() | ALL_DECODERS
 @pytest.fixture
 def workflow(finished, tmp_path):
     """A finished run in a place of its own: what a test edits, no other test sees."""
-    # The copy must not be told from the original by the age of its files, so times are kept.
+    # The copy keeps the times of all files, because Snakemake compares them.
     return finished.copy(tmp_path / "workflow")
 
 
@@ -144,7 +144,7 @@ def test_nothing_changed_nothing_runs(workflow):
             conformers() | FUSE | KERNELS | REPORT,
         ),
         ({"statistics": {"resamples": 500}}, FUSE | REPORT),
-        # Not in any table or fusion, but the report shows the whole config.
+        # Not in any table or fusion, but the report shows the complete config.
         ({"systems": {"spare": {"stage": "vad", "feature": "opensmile", "encoder": "mlp"}}}, REPORT),
     ],
 )
@@ -196,16 +196,16 @@ def test_a_label_reaches_the_report(workflow):
         ("fusions.weighted", "step", 0.2, FUSE),
         ("fusions", "paper", None, FUSE),
         ("fusions", "feature-fusion", None, FUSE),
-        ("feature_fusion", "dropout", 0.1, joint() | FUSE),
-        ("fusions.feature-fusion", "training", {"head": 16}, joint() | FUSE),
-        ("fusions.feature-fusion", "systems", ["conformer-strf", "mlp-denoised"], joint() | FUSE),
+        ("feature_fusion", "dropout", 0.1, feature_fusion() | FUSE),
+        ("fusions.feature-fusion", "training", {"head": 16}, feature_fusion() | FUSE),
+        ("fusions.feature-fusion", "systems", ["conformer-strf", "mlp-denoised"], feature_fusion() | FUSE),
         (
             "fusions.feature-fusion",
             "systems",
             ["conformer-strf", "mlp-vad"],
             pooled("mlp-vad") | FUSE,
         ),
-        ("fusions.feature-fusion", "inputs", "features", BY_FEATURE | joint() | FUSE),
+        ("fusions.feature-fusion", "inputs", "features", BY_FEATURE | feature_fusion() | FUSE),
         ("statistics", "resamples", 500, FUSE),
         ("statistics", "folds", 4, FUSE),
         ("", "submission", "weighted", FUSE),
@@ -217,7 +217,7 @@ def test_a_config_section_reruns_what_rests_on_it(workflow, section, key, value,
     for name in section.split(".") if section else ():
         place = place.setdefault(name, {})
     place[key] = value
-    if section == "systems.mlp-dc":  # a system is given whole
+    if section == "systems.mlp-dc":  # all keys of a system are given
         place.update(stage="dc", feature="opensmile", encoder="mlp")
     assert workflow.planned() == expected
 
@@ -344,7 +344,7 @@ def test_a_file_of_no_clip_changes_nothing(workflow):
             "networks/fusion_network.py",
             'kind: ClassVar[str] = "feature_fusion"',
             'kind: ClassVar[str] = str("feature_fusion")',
-            joint() | FUSE,
+            feature_fusion() | FUSE,
         ),
         ("systems/mlp_embeddings.py", "trunk(block)", "trunk.forward(block)", pooled(*POOLED[:1]) | FUSE),
         ("systems/utterance_embeddings.py", "dim=1)", "dim=+1)", pooled(*POOLED[1:]) | FUSE),

@@ -20,7 +20,7 @@ def benchmark_steps(plan: Plan) -> dict[str, list[str]]:
         Paths below ``results/benchmarks``, without their endings, for the jobs of this config only.
     """
     shards, systems = plan.shard_names(), [plan.systems[name] for name in plan.compared_systems()]
-    joint = FeatureFusionPlan(plan)
+    fused = FeatureFusionPlan(plan)
     steps = {
         f"audio, {stage}": [f"audio/{stage}/{shard}" for shard in shards] for stage in plan.used_stages()
     }
@@ -33,13 +33,13 @@ def benchmark_steps(plan: Plan) -> dict[str, list[str]]:
         steps[f"training, {system.name}"] = [f"models/{system.name}/{seed}" for seed in plan.seeds()]
     vectors = [
         path
-        for fusion in joint.fusions
+        for fusion in fused.fusions
         for seed in plan.seeds()
-        for path in joint.vectors(fusion, seed, "npy")
+        for path in fused.vectors(fusion, seed, "npy")
     ]
     if vectors:
         steps["utterance embeddings"] = _benchmarks(vectors)
-    for fusion in joint.fusions:
+    for fusion in fused.fusions:
         steps[f"training, {fusion}"] = [f"fusion/{fusion}/{seed}" for seed in plan.seeds()]
     drawn = [system.name for system in systems if system.name in plan.strf_systems()]
     if drawn:

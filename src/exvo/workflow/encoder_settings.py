@@ -1,4 +1,4 @@
-"""Settings of the encoders: one line of the table for each, from the dataclasses of its network and of its training."""
+"""The sections of the encoders in the config: an entry of the table for each, with the dataclasses of its keys."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +19,8 @@ class EncoderSettings:
 
     Attributes
     ----------
+    description : str
+        What the encoder is, and which features it reads.
     sections : tuple of type
         Dataclasses of the network and of the training; their fields are the keys, all on one level.
     defaults : mapping
@@ -27,6 +29,7 @@ class EncoderSettings:
         Fields that are no keys of this encoder.
     """
 
+    description: str
     sections: tuple[type, ...]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     without: tuple[str, ...] = ()
@@ -50,6 +53,8 @@ FRAME_KEYS = ("max_batch_frames", "crop_frames", "spec_augment", "speed_perturba
 
 ENCODERS = {
     "mlp": EncoderSettings(
+        "The organisers' multitask network. It reads any feature: openSMILE functionals, or the mean and SD over time"
+        " of log-mel or HuBERT frames.",
         (MlpConfig, TrainingConfig),
         # The organisers' baseline.
         defaults={
@@ -67,19 +72,28 @@ ENCODERS = {
         },
         without=FRAME_KEYS,
     ),
-    "conformer": EncoderSettings((ConformerNetworkConfig, TrainingConfig)),
-    "hubert": EncoderSettings((EmbeddingNetworkConfig, FineTuning, TrainingConfig)),
-    "feature_fusion": EncoderSettings(
-        (FeatureFusionConfig, TrainingConfig),
-        # The emotion weight is for 1 - CCC.
-        defaults={
-            "max_epochs": 30,
-            "patience": 8,
-            "learning_rate": 1e-3,
-            "weight_decay": 0.05,
-            "loss_weights": LossWeights(emotion=20.0),
-            "emotion_loss": "ccc",
-        },
-        without=(*FRAME_KEYS, "loss_weight_grid"),
+    "conformer": EncoderSettings(
+        "Conformer with attentive pooling per task. It reads log-mel frames, or their modulations by STRFs.",
+        (ConformerNetworkConfig, TrainingConfig),
+    ),
+    "hubert": EncoderSettings(
+        "Attentive pooling per task over frozen HuBERT embeddings (a weighted sum over their layers) or over log-mel"
+        " frames; or a HuBERT that is fine-tuned.",
+        (EmbeddingNetworkConfig, FineTuning, TrainingConfig),
     ),
 }
+# The network of feature fusions, which is no encoder of a system.
+FEATURE_FUSION = EncoderSettings(
+    "Network on the embeddings or features of several systems.",
+    (FeatureFusionConfig, TrainingConfig),
+    # The emotion weight is for 1 - CCC.
+    defaults={
+        "max_epochs": 30,
+        "patience": 8,
+        "learning_rate": 1e-3,
+        "weight_decay": 0.05,
+        "loss_weights": LossWeights(emotion=20.0),
+        "emotion_loss": "ccc",
+    },
+    without=(*FRAME_KEYS, "loss_weight_grid"),
+)

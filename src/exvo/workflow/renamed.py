@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
+from exvo.audio.stages import STAGES
 from exvo.corpus.errors import CorpusError
 
 # By place, with * for any name: the new name of the last key.
@@ -16,6 +17,9 @@ KEYS = {
     "pretrain.models.*.training.max_frames": "crop_frames",
     "tables.table2.joint": "multitask",
 }
+# Entries of the former default config: a config that changes or removes them would now do something else, or nothing.
+KEYS |= {"fusions.joint": "feature-fusion"}
+KEYS |= {f"systems.organisers-{stage}": f"mlp-{stage}" for stage in STAGES}
 # Sections of training settings, and their keys with new names; `spec_augment.max_frames` is still called so.
 _TRAINING = ("encoders.*", "joint", "feature_fusion", "systems.*.training", "fusions.*.training")
 _TRAINING_KEYS = {"max_frames": "crop_frames", "tune": "loss_weight_grid", "max_deviation": "max_sd"}
@@ -72,8 +76,8 @@ def _changes(keys: tuple[str, ...], value: object) -> Iterator[str]:
     """Yield ``old -> new`` for the key at a place, and for its value."""
     place = ".".join(keys)
     for pattern, new in KEYS.items():
-        *_, old = pattern.split(".")
         if _matches(keys, pattern):
+            old = pattern.rpartition(".")[2]
             yield f"{place} -> {'.'.join((*keys[:-1], _renamed(keys[-1], old, new)))}"
     for pattern, values in VALUES.items():
         if isinstance(value, str) and _matches(keys, pattern):
@@ -83,8 +87,8 @@ def _changes(keys: tuple[str, ...], value: object) -> Iterator[str]:
 
 
 def _matches(keys: tuple[str, ...], pattern: str) -> bool:
-    parts = pattern.split(".")
-    return len(keys) == len(parts) and all(map(fnmatchcase, keys, parts))
+    # The number of keys first, which is cheap: every job on a cluster reads the config.
+    return len(keys) == pattern.count(".") + 1 and all(map(fnmatchcase, keys, pattern.split(".")))
 
 
 def _renamed(name: str, old: str, new: str) -> str:

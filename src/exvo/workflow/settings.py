@@ -21,14 +21,17 @@ from exvo.hubert.encoder import HubertConfig
 from exvo.pretraining.clusters import ClusterConfig
 from exvo.pretraining.loop import PretrainConfig
 from exvo.util.settings import Bounds, Count, Items, Name, Natural, Positive, Schema, Share, Stage, Task, Text
-from exvo.workflow.encoder_settings import ENCODERS
+from exvo.workflow.encoder_settings import ENCODERS, FEATURE_FUSION
 from exvo.workflow.schema import section_schema
-from exvo.workflow.systems import ENCODERS as REGISTRY
 
 
-def encoder(name: str) -> Schema:
-    """Return the schema of the settings of an encoder, which entries of ``systems`` and ``fusions`` share."""
-    return Schema({"$ref": f"#/$defs/{name}"})
+def encoder_sections() -> Schema:
+    """Return the schema of ``encoders``, a section for each entry of `ENCODERS`."""
+    sections = {
+        name: {"description": settings.description, "default": {}, "$ref": f"#/$defs/{name}"}
+        for name, settings in ENCODERS.items()
+    }
+    return Schema({"type": "object", "additionalProperties": False, "properties": sections})
 
 
 def variants_of(*kinds: str) -> Schema:
@@ -117,25 +120,6 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Encoders:
-    """Settings of each encoder.
-
-    Attributes
-    ----------
-    mlp : mapping
-        The organisers' multitask network.
-    conformer : mapping
-        Conformer on log-mel frames or STRF channels, with attentive pooling per task.
-    hubert : mapping
-        Network on HuBERT embeddings: a weighted sum over their layers, with attentive pooling per task.
-    """
-
-    mlp: Annotated[Mapping[str, Any], encoder("mlp")] = field(default_factory=dict)
-    conformer: Annotated[Mapping[str, Any], encoder("conformer")] = field(default_factory=dict)
-    hubert: Annotated[Mapping[str, Any], encoder("hubert")] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class SystemEntry:
     """An entry of ``systems``.
 
@@ -146,7 +130,7 @@ class SystemEntry:
     feature : str
         Feature of the stage: ``opensmile``, ``logmel``, ``hubert`` or one of ``features.variants``.
     encoder : str
-        Network: ``mlp`` reads any feature, ``conformer`` reads ``logmel``, ``hubert`` reads ``hubert`` or ``logmel``.
+        Network, one of the sections of ``encoders``; it has to read the feature.
     tasks : tuple of str
         Tasks that the system predicts.
     training : mapping
@@ -155,7 +139,7 @@ class SystemEntry:
 
     stage: Stage
     feature: str
-    encoder: Annotated[str, Schema({"enum": list(REGISTRY)})]
+    encoder: Annotated[str, Schema({"enum": list(ENCODERS)})]
     tasks: Annotated[tuple[Task, ...], Items(at_least=1, unique=True)] = get_args(Task)
     training: Mapping[str, Any] = field(default_factory=dict)
 
@@ -326,7 +310,7 @@ class Config:
         The stages of the audio, each made from the previous one.
     features : Features
         The features that are computed from a stage.
-    encoders : Encoders
+    encoders : mapping
         Settings of each encoder; a system may change them under ``training``.
     feature_fusion : mapping
         Settings of the networks of feature fusions; a fusion may change them under ``training``.
@@ -353,8 +337,10 @@ class Config:
     corpus: Corpus
     audio: Audio = field(default_factory=Audio)
     features: Features = field(default_factory=Features)
-    encoders: Encoders = field(default_factory=Encoders)
-    feature_fusion: Annotated[Mapping[str, Any], encoder("feature_fusion")] = field(default_factory=dict)
+    encoders: Annotated[Mapping[str, Any], encoder_sections()] = field(default_factory=dict)
+    feature_fusion: Annotated[Mapping[str, Any], Schema({"$ref": "#/$defs/feature_fusion"})] = field(
+        default_factory=dict
+    )
     seeds: Annotated[tuple[Natural, ...], Items(at_least=1, unique=True)] = (0, 1, 2)
     systems: Mapping[Name, SystemEntry | None]
     submission: str = "best"
@@ -374,6 +360,6 @@ def config_schema() -> dict[str, Any]:
         **section_schema(Config),
         "$defs": {
             name: section_schema(*settings.sections, defaults=settings.defaults, without=settings.without)
-            for name, settings in ENCODERS.items()
+            for name, settings in (ENCODERS | {"feature_fusion": FEATURE_FUSION}).items()
         },
     }
