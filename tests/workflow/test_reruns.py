@@ -350,7 +350,7 @@ def test_a_file_of_no_clip_changes_nothing(workflow):
         ("features/vectors.py", "mean(axis=0)", "mean(0)", TRAINING | FUSE),
         ("training/vectors.py", "_BLOCK_BATCHES = 64", "_BLOCK_BATCHES = 32", TRAINING | FUSE),
         ("report/tables/systems_layout.py", '"uar": 3,', '"uar": 4,', FUSE),
-        ("audio/silero.py", "# samples the model reads", "# what the model reads", set()),
+        ("audio/silero.py", "# samples that the model reads", "# samples of the model", set()),
     ],
 )
 def test_an_edited_module_reruns_the_rules_that_use_it(workflow, module, old, new, expected):
