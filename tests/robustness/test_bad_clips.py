@@ -161,7 +161,7 @@ def test_bad_and_good_clips_that_share_a_process_come_out_as_alone(bad, shard, t
         assert target.read_bytes() == shard.path("raw").read_bytes()
 
 
-def test_silence_and_what_the_filter_takes_away_are_told(shard):
+def test_silence_and_what_the_filter_takes_away_are_reported(shard):
     assert shard.rows("dc")["constant"]["status"] == store.SILENT
     assert "after the high-pass filter" in shard.rows("dc")["constant"]["reason"]
     assert shard.rows("vad")["silence"]["status"] == store.SILENT

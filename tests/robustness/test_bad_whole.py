@@ -50,7 +50,7 @@ def test_good_clips_are_those_of_a_run_without_the_bad_ones(all_kinds, mixed, fo
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_model_answers_for_every_clip_and_by_its_prior_where_there_is_no_audio(mixed, model):
+def test_every_model_predicts_every_clip_and_by_its_prior_where_there_is_no_audio(mixed, model):
     workflow, _ = mixed
     labels = read_corpus(workflow.corpus).labels
     quality = pq.read_table(workflow.root / "results/quality/clips.parquet").to_pylist()

@@ -220,7 +220,7 @@ def test_a_second_run_at_the_same_time_says_so_and_does_no_harm(undisturbed, fre
     assert [path for path in found if found[path] != expected[path]] == []
 
 
-def test_a_full_disk_is_told_and_leaves_no_half_file(undisturbed, fresh):
+def test_a_full_disk_is_reported_and_leaves_no_half_file(undisturbed, fresh):
     (fresh.root / "results").mkdir()
     with small_disk(fresh.root / "results", "100k") as disk:
         target = "results/audio/dc/0000.parquet"

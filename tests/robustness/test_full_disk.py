@@ -168,7 +168,7 @@ def complaint(write, *arguments):
 
 
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
-def test_a_disk_that_is_full_or_read_only_is_told_and_leaves_whole_files(write, made_run, tmp_path):
+def test_a_disk_that_is_full_or_read_only_is_reported_and_leaves_whole_files(write, made_run, tmp_path):
     """Whichever file finds the disk full; a second try with more room ends as if nothing had been."""
     write(tmp_path / "undisturbed", made_run)
     expected = contents(tmp_path / "undisturbed")

@@ -65,7 +65,7 @@ def test_sources_dated_in_the_future_are_read_and_their_results_kept(made, tmp_p
     assert workflow.planned(DECODED) == set()
 
 
-def test_scripts_dated_in_the_future_are_told(made, tmp_path):
+def test_scripts_dated_in_the_future_are_reported(made, tmp_path):
     workflow = made.copy(tmp_path / "workflow")
     notice = "scripts of rules are dated in the future"
     assert notice not in workflow.run(DECODED, flags=("--dry-run",))

@@ -21,7 +21,7 @@ def test_canonical_json_does_not_depend_on_the_order_of_keys():
         canonical_json(float("nan"))
 
 
-def test_digest_tells_where_parts_end():
+def test_digest_gives_where_parts_end():
     assert digest(["ab", "c"]) != digest(["a", "bc"]) != digest(["abc"])
 
 

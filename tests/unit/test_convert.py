@@ -83,7 +83,7 @@ def test_every_channel_has_the_same_weight(corpus, n_channels, mask):
         assert amplitude(clip.audio) == pytest.approx(0.5 / n_channels, rel=0.01)
 
 
-def test_channels_that_cancel_are_told_and_not_averaged_away(corpus):
+def test_channels_that_cancel_are_reported_and_not_averaged_away(corpus):
     soundfile.write(corpus / "a.wav", np.stack([sine(48000), -sine(48000)], axis=1), 48000)
     clip = convert(corpus, "a.wav")
     assert amplitude(clip.audio) == pytest.approx(0.5, abs=0.005)
@@ -214,7 +214,7 @@ def test_a_truncated_recording_keeps_what_can_be_decoded(corpus):
     assert 10000 < len(clip.audio) < 40000
 
 
-def test_samples_that_are_no_numbers_become_zero_and_are_told(corpus):
+def test_samples_that_are_no_numbers_become_zero_and_are_reported(corpus):
     audio = sine(16000).astype(np.float32)
     audio[[10, 20]] = np.nan, np.inf
     soundfile.write(corpus / "a.wav", audio, 16000, subtype="FLOAT")
@@ -268,7 +268,7 @@ def test_a_shard_has_a_row_for_every_clip_and_neighbours_do_not_matter(corpus):
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 24000, 48000])
-def test_opus_tells_the_rate_it_was_recorded_at(corpus, rate):
+def test_opus_gives_the_rate_it_was_recorded_at(corpus, rate):
     pcm = sine(rate).astype("<f4").tobytes()
     source = ["-f", "f32le", "-ar", str(rate), "-ac", "1", "-i", "pipe:0"]
     ffmpeg(*source, "-c:a", "libopus", str(corpus / "a.webm"), data=pcm)

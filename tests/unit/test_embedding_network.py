@@ -38,7 +38,7 @@ def test_layers_are_normalised_and_summed_by_softmax():
 
 
 @pytest.mark.parametrize("projection", [None, 5])
-def test_a_clip_is_answered_as_by_itself_whatever_follows_it(projection):
+def test_a_clip_is_predicted_as_by_itself_whatever_follows_it(projection):
     model = network(projection=projection)
     frames = torch.randn(2, 9, 3 * D, generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([9, 4])
@@ -78,7 +78,7 @@ def write_corpus(folder, n=60):
     return [shard], labels
 
 
-def test_a_system_trains_on_embeddings_and_answers_every_clip(tmp_path):
+def test_a_system_trains_on_embeddings_and_predicts_every_clip(tmp_path):
     shards, labels = write_corpus(tmp_path)
     training = {"max_epochs": 30, "batch_size": 8, "learning_rate": 1e-2, "head": 16, "projection": 8}
     training |= {"spec_augment": {"time_masks": 1, "max_channels": 2}}

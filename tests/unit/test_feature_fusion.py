@@ -75,7 +75,7 @@ def shards(tmp_path):
     return as_shards(map(str, files))
 
 
-def test_frames_become_their_mean_and_deviation_and_every_clip_keeps_a_row(shards, tmp_path):
+def test_frames_become_their_mean_and_sd_and_every_clip_keeps_a_row(shards, tmp_path):
     target = tmp_path / "all.parquet"
     write_vectors(shards, feature_vectors, target.with_suffix(".npy"), target)
     store = FrameStore(shards)
@@ -266,7 +266,7 @@ def trained(complementary, tmp_path_factory):
     return folder
 
 
-def test_a_joint_model_beats_each_of_two_complementary_systems(complementary, trained, tmp_path):
+def test_a_feature_fusion_beats_each_of_two_complementary_systems(complementary, trained, tmp_path):
     corpus, files = complementary
     labels = corpus.labels.take(corpus.labels.split == "Test")
     found = {"both": read_predictions(trained / "test.parquet")}
@@ -280,7 +280,7 @@ def test_a_joint_model_beats_each_of_two_complementary_systems(complementary, tr
     assert recall["both"] > 0.9 and max(recall[0], recall[1]) < 0.65, recall
 
 
-def test_clips_that_a_system_or_all_lack_are_answered(complementary, trained):
+def test_clips_that_a_system_or_all_lack_are_predicted(complementary, trained):
     corpus, _ = complementary
     val = read_predictions(trained / "val.parquet")
     priors = json.loads((trained / "config.json").read_text())["priors"]
@@ -336,7 +336,7 @@ def network(**options):
 
 
 @torch.no_grad()
-def test_the_network_standardises_projects_and_answers():
+def test_the_network_standardises_projects_and_predicts():
     net = network(max_sd=3).eval()
     vectors = torch.tensor([[[2.0, 2, 3, 99, 1000]], [[1.0, 0, 2, 4, 5]]])
     standard = torch.tensor([[1.0, 0, 0, 0, 3], [0, -1, -1, 0, 0]])

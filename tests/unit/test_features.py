@@ -39,7 +39,7 @@ def shard(tmp_path):
     return tmp_path / "audio.parquet"
 
 
-def test_compare_is_what_opensmile_gives(shard, tmp_path):
+def test_opensmile_is_what_opensmile_gives(shard, tmp_path):
     opensmile_shard(shard, tmp_path / "f.parquet", OpensmileConfig(), n_threads=2)
     (features,) = read_utterances([tmp_path / "f.parquet"], [["a", "b", "c", "d", "e"]])
     extractor = opensmile.Smile(opensmile.FeatureSet.ComParE_2016, opensmile.FeatureLevel.Functionals)
@@ -76,7 +76,7 @@ def test_a_short_clip_is_lengthened_with_zeros():
     assert np.isfinite(opensmile_functionals([short[:1], short[:0]], OpensmileConfig())[0]).all()
 
 
-def test_compare_of_nothing_keeps_its_columns(tmp_path):
+def test_opensmile_of_nothing_keeps_its_columns(tmp_path):
     write_shard(tmp_path / "audio.parquet", [], {}, bits=16)
     opensmile_shard(tmp_path / "audio.parquet", tmp_path / "f.parquet", OpensmileConfig())
     assert len(pq.read_schema(tmp_path / "f.parquet").names) == 6373 + 3

@@ -40,7 +40,7 @@ def test_a_program_that_hangs_is_killed(how):
         run(f"import time\nos.write(out[0], b'some')\n{how}", [100], timeout_s=0.5)
 
 
-def test_an_exit_code_is_told():
+def test_an_exit_code_is_reported():
     assert run("sys.exit(3)").code == 3
 
 

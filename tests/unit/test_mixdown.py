@@ -30,7 +30,7 @@ def test_channels_that_cancel_in_part_are_averaged(correlation):
 
 
 @pytest.mark.parametrize("offset", [0.0, 3.0])
-def test_channels_that_cancel_are_told_and_the_strongest_stands_for_all(offset):
+def test_channels_that_cancel_are_reported_and_the_strongest_stands_for_all(offset):
     channels = np.stack([0.9 * NOISE[:, 0], -NOISE[:, 0]], axis=1) + np.float32(offset)
     mono, note = mix_down(channels)
     np.testing.assert_array_equal(mono, channels[:, 1])

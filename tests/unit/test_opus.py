@@ -119,7 +119,7 @@ def test_opus_that_is_not_the_first_stream_or_not_at_the_begin_is_decoded_rightl
 
 @pytest.mark.parametrize("rate", [8_000, 12_000, 24_000, 48_000])
 @pytest.mark.parametrize("ending", ["ogg", "webm", "mp4"])
-def test_a_header_tells_opus_and_the_rate_of_what_was_encoded(tmp_path, rate, ending):
+def test_a_header_gives_opus_and_the_rate_of_what_was_encoded(tmp_path, rate, ending):
     encode(tmp_path, rate, "-movflags +faststart" if ending == "mp4" else "", f"a.{ending}", voice(rate, 1))
     head = (tmp_path / f"a.{ending}").read_bytes()
     assert seems_opus(head) and opus_input_rate(head) == rate

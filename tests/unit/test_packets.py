@@ -25,7 +25,7 @@ def one(output):
     return stream
 
 
-def test_a_stream_is_told_by_its_header():
+def test_a_stream_is_reported_by_its_header():
     stream = one(packets(-7, 14))
     assert (stream.codec, stream.sample_rate, stream.channels) == ("opus", 48_000, "9 channels")
 

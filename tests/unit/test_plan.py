@@ -433,7 +433,7 @@ def test_a_run_says_of_files_and_names_what_exvo_check_says(config, tmp_path):
     assert not any("without a row" in finding for finding in Plan(config).check_sources())
 
 
-def test_a_corpus_whose_ids_lost_their_zeros_is_told_so(config, tmp_path):
+def test_a_corpus_whose_ids_lost_their_zeros_is_reported(config, tmp_path):
     edit_labels(tmp_path, lambda row: row.update(File_ID=str(int(row["File_ID"].strip("[]")))))
     for n in (10, 11):
         (tmp_path / "raw" / f"{n}.webm").unlink()

@@ -53,7 +53,7 @@ def test_the_systems_program_and_a_path_are_taken_if_they_decode(tmp_path, monke
         ("N-109542-g1bf1beb", " A....D opus   Opus", "built without libopus"),
     ],
 )
-def test_a_program_that_cannot_be_used_is_told_with_what_to_do(tmp_path, version, decoders, words):
+def test_a_program_that_cannot_be_used_is_reported_with_what_to_do(tmp_path, version, decoders, words):
     binary = printing(tmp_path / "ffmpeg", version, decoders)
     with pytest.raises(FfmpegError, match=words) as error:
         ffmpeg_binary(binary)
@@ -67,12 +67,12 @@ def test_a_program_that_cannot_be_used_is_told_with_what_to_do(tmp_path, version
         ("kill -9 $$", "not an ffmpeg that runs on this machine"),
     ],
 )
-def test_what_is_no_ffmpeg_is_told(tmp_path, text, words):
+def test_what_is_no_ffmpeg_is_reported(tmp_path, text, words):
     with pytest.raises(FfmpegError, match=words):
         ffmpeg_binary(script(tmp_path / "ffmpeg", text))
 
 
-def test_a_program_that_decodes_wrongly_is_told(tmp_path):
+def test_a_program_that_decodes_wrongly_is_reported(tmp_path):
     # As one that takes the native decoder of a damaged build: here, half as loud.
     lines = f'exec {shlex.quote(bundled_ffmpeg())} $(echo "$@" | sed "s/,atrim=/,volume=0.5,atrim=/")'
     with pytest.raises(FfmpegError, match="the samples differ"):
@@ -83,7 +83,7 @@ def test_a_program_that_decodes_wrongly_is_told(tmp_path):
     ("limits", "words"),
     [({"timeout_s": 0.001}, "audio.convert.timeout_s"), ({"memory_mb": 60}, "audio.convert.memory_mb")],
 )
-def test_limits_under_which_nothing_can_be_decoded_are_told(limits, words):
+def test_limits_under_which_nothing_can_be_decoded_are_reported(limits, words):
     with pytest.raises(FfmpegError, match=words):
         ffmpeg_binary("bundled", ConvertConfig(**limits))
 
@@ -105,7 +105,7 @@ def test_a_program_is_tried_once(tmp_path):
     assert (tmp_path / "calls").read_text() == "x\n"
 
 
-def test_a_package_without_a_program_is_told(tmp_path, monkeypatch):
+def test_a_package_without_a_program_is_reported(tmp_path, monkeypatch):
     (tmp_path / "binaries").mkdir()
     monkeypatch.setattr("exvo.util.bundled_ffmpeg.files", lambda _: tmp_path)
     program._try.cache_clear()

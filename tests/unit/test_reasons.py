@@ -51,5 +51,5 @@ def test_unknown_words_are_ffmpegs_own_in_one_short_line():
     assert words.startswith("ffmpeg: some [31m thing  odd!!") and len(words) <= MAX_LENGTH + len("ffmpeg: ")
 
 
-def test_an_end_without_words_is_told_by_its_code_and_a_good_end_not_at_all():
+def test_an_end_without_words_is_reported_by_its_code_and_a_good_end_not_at_all():
     assert plain_words("", -11) == "ffmpeg ended with code -11" and plain_words("\n", 0) == ""

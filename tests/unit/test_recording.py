@@ -63,7 +63,7 @@ def test_a_corpus_may_be_named_by_a_link_and_relative_to_the_working_directory(r
         ("device", UNREADABLE, "a link that points outside the corpus"),
     ],
 )
-def test_what_is_not_a_recording_is_told(raw, name, status, words):
+def test_what_is_not_a_recording_is_reported(raw, name, status, words):
     (raw.parent.parent / "outside.wav").write_bytes(b"secret")
     (raw / "broken").symlink_to("nothing")
     (raw / "empty").touch()

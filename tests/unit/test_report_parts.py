@@ -99,7 +99,7 @@ def test_confusions_are_counted_by_true_row_and_predicted_column():
         (np.nan, DASH),
     ],
 )
-def test_durations_are_told_in_fitting_units(seconds, expected):
+def test_durations_are_reported_in_fitting_units(seconds, expected):
     assert duration(seconds) == expected
 
 
@@ -136,7 +136,7 @@ def test_drawings_hold_no_time_and_are_the_same_twice():
     assert svg.lstrip().startswith("<?xml") and not re.search(r"20\d\d-\d\d", svg)
 
 
-def test_versions_seeds_and_systems_are_told():
+def test_versions_seeds_and_systems_are_reported():
     config = {"statistics": {"seed": 7}, "systems": {"/a/b": ["/c/d", 1]}}
     system = {"stage": "raw", "feature": "opensmile", "encoder": "mlp", "tasks": ["age", "country"]}
     section = provenance_section(config, [3, 4], {"one": system})

@@ -187,7 +187,7 @@ ROW = EXPECTED.splitlines()[1]
         ("File_ID", "\ufeffFile_ID", "byte order mark"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(tmp_path, corpus, old, new, told):
+def test_what_is_wrong_is_reported_with_its_line(tmp_path, corpus, old, new, told):
     assert old in EXPECTED
     path = tmp_path / "s.csv"
     path.write_text(EXPECTED.replace(old, new), encoding="utf-8")
@@ -211,12 +211,12 @@ def test_a_byte_order_mark_hides_nothing_else(tmp_path, corpus):
         (b"PK\x03\x04 not a table at all", "line 1"),
     ],
 )
-def test_files_that_are_no_table_are_told_and_not_crashed_on(tmp_path, corpus, content, told):
+def test_files_that_are_no_table_are_reported_and_not_crashed_on(tmp_path, corpus, content, told):
     (tmp_path / "s.csv").write_bytes(content)
     assert told in check_submission(tmp_path / "s.csv", corpus).problems[0]
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path, corpus):
+def test_a_file_that_is_not_there_is_reported(tmp_path, corpus):
     assert "check the path" in check_submission(tmp_path / "none.csv", corpus).problems[0]
 
 

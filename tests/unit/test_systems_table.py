@@ -52,7 +52,7 @@ def write(tmp_path, scores, notes=(), spec=TABLE_1, draws=None, reference=None):
         return list(csv.DictReader(file)), (tmp_path / "t.md").read_text(encoding="utf-8")
 
 
-def test_mean_and_deviation_over_seeds_by_hand():
+def test_mean_and_sd_over_seeds_by_hand():
     scores = {"raw": [make_scores(0.4, 0.5, 4), make_scores(0.5, 0.5, 5), make_scores(0.6, 0.5, 3)]}
     (row,) = table_rows(TABLE_1, scores, no_draws(scores))
     assert row.mean["ccc"] == pytest.approx(0.5)
@@ -83,7 +83,7 @@ def test_the_paper_stands_beside_in_columns_of_its_own(tmp_path):
     assert "baseline |" not in text
 
 
-def test_one_seed_has_no_deviation(tmp_path):
+def test_one_seed_has_no_sd(tmp_path):
     rows, text = write(tmp_path, {"dc": [make_scores()]})
     assert (rows[0]["uar_mean"], rows[0]["uar_sd"], rows[0]["n_seeds"]) == ("0.5000", "", "1")
     assert "| dc | 0.500 | 4.00 | 0.500 | 0.375 | 1 |" in text
@@ -178,7 +178,7 @@ def test_table_2_shows_a_dash_where_a_system_has_no_such_task(tmp_path):
     )
 
 
-def test_a_score_stands_with_its_interval_and_its_deviation(tmp_path):
+def test_a_score_stands_with_its_interval_and_its_sd(tmp_path):
     scores = {"raw": [make_scores(0.4, 0.5, 4.0), make_scores(0.5, 0.5, 4.0)]}
     draws = {"raw": make_draws(uar=0.5, mae=4.0, ccc=0.45, s_mtl=0.36)}
     rows, text = write(tmp_path, scores, draws=draws)
@@ -215,7 +215,7 @@ def test_the_reference_is_fixed_by_the_table():
     assert reference_row(TABLES["table3"], {}) is None
 
 
-def test_resamples_without_a_value_are_told(tmp_path):
+def test_resamples_without_a_value_are_reported(tmp_path):
     draws = make_draws(uar=0.5, mae=4.0, ccc=0.02, s_mtl=0.1)
     draws.values["s_mtl"][5:12] = -np.inf
     _, text = write(tmp_path, {"raw": [make_scores(0.02)]}, draws={"raw": draws})

@@ -207,7 +207,7 @@ def test_a_clip_may_be_called_by_two_lines(write):
     assert corpus.labels.clip_id[0] == "a\nb" and len(corpus.labels) == 4
 
 
-def test_a_column_that_means_nothing_is_told(write):
+def test_a_column_that_means_nothing_is_reported(write):
     rows = [{**row, "Agee": "30"} for row in with_emotions(ROWS)]
     assert read_corpus(write(rows)).notices == ("unknown columns of data_info.csv are ignored: 'Agee'",)
 
@@ -379,7 +379,7 @@ def test_ids_are_composed_and_the_submission_gets_them_as_they_were(write):
         read_corpus(write(rows))
 
 
-def test_columns_without_a_name_are_left_out_and_told_only_where_they_hold_something(tmp_path):
+def test_columns_without_a_name_are_left_out_and_reported_only_where_they_hold_something(tmp_path):
     text_table(tmp_path, "File_ID,Split,Age,,", "a,Train,30,,", "b,Val,,,")
     assert read_corpus(tmp_path).notices == ()
     # The index of a DataFrame.

@@ -100,7 +100,7 @@ def test_jumps_to_and_fro_do_not_add_up(whole):
     assert len(clip.audio) / 16_000 == pytest.approx(3.12, abs=0.01)
 
 
-def test_a_clock_that_runs_fast_is_told_with_both_lengths_and_moves_nothing(whole):
+def test_a_clock_that_runs_fast_is_reported_with_both_lengths_and_moves_nothing(whole):
     shifted(whole, "4*N", "a.webm")
     clip = convert(whole, "a.webm")
     assert clip.status == store.DAMAGED
@@ -110,7 +110,7 @@ def test_a_clock_that_runs_fast_is_told_with_both_lengths_and_moves_nothing(whol
     np.testing.assert_array_equal(clip.audio, convert(whole, "whole.webm").audio)
 
 
-def test_a_jump_longer_than_a_clip_may_be_is_no_gap_but_told(whole):
+def test_a_jump_longer_than_a_clip_may_be_is_no_gap_but_reported(whole):
     # As of a recorder whose first stamp is 0 and whose second is the time of day.
     shifted(whole, "70000*gte(N\\,10)", "a.webm")
     clip = convert(whole, "a.webm")
@@ -125,7 +125,7 @@ def test_a_gap_that_makes_a_clip_too_long_cuts_it(whole):
     assert np.abs(clip.audio[17_000:95_000]).max() < 1e-4
 
 
-def test_two_recordings_in_one_file_are_told(whole):
+def test_two_recordings_in_one_file_are_reported(whole):
     data = (whole / "whole.webm").read_bytes()
     (whole / "a.webm").write_bytes(data + data)
     clip = convert(whole, "a.webm")
@@ -133,7 +133,7 @@ def test_two_recordings_in_one_file_are_told(whole):
     assert "two recordings in one file: 6.01 s of sound, but its time stamps span 3.00 s" in clip.reason
 
 
-def test_recordings_of_two_kinds_in_one_file_are_told_and_the_first_is_kept(whole):
+def test_recordings_of_two_kinds_in_one_file_are_reported_and_the_first_is_kept(whole):
     for name, channels in (("one.ogg", "1"), ("two.ogg", "2")):
         ffmpeg("-i", whole / "source.wav", "-ac", channels, "-c:a", "libvorbis", whole / name)
     (whole / "a.ogg").write_bytes((whole / "one.ogg").read_bytes() + (whole / "two.ogg").read_bytes())

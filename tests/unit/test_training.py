@@ -404,7 +404,7 @@ def test_stored_network_predicts_the_same(data, trained, tmp_path):
     assert loaded.priors == priors(data["labels_train"], TINY.tasks)
 
 
-def test_system_answers_every_clip_of_val_and_test(tmp_path):
+def test_system_predicts_every_clip_of_val_and_test(tmp_path):
     shards, labels, statistics = write_corpus(tmp_path / "corpus", 48, missing=(3, 26, 40))
     training = {
         "max_epochs": 2,

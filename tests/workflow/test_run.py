@@ -167,7 +167,7 @@ def test_snakemakes_own_report_holds_the_tables_and_the_page(finished, tmp_path)
         assert name in names, name
 
 
-def test_a_joint_model_reads_one_vector_a_clip_of_each_of_its_systems(finished, results):
+def test_a_feature_fusion_reads_one_vector_a_clip_of_each_of_its_systems(finished, results):
     everyone = sorted(read_corpus(finished.corpus).labels.clip_id)
     record = json.loads((results / "fusion/feature-fusion/0/config.json").read_text())
     widths = []
