@@ -64,7 +64,7 @@ def test_strfs_at_other_speeds_cost_statistics_figures_and_more_audio(corpus):
 def test_a_feature_fusion_costs_what_it_reads_of_its_systems(corpus):
     systems = {"mlp": {"stage": "raw", "feature": "opensmile", "encoder": "mlp"}, "tuned": FINE_TUNED}
     entry = {"systems": list(systems), "rule": "feature_fusion"}
-    fusions = {"pooled": entry, "features": joint | {"inputs": "features"}}
+    fusions = {"pooled": entry, "features": entry | {"inputs": "features"}}
     found = steps(corpus, systems, fusions=fusions)
     pooled = [f"utterance_embeddings/systems/{name}/{seed}" for seed in (0, 1) for name in systems]
     by_feature = [f"utterance_embeddings/features/{name}/raw" for name in ("opensmile", "hubert_frontend")]
