@@ -6,6 +6,7 @@ follows from the place in the training.
 """
 
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -226,7 +227,10 @@ def _surroundings(n_threads: int, device: torch.device) -> Iterator[None]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     try:
         with torch_threads(n_threads), torch.random.fork_rng(devices):
-            if device.type == "cuda":  # the operations used are deterministic on a CPU as they are
+            # On a CPU, the operations used are deterministic without this.
+            if device.type == "cuda":
+                # cuBLAS reads it when it starts; without it, its products are not deterministic.
+                os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
                 torch.use_deterministic_algorithms(True, warn_only=True)
             yield
     finally:
