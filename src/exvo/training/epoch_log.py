@@ -22,17 +22,18 @@ class EpochLog:
     title : str
         What is trained, for the terminal.
     max_epochs : int
-    first_step : int
-        Steps done before; TensorBoard drops what a broken epoch wrote after them.
+    n_steps : int
+        Steps that are done. TensorBoard drops what an interrupted epoch wrote after them.
     """
 
-    def __init__(self, folder: Path, title: str, max_epochs: int, first_step: int) -> None:
+    def __init__(self, folder: Path, title: str, max_epochs: int, n_steps: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.folder = folder
         self.title = title
         self.max_epochs = max_epochs
-        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+        # TensorBoard drops this step too, and the last finished epoch was written at the step before it.
+        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=n_steps + 1)
 
     def write(self, history: Sequence[dict[str, float]], best_epoch: int, step: int) -> None:
         """Write the last epoch of a history."""
