@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from exvo.features.vectors import Shard
+from exvo.networks.torch_setup import device_name
 from exvo.training.batches import Batch, Batches, whole_batches
 from exvo.training.frames import FrameStore
 from exvo.training.predict import in_order, prediction_batches
@@ -40,7 +41,7 @@ def utterance_embeddings_by(
         Embeddings [shape=(n_clips, width)]; ValueError where the features are not those of training.
     """
     trained = load_trained(model, kinds)
-    network = trained.network().to(trained.training_config.placement())
+    network = trained.network().to(device_name(trained.training_config.device))
     return partial(_embeddings, trained, network)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from exvo.corpus.labels import Labels
 from exvo.evaluation.predictions import Predictions
-from exvo.networks.torch_setup import torch_threads
+from exvo.networks.torch_setup import device_name, torch_threads
 from exvo.training.batches import Batches, whole_batches
 from exvo.training.frames import ClipStore
 from exvo.training.outputs import task_arrays
@@ -79,7 +79,7 @@ def predict_arrays(
         A task that the system does not do, or that Train has no label of, is NaN.
     """
     check_features(store, trained.n_channels, trained.features_digest)
-    network = trained.network().to(trained.training_config.placement())
+    network = trained.network().to(device_name(trained.training_config.device))
     with torch_threads(n_threads):
         outputs = network_outputs(network, prediction_batches(store, clip_ids))
     return task_arrays(outputs, len(clip_ids), len(trained.countries), trained.untrained)
