@@ -78,8 +78,6 @@ def _predict(trained: Trained, shards: Sequence[Shard], wanted: set[str], n_thre
     """Predict clips shard by shard, so that memory is that of one shard."""
     parts = []
     for shard in shards:
-        ids = [clip_id for clip_id in read_statuses([shard[-1]]) if clip_id in wanted]
-        if ids:
-            store = VectorStore([shard], ids)
-            parts.append(predict_clips(trained, store, store.clip_id, n_threads))
+        store = VectorStore([shard], [clip_id for clip_id in read_statuses([shard[-1]]) if clip_id in wanted])
+        parts.append(predict_clips(trained, store, store.clip_id, n_threads))
     return concatenate(parts)

@@ -29,7 +29,7 @@ def standard_moments(features: np.ndarray, rows: np.ndarray | None = None) -> di
     """
     rows = np.arange(len(features)) if rows is None else rows
     if not len(rows):
-        raise ValueError("features: no clips to standardise on; is the Train split empty?")
+        raise ValueError("features: no clips to standardise on; does any clip of Train have audio?")
     total, squares = np.zeros((2, features.shape[1]))
     for chunk in _chunks(features, rows):
         total += chunk.sum(axis=0, dtype=np.float64)

@@ -162,16 +162,13 @@ def _read(
         (found,) = read_utterances([shard[0] for shard in shards], [clip_ids])
         found.values[~audible] = 0.0
         return found.values, found.names
-    values: np.ndarray | None = None
     place = {clip_id: row for row, clip_id in enumerate(clip_ids) if audible[row]}
+    n_channels = feature_vectors(shards[0], []).shape[1]
+    values = np.zeros((len(clip_ids), n_channels), np.float32)
     for shard in shards:
         wanted = [clip_id for clip_id in read_statuses([shard[-1]]) if clip_id in place]
         if wanted:
-            vectors = feature_vectors(shard, wanted)
-            values = np.zeros((len(clip_ids), vectors.shape[1]), np.float32) if values is None else values
-            values[[place[clip_id] for clip_id in wanted]] = vectors
-    if values is None:
-        raise ValueError(f"{shards[0][-1]}: no clip has audio, so there is nothing to learn from")
+            values[[place[clip_id] for clip_id in wanted]] = feature_vectors(shard, wanted)
     return values, None
 
 
