@@ -107,10 +107,10 @@ class Loop:
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._dtype = _AUTOCAST_TYPES[precision]
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-        self._start_timers()
 
     def run(self, save: Callable[[dict[str, Any]], None]) -> None:
         """Train until the learner is finished; hand the state to ``save`` after every report."""
+        self._start_timers()
         while not self.learner.finished(self):
             batches = self.learner.batches(self.epoch)
             self.n_batches = len(batches)
