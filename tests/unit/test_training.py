@@ -255,7 +255,7 @@ def test_checkpoint_that_does_not_fit_is_left_alone(data, trained, tmp_path, mon
     assert len(again.history) == len(trained.history)
     assert ("training starts anew" in caplog.text) == (what != "not wanted")
     assert not (tmp_path / "executed").exists()
-    assert "goes on after" not in caplog.text
+    assert "resumes after" not in caplog.text
 
 
 class Evil:
