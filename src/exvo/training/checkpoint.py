@@ -55,7 +55,7 @@ def resumable_state(path: Path, identity: str) -> dict[str, Any] | None:
         logger.warning("%s: training starts anew", error)
         return None
     if found != identity:
-        logger.warning("%s is of other data, code or choices: training starts anew", path)
+        logger.warning("%s belongs to other data, code or settings: training starts anew", path)
         return None
     return state
 
