@@ -190,7 +190,7 @@ class TrainBatches:
         )
         self._hashes = [stable_hash(clip_id) for clip_id in labels.clip_id]
 
-    def epoch(self, number: int) -> Batches:
+    def epoch(self, number: int) -> Batches[Batch]:
         """Return the batches of an epoch, counted from 1; they are the same at every call."""
         rng = np.random.default_rng([self.seed, number])
         version = np.where(self._n_frames > 0, rng.random(self._n_frames.shape), -1).argmax(axis=0)
@@ -221,9 +221,8 @@ def whole_batches(
     *,
     batch_size: int,
     max_batch_frames: int,
-    labels: Labels | None = None,
-) -> Batches:
-    """Return batches of complete clips, by length, for validation and prediction.
+) -> Batches[Batch]:
+    """Return batches of complete clips, by length and without targets, for validation and prediction.
 
     Parameters
     ----------
@@ -232,18 +231,15 @@ def whole_batches(
         All with audio.
     batch_size, max_batch_frames : int
         As in `like_length_batches`.
-    labels : Labels or None
-        Labels of the same clips; with None, the batches have no targets.
     """
     places = store.rows(clip_ids)
     lengths = store.n_frames[places]
-    targets = None if labels is None else Targets(labels)
 
     def gather(rows: np.ndarray) -> Batch:
         frames = np.zeros((len(rows), lengths[rows].max(), store.n_channels), np.float32)
         for out, row in zip(frames, rows.tolist(), strict=True):
             out[: lengths[row]] = store.frames(places[row])
-        return make_batch(frames, lengths[rows], targets, rows)
+        return make_batch(frames, lengths[rows], None, rows)
 
     return Batches(like_length_batches(lengths, batch_size, max_batch_frames=max_batch_frames), gather)
 

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from exvo.corpus.labels import Labels
 from exvo.evaluation.predictions import Predictions
 from exvo.networks.torch_setup import device_name, torch_threads
-from exvo.training.batches import Batches, whole_batches
+from exvo.training.batches import Batch, Batches, whole_batches
 from exvo.training.frames import ClipStore
 from exvo.training.outputs import task_arrays
 from exvo.training.results import predictions_or_priors
@@ -85,18 +84,16 @@ def predict_arrays(
     return task_arrays(outputs, len(clip_ids), len(trained.countries), trained.untrained)
 
 
-def prediction_batches(store: ClipStore, clip_ids: Sequence[str], labels: Labels | None = None) -> Batches:
+def prediction_batches(store: ClipStore, clip_ids: Sequence[str]) -> Batches[Batch]:
     """Return batches of complete clips for prediction."""
     if isinstance(store, VectorStore):
-        return vector_batches(store, clip_ids, labels)
+        return vector_batches(store, clip_ids)
     max_frames = min(_PREDICT_FRAMES, _PREDICT_NUMBERS // store.n_channels)
-    return whole_batches(
-        store, clip_ids, batch_size=_PREDICT_CLIPS, max_batch_frames=max_frames, labels=labels
-    )
+    return whole_batches(store, clip_ids, batch_size=_PREDICT_CLIPS, max_batch_frames=max_frames)
 
 
 @torch.no_grad()
-def network_outputs(network: nn.Module, batches: Batches) -> dict[str, Tensor]:
+def network_outputs(network: nn.Module, batches: Batches[Batch]) -> dict[str, Tensor]:
     """Return the outputs of a network for the clips of all batches, in the order of the clips, on the CPU."""
     device = next(network.parameters()).device
     parts = [(batch.rows, network(batch.frames.to(device), batch.lengths.to(device))) for batch in batches]

@@ -122,7 +122,7 @@ def train_network(
             network.to(device),
             _loss(config, tasks).to(device),
             _train_batches(store, train, config, statistics, perturbed, seed),
-            prediction_batches(store, list(val.clip_id), val),
+            prediction_batches(store, list(val.clip_id)),
             val,
             untrained,
             config,

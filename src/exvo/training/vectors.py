@@ -125,17 +125,14 @@ class VectorBatches:
         )
 
 
-def vector_batches(
-    store: VectorStore, clip_ids: Sequence[str], labels: Labels | None = None
-) -> Batches[Batch]:
+def vector_batches(store: VectorStore, clip_ids: Sequence[str]) -> Batches[Batch]:
     """Return batches of equal size for validation and prediction; the last one is padded with zeros."""
     places = store.rows(clip_ids)
-    targets = None if labels is None else Targets(labels)
 
     def gather(rows: np.ndarray) -> Batch:
         frames = np.zeros((_PREDICT_ROWS, 1, store.n_channels), np.float32)
         frames[: len(rows), 0] = store.values[places[rows]]
-        return make_batch(frames, np.ones(_PREDICT_ROWS, np.int64), targets, rows)
+        return make_batch(frames, np.ones(_PREDICT_ROWS, np.int64), None, rows)
 
     groups = np.split(np.arange(len(places)), range(_PREDICT_ROWS, len(places), _PREDICT_ROWS))
     return Batches(groups if len(places) else [], gather)
