@@ -30,7 +30,7 @@ class EpochBatches(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Any: ...  # noqa: ANN401 (the learner's type of batch)
+    def __getitem__(self, index: int) -> TrainingBatch: ...
 
 
 class Learner(Protocol):
