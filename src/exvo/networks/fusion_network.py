@@ -1,8 +1,8 @@
 """The network of a feature fusion: from one vector of each system to the outputs of all tasks.
 
-Embeddings of training clips are over-confident, because the networks were trained on those clips. Dropout on the
-vectors, a narrow projection of each, weight decay and the dropout of complete systems (after Neverova et al.,
-"ModDrop", TPAMI 2016) regularise the network, so that it does not rely on a single system.
+Embeddings of training clips are over-confident, because the networks were trained on those clips. The network is
+therefore regularised by dropout on the vectors, a narrow projection of each, weight decay, and dropout of complete
+systems. The last follows Neverova et al., "ModDrop", TPAMI 2016.
 """
 
 from collections.abc import Mapping, Sequence

@@ -69,8 +69,8 @@ def read_model(folder: Path, local: LocalFiles) -> ModelFolder:
     Raises
     ------
     ValueError
-        Where the folder is not that of a model, a file is missing or cannot be read, an ffmpeg or a checkpoint has to
-        be named, or a system of a feature fusion is missing.
+        Where the folder is not that of a model, a file or a system of a feature fusion is missing, or a file cannot be
+        read. Also where the user has to name an ffmpeg or a checkpoint.
     """
     record = _record(folder)
     system: Mapping[str, Any] = record["system"]
