@@ -137,7 +137,7 @@ def bare_loop(
         fill=mean,
     )
     epochs = [list(made.epoch(number)) for number in range(1, n_epochs + 1)]
-    val_batches = list(prediction_batches(store, val.clip_id, val))
+    val_batches = list(prediction_batches(store, val.clip_id))
     losses = []
     start = Seconds.now()
     for number, batches in enumerate(epochs, start=1):

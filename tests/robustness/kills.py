@@ -15,7 +15,7 @@ import psutil
 SCRIPTS = {"extract_hubert_frontend": "extract_hubert"}
 TRAINING = ("pretrain_hubert", "train_system", "train_feature_fusion")
 # What a training says once it trains: an epoch or some steps are done, or it goes on from a checkpoint.
-_TRAINS = re.compile(r" INFO (?:epoch \d|step \d|\{|(?:pre-)?training goes on)")
+_TRAINS = re.compile(r" INFO (?:epoch \d|step \d|\{|(?:pre-)?training resumes)")
 BEFORE, INSIDE, TRAINS, WRITES, AFTER = PHASES = (
     "before its log began",
     "loading or computing",

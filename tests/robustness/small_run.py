@@ -41,7 +41,7 @@ def results(workflow: Workflow) -> dict[str, bytes]:
         for path in sorted(root.rglob("*"))
         if path.is_file()
         and path.relative_to(root).parts[0] not in ("logs", "benchmarks")
-        # TensorBoard's and Lightning's own account of a training, with times in it.
+        # Files of TensorBoard, with times in them.
         and "logs" not in path.relative_to(root).parts
     }
     if REPORT in found:

@@ -84,9 +84,7 @@ def test_clips_without_audio_are_known_and_absent_ones_refused(tmp_path):
 
 def test_a_batch_holds_frames_zeros_lengths_and_labels(store, lengths):
     labels = labels_of(100)
-    batch = next(
-        iter(whole_batches(store, labels.clip_id, batch_size=4, max_batch_frames=10**6, labels=labels))
-    )
+    batch = TrainBatches(store, labels, batch_size=4, seed=0).epoch(1)[0]
     rows = batch.rows.numpy()
     assert batch.frames.shape == (4, lengths[rows].max(), N_CHANNELS) and batch.frames.dtype == torch.float32
     assert batch.lengths.tolist() == lengths[rows].tolist() and batch.lengths.dtype == torch.int64
@@ -99,6 +97,8 @@ def test_a_batch_holds_frames_zeros_lengths_and_labels(store, lengths):
     np.testing.assert_array_equal(batch.targets["emotion"].numpy(), labels.emotion[rows].astype(np.float32))
     np.testing.assert_array_equal(batch.targets["country"].numpy(), labels.country[rows])
     assert batch.targets["country"].dtype == torch.int64
+    known = {"emotion": True, "age": labels.age[rows] > 0, "country": labels.country[rows] >= 0}
+    assert set(batch.labelled) == {task for task, values in known.items() if np.any(values)}
     assert next(iter(whole_batches(store, ["c001"], batch_size=4, max_batch_frames=10))).targets == {}
 
 

@@ -19,7 +19,7 @@ from exvo.training.standardise import standard_moments
 from exvo.training.storage import load_trained, save_trained
 from exvo.training.train import train_network
 from exvo.training.trained import TrainingConfig
-from exvo.training.vectors import VectorStore
+from exvo.training.vectors import VectorBatches, VectorStore
 
 N_FEATURES = 30
 ORGANISERS = TrainingConfig(
@@ -41,13 +41,15 @@ def stored(features, clip_ids, names=None):
     return store
 
 
-def fit(features, labels, val_features, val_labels, config=QUICK, seed=0, tasks=TASKS, **options):
+def fit(
+    features, labels, val_features, val_labels, config=QUICK, seed=0, tasks=TASKS, folder=None, **options
+):
     """Train on features of Train and Val, whose clips are called after their split."""
     train = replace(labels, clip_id=np.array([f"t{c}" for c in labels.clip_id], dtype=object))
     val = replace(val_labels, clip_id=np.array([f"v{c}" for c in val_labels.clip_id], dtype=object))
     store = stored(np.concatenate([features, val_features]), [*train.clip_id, *val.clip_id])
     moments = store.moments(train.clip_id)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as scratch:
         return train_network(
             store,
             train,
@@ -56,7 +58,7 @@ def fit(features, labels, val_features, val_labels, config=QUICK, seed=0, tasks=
             config,
             moments,
             seed,
-            Path(folder, "mlp", "0"),
+            folder or Path(scratch, "mlp", "0"),
             **options,
         )
 
@@ -129,6 +131,43 @@ def test_same_seed_gives_the_same_bits_and_another_seed_does_not(data, trained):
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
+
+
+def test_an_interrupted_training_resumes_to_the_same_bits(data, trained, tmp_path, monkeypatch):
+    real, epochs = training_learner.validate, iter(range(2))
+
+    def validate(*parts):
+        if next(epochs, None) is None:
+            raise OSError("power cut")
+        return real(*parts)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="power cut"):
+        patch.setattr(training_learner, "validate", validate)
+        fit(*data, QUICK, seed=3, folder=tmp_path)
+    resumed = fit(*data, QUICK, seed=3, folder=tmp_path)
+    assert same(trained, resumed)
+    assert len(list((tmp_path / "logs/tensorboard").iterdir())) == 2  # it went on, and did not start anew
+
+
+def test_an_epoch_has_each_clip_once_with_its_features_and_labels():
+    features, labels = planted(150, 0)
+    labels = drop(labels, "age", slice(2, None))
+    store = stored(features[::-1], labels.clip_id[::-1])
+    epoch = VectorBatches(store, labels, batch_size=2, seed=0).epoch(3)
+    assert len(epoch) == 75  # more than are gathered at once
+    batches = list(epoch)
+    rows = np.concatenate([batch.rows for batch in batches])
+    assert sorted(rows) == list(range(150)) and list(rows) != sorted(rows)
+    for batch in batches:
+        np.testing.assert_array_equal(batch.frames[:, 0], features[batch.rows])
+        np.testing.assert_array_equal(batch.targets["country"], labels.country[batch.rows])
+        assert ("age" in batch.labelled) == (min(batch.rows) < 2)
+    # The same ones in any order, as a training that resumes asks for them.
+    for number in (70, 3, 64, 63):
+        assert torch.equal(epoch[number].frames, batches[number].frames)
+    other = VectorBatches(store, labels, batch_size=4, seed=0).epoch(4)
+    assert [len(batch.rows) for batch in other] == [4] * 37 + [2]
+    assert list(np.concatenate([batch.rows for batch in other])) != list(rows)
 
 
 @pytest.mark.parametrize("n_together", [1, 2, 3, 7, 79])
@@ -312,6 +351,12 @@ def test_features_of_other_names_are_refused(data, trained):
         predict(trained, data[2][:, :29])
 
 
+def test_a_network_of_mixed_precision_predicts_without_cuda(data, trained):
+    mixed = replace(trained, training_config=replace(QUICK, precision="bf16", device="auto"))
+    for ours, theirs in zip(predict(trained, data[2]), predict(mixed, data[2]), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_errors_say_what_to_change(data):
     features, labels, *val = data
     with pytest.raises(ValueError, match="no clip of Train has a label of age"):
@@ -331,7 +376,7 @@ def test_moments_are_those_of_float64_at_any_scale():
     np.testing.assert_allclose(moments["mean"], features[rows].mean(axis=0, dtype=float), rtol=1e-6)
     np.testing.assert_allclose(moments["std"], features[rows].std(axis=0, dtype=float), rtol=1e-6)
     assert standard_moments(features, np.arange(1500)) == standard_moments(features)
-    with pytest.raises(ValueError, match="is the Train split empty"):
+    with pytest.raises(ValueError, match="does any clip of Train have audio"):
         standard_moments(features[:0])
 
 

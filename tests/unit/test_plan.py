@@ -308,6 +308,22 @@ def test_a_variant_that_is_not_there_or_does_not_fit_is_refused(config, feature,
         Plan(config)
 
 
+def test_an_encoder_reads_features_of_another_kind(config):
+    entry = config["systems"]["mlp-raw"]
+    config["systems"] |= {
+        "mlp-hubert": entry | {"feature": "hubert"},
+        "hubert-logmel": entry | {"feature": "logmel", "encoder": "hubert"},
+    }
+    plan = Plan(config)
+    assert plan.feature_files("mlp-hubert")[0] == "results/features/hubert/raw/0000.npy"
+    assert plan.feature_files("hubert-logmel")[0] == "results/features/logmel/raw/0000.npy"
+    # Both standardise by themselves, and need no file of statistics.
+    assert plan.statistics("mlp-hubert") == plan.statistics("hubert-logmel") == []
+    config["systems"]["hubert-logmel"]["training"] = {"fine_tune": {}}
+    with pytest.raises(CorpusError, match=r"systems\.hubert-logmel: fine_tune trains a HuBERT further"):
+        Plan(config)
+
+
 def edit_labels(root, change):
     lines = (root / "data_info.csv").read_text().splitlines()
     rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]

@@ -19,10 +19,12 @@ from exvo.cli import app
 from exvo.corpus.labels import Country, Labels
 from exvo.corpus.table import Corpus
 from exvo.evaluation.predictions import read_predictions
+from exvo.features.logmel import LogmelConfig, logmel_shard
 from exvo.hubert.embeddings import EmbeddingConfig, embed_shard
 from exvo.hubert.encoder import HubertConfig, build_hubert
+from exvo.hubert.weights import exact_source
 from exvo.predict.recordings import predict_files
-from exvo.systems.hubert import train_system
+from exvo.systems import hubert, mlp
 from exvo.systems.local_files import LocalFiles
 
 SIZE = HubertConfig(frontend="logmel", d_model=16, n_heads=2, ffn=16, n_layers=2, positional_kernel=8)
@@ -36,20 +38,23 @@ def write_encoder(folder, seed):
     (folder / "config.json").write_text(json.dumps(asdict(SIZE)))
 
 
-def train(root, checkpoint):
+def train(root, checkpoint, feature="hubert", encoder=hubert):
     """Train a system in the working folder ``alice/run`` of a root, on an encoder under the root."""
     home = root / "alice/run"
     home.mkdir(parents=True)
     write_encoder(root / checkpoint, seed=1)
-    feature = asdict(EmbeddingConfig(source="checkpoint", checkpoint=str(root / checkpoint), device="cpu"))
-    feature |= {"layers": [0, 2]}
+    settings = asdict(EmbeddingConfig(source="checkpoint", checkpoint=str(root / checkpoint), device="cpu"))
+    settings = exact_source(settings | {"layers": [0, 2]}) if feature == "hubert" else asdict(LogmelConfig())
     rng = np.random.default_rng(0)
     signals = [(0.1 * rng.standard_normal(n)).astype(np.float32) for n in (9000, 20000, 300)]
     signals = [np.round(signal * 2**15) / np.float32(2**15) for signal in signals]
     ids = np.array(["a", "b", "c"], dtype=object)
     write_shard(home / "audio.parquet", [Clip(*c) for c in zip(ids, signals, strict=True)], {}, bits=24)
     shard = home / "0000.npy", home / "0000.parquet"
-    embed_shard(home / "audio.parquet", *shard, EmbeddingConfig.from_dict(feature))
+    if feature == "hubert":
+        embed_shard(home / "audio.parquet", *shard, EmbeddingConfig.from_dict(settings))
+    else:
+        logmel_shard(home / "audio.parquet", *shard, LogmelConfig(**settings))
     labels = Labels(
         ids,
         np.array(["Train", "Val", "Test"]),
@@ -61,16 +66,16 @@ def train(root, checkpoint):
     )
     system = {
         "stage": "raw",
-        "feature": "hubert",
-        "encoder": "hubert",
+        "feature": feature,
+        "encoder": encoder.__name__.split(".")[-1],
         "tasks": ["emotion", "age", "country"],
         "training": {"max_epochs": 1},
-        "feature_config": feature,
+        "feature_config": settings,
         "audio": {"convert": asdict(ConvertConfig(ffmpeg=str(root / "alice/tools/ffmpeg")))},
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
-        train_system(shard, Corpus(home, ids, labels), system, 0, MODEL)
+        encoder.train_system(shard, Corpus(home, ids, labels), system, 0, MODEL)
     for name, signal in zip(ids, signals, strict=True):
         soundfile.write(home / f"{name}.wav", signal, SAMPLE_RATE, subtype="PCM_16")
     return home
@@ -94,6 +99,16 @@ def program(path, marker, then=""):
     path.write_text(f"#!/bin/sh\ntouch {shlex.quote(str(marker))}\n{then}\n")
     path.chmod(0o755)
     return path
+
+
+@pytest.mark.parametrize(("feature", "encoder"), [("hubert", mlp), ("logmel", mlp), ("logmel", hubert)])
+def test_an_encoder_on_a_feature_of_another_kind_predicts_as_in_the_workflow(tmp_path, feature, encoder):
+    home = train(tmp_path, "alice/run/encoder", feature, encoder)
+    val, test = (read_predictions(home / MODEL / f"{split}.parquet") for split in ("val", "test"))
+    found = predict_files([home / "b.wav", home / "c.wav"], [home / MODEL], local=BUNDLED)
+    for prediction, expected in zip(found, (val, test), strict=True):
+        np.testing.assert_allclose(prediction.age, expected.age[0], rtol=1e-4)
+        np.testing.assert_allclose(list(prediction.emotions.values()), expected.emotion[0], rtol=1e-3)
 
 
 def test_a_recording_is_predicted_as_in_the_workflow(inside, tmp_path):

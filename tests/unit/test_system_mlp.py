@@ -1,6 +1,11 @@
 """From feature shards to a trained organisers' network: which clips are read, and how often they are in memory."""
 
+import hashlib
+import runpy
 import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -137,3 +142,48 @@ def test_a_vector_that_is_not_finite_is_refused_by_clip_and_column(shards, monke
     monkeypatch.setattr(vectors, "read_utterances", bad)
     with pytest.raises(ValueError, match="inf in column 17 of clip 004"):
         VectorStore([(path,) for path in shards], ["001", "002", "003", "004"])
+
+
+def test_a_shard_and_a_split_without_audio_or_clips_are_predicted(corpus, tmp_path):
+    rng = np.random.default_rng(0)
+    paths = []
+    for shard, (first, last) in enumerate([(0, 50), (50, N)]):
+        # The first shard has no audio of Val and Test.
+        rows = [
+            FeatureRow(f"{i:03d}", None, "missing", "no file")
+            if shard == 0 and SPLITS[i] != "Train"
+            else FeatureRow(f"{i:03d}", rng.standard_normal((4, 3)), "ok", "")
+            for i in range(first, last)
+        ]
+        paths += [tmp_path / f"{shard:04d}.npy", tmp_path / f"{shard:04d}.parquet"]
+        write_sequences(*paths[-2:], rows, 3, "float16")
+    system_mlp.train_system(paths, corpus, system(max_epochs=1), 0, tmp_path / "s")
+    assert np.isfinite(read_predictions(tmp_path / "s/val.parquet").age).all()
+    train = replace(corpus, labels=replace(corpus.labels, split=np.full(N, "Train", dtype=object)))
+    system_mlp.train_system(paths, train, system(max_epochs=1), 0, tmp_path / "t")
+    assert len(read_predictions(tmp_path / "t/val.parquet").age) == 0
+
+
+def test_a_job_keeps_the_sha256_of_the_weights_for_every_encoder(corpus, tmp_path, monkeypatch):
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"weights")
+    kept = {}
+    monkeypatch.setattr("exvo.corpus.table.read_corpus", lambda *_: corpus)
+    monkeypatch.setattr(
+        system_mlp, "train_system", lambda _features, _corpus, system, *_, **__: kept.update(system)
+    )
+    options = {"source": "checkpoint", "checkpoint": str(weights), "sha256": None, "bundle": "HUBERT_BASE"}
+    job = SimpleNamespace(
+        input=SimpleNamespace(features=[], table=str(tmp_path / "table.csv"), statistics=[], perturbed=[]),
+        output=SimpleNamespace(model=str(tmp_path / "0/model.safetensors")),
+        params=SimpleNamespace(
+            config={**system(), "feature": "hubert-base", "feature_config": options},
+            module="exvo.systems.mlp",
+            labels={"limit": None},
+        ),
+        wildcards=SimpleNamespace(seed="0"),
+        threads=1,
+    )
+    script = Path(__file__).parents[2] / "workflow/scripts/train_system.py"
+    runpy.run_path(str(script))["main"](job)
+    assert kept["feature_config"] == options | {"sha256": hashlib.sha256(b"weights").hexdigest()}

@@ -1,16 +1,16 @@
-"""Conformer encoder: convolutional subsampling and macaron blocks in which no clip sees padding or another clip.
+"""Conformer encoder: convolutional subsampling and macaron blocks, in which padding and other clips have no effect.
 
 Source: Gulati et al., "Conformer: Convolution-augmented Transformer for Speech Recognition", Interspeech 2020.
 Feed-forward modules, attention and their order are those of `torchaudio.models.conformer.ConformerLayer`. Its
-convolution module is replaced, because there a clip's output depends on its batch:
+convolution module is replaced, because in it the output for a clip depends on its batch:
 
-- the depthwise convolution reads padded frames. They are not zero even where the input was, for the biases of
-  the layer norm and of the pointwise convolution come before it;
-- batch norm takes its statistics over padded frames and, in training, over all clips of the batch; with
-  ``use_group_norm`` they go over the padded time axis, in evaluation too.
+- The depthwise convolution reads padded frames. These are not zero even for an input of zeros, because of the biases
+  of the layer norm and the pointwise convolution before it.
+- The statistics of batch norm include padded frames and, in training, all clips of the batch. With ``use_group_norm``
+  they include the padded time axis, in evaluation too.
 
-Here padded frames are set to zero right before the depthwise convolution, and a layer norm over the channels of
-each frame takes the place of batch norm, as in WeNet (``cnn_module_norm: layer_norm``).
+Here, padded frames are set to zero directly before the depthwise convolution. A layer norm over the channels of each
+frame replaces batch norm, as in WeNet (``cnn_module_norm: layer_norm``).
 """
 
 import math
@@ -25,7 +25,8 @@ from torchaudio.models.conformer import ConformerLayer
 from exvo.networks.pooling import valid_frames
 from exvo.util.settings import Count, Probability
 
-_PERIOD = 10_000.0  # of the slowest sinusoid, over 2 pi, in frames (Vaswani et al. 2017, section 3.5)
+# Period of the slowest sinusoid divided by 2 pi, in frames (Vaswani et al. 2017, section 3.5).
+_PERIOD = 10_000.0
 
 
 @dataclass(frozen=True)
@@ -64,23 +65,23 @@ class ConformerConfig:
 
     def __post_init__(self) -> None:
         if self.kernel % 2 == 0:
-            raise ValueError(f"conformer.kernel: {self.kernel} is even; set an odd number of frames")
+            raise ValueError(f"blocks.kernel: {self.kernel} is even; set an odd number of frames")
         if self.d_model % self.n_heads:
             raise ValueError(
-                f"conformer.d_model: {self.d_model} is not a multiple of n_heads, which is {self.n_heads}"
+                f"blocks.d_model: {self.d_model} is not a multiple of n_heads, which is {self.n_heads}"
             )
         if self.positions not in ("none", "sinusoidal"):
-            raise ValueError(f"conformer.positions: {self.positions!r} is neither none nor sinusoidal")
+            raise ValueError(f"blocks.positions: {self.positions!r} is neither none nor sinusoidal")
 
 
 class ConformerEncoder(nn.Module):
-    """Subsampling, 4x in time, and Conformer blocks.
+    """Subsampling by 4 in time, and Conformer blocks.
 
     Parameters
     ----------
     config : ConformerConfig
     in_channels : int
-        1 for log-mel, the channels of the front end for STRF.
+        1 for log-mel, or the number of channels of the STRF front end.
     n_mels : int
     """
 
@@ -102,14 +103,14 @@ class ConformerEncoder(nn.Module):
         Parameters
         ----------
         x : Tensor [shape=(batch, in_channels, n_frames, n_mels)]
-            Beyond a clip's length anything may stand.
+            Values beyond the length of a clip are ignored.
         lengths : Tensor [shape=(batch,), int64]
-            Frames of each clip, at least 1.
+            Number of frames of each clip, at least 1.
 
         Returns
         -------
         frames : Tensor [shape=(batch, ceil(n_frames / 4), d_model)]
-            0 beyond a clip's length.
+            0 beyond the length of a clip.
         out_lengths : Tensor [shape=(batch,), int64]
             ``ceil(length / 4)``.
         """
@@ -126,8 +127,8 @@ class ConformerEncoder(nn.Module):
 class Subsampling(nn.Module):
     """Two 3x3 convolutions with stride 2, each with a ReLU, and a linear layer over channels and mels.
 
-    Every edge is padded by one zero (the Train mean of a standardised log-mel), so that no clip is too short:
-    n frames give ceil(n / 2), then ceil(n / 4).
+    Every edge is padded by one zero, the mean of standardised log-mel in Train, so that no clip is too short. From n
+    frames, the convolutions compute ceil(n / 2) and then ceil(n / 4).
     """
 
     def __init__(self, in_channels: int, n_mels: int, n_channels: int, d_out: int) -> None:
@@ -142,7 +143,7 @@ class Subsampling(nn.Module):
         """Return frames (batch, ceil(n_frames / 4), d_out) and their lengths (batch,)."""
         x = _zero_padding(x, lengths)
         for convolution in self.convolutions:
-            # Channels last is a third faster on a CPU, and what CUDA's half precision wants.
+            # Channels last is a third faster on a CPU, and is the format for half precision on CUDA.
             x = functional.relu(convolution(x.contiguous(memory_format=torch.channels_last)))
             lengths = (lengths + 1) // 2
             x = _zero_padding(x, lengths)
@@ -150,7 +151,7 @@ class Subsampling(nn.Module):
 
 
 class ConformerBlock(ConformerLayer):
-    """torchaudio's Conformer layer, batch first and with a convolution module that knows the padding."""
+    """The Conformer layer of torchaudio, with the batch as first axis and a convolution module that masks padding."""
 
     def __init__(self, config: ConformerConfig) -> None:
         super().__init__(config.d_model, config.ffn, config.n_heads, config.kernel, config.dropout)
@@ -168,14 +169,14 @@ class ConformerBlock(ConformerLayer):
 
 
 class ConvolutionModule(nn.Module):
-    """Gulati et al. (2020), Figure 2, with padded frames at zero and a layer norm for the batch norm."""
+    """Gulati et al. (2020), Figure 2, with padded frames set to zero and layer norm instead of batch norm."""
 
     def __init__(self, d_model: int, kernel: int, dropout: float) -> None:
         super().__init__()
         self.layer_norm = nn.LayerNorm(d_model)
         self.pointwise_in = nn.Linear(d_model, 2 * d_model)
-        # In two dimensions, for which a batch of frames is channels last: at (16, 55, 96) two to three times
-        # as fast on a CPU as the same convolution in one dimension.
+        # In two dimensions, where a batch of frames is channels last. With the shape (16, 55, 96), this is two to
+        # three times as fast on a CPU as the same convolution in one dimension.
         self.depthwise = nn.Conv2d(d_model, d_model, (kernel, 1), padding=(kernel // 2, 0), groups=d_model)
         self.frame_norm = nn.LayerNorm(d_model)
         self.pointwise_out = nn.Linear(d_model, d_model)

@@ -1,7 +1,6 @@
-"""The sequence network: log-mel, or learned modulation kernels on it; a Conformer; a decoder per task.
+"""The Conformer network: log-mel or its modulations by STRFs, a Conformer, and a decoder per task.
 
-Encoder and decoder meet in padded frames with their lengths, so that another encoder can stand before
-`MultitaskDecoder`.
+The decoder reads padded frames with their lengths, and works with any encoder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +19,8 @@ from exvo.networks.strf import Strf, StrfConfig
 from exvo.networks.torch_setup import seeded_weights
 from exvo.util.settings import NO_KEY, Count, Probability, with_tuples
 
-# In nats. A channel that hardly varies on Train would otherwise blow up on other clips; float16 log-mel is
-# rounded by up to 0.004.
+# In nats. A channel with almost no variation in Train would otherwise have extreme values for other clips. Log-mel in
+# float16 is rounded by up to 0.004.
 LEAST_SD = 0.1
 
 
@@ -64,7 +63,7 @@ class ConformerNetworkConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ConformerNetworkConfig":
-        """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
+        """Return the config from the dict of `dataclasses.asdict`, also after JSON; missing keys have defaults."""
         values = dict(values)
         for name, kind in (("strf", StrfConfig), ("blocks", ConformerConfig)):
             values[name] = kind(**with_tuples(values.get(name, {})))
@@ -79,7 +78,7 @@ class ConformerNetworkConfig:
         age_std: float,
         seed: int,
     ) -> "ConformerNetwork":
-        """Return a network before its first step.
+        """Return a network with initial weights.
 
         Raises
         ------
@@ -93,7 +92,7 @@ class ConformerNetworkConfig:
 
 
 class ConformerNetwork(nn.Module):
-    """From raw log-mel to the outputs of the tasks.
+    """Network from log-mel frames to the outputs of the tasks.
 
     Parameters
     ----------
@@ -101,17 +100,17 @@ class ConformerNetwork(nn.Module):
     n_mels : int
     n_countries : int
     mean, std : np.ndarray or Tensor [shape=(n_mels,)]
-        Of each log-mel channel over the frames of Train. Kept with the weights.
+        Mean and SD of each log-mel channel over the frames of Train, stored with the weights.
     age_mean, age_std : float
-        Of Train, in years; the age head learns in these units. Kept with the weights.
+        Mean and SD of age in Train, in years, stored with the weights. The age head predicts standardised ages.
     seed : int
-        Of the initial weights. The global random numbers stay as they were. Encoders of one size have the same
-        initial weights whatever the tasks.
+        Seed of the initial weights. The global random state is not changed. The initial weights of the encoder do not
+        depend on the tasks.
 
     Raises
     ------
     ValueError
-        If the moments of the log-mel are not ``n_mels`` finite numbers each, or as in `MultitaskDecoder`.
+        If ``mean`` or ``std`` do not have ``n_mels`` finite numbers, or as in `MultitaskDecoder`.
     """
 
     mean: Tensor
@@ -151,14 +150,14 @@ class ConformerNetwork(nn.Module):
             )
 
     def forward(self, logmel: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """Return the outputs of a padded batch; a clip's do not depend on its batch.
+        """Return the outputs of a padded batch. The outputs of a clip do not depend on the batch.
 
         Parameters
         ----------
         logmel : Tensor [shape=(batch, n_frames, n_mels)]
-            As features store it, not standardised. Beyond a clip's length anything may stand.
+            As stored, not standardised. Values beyond the length of a clip are ignored.
         lengths : Tensor [shape=(batch,), int64]
-            Frames of each clip, at least 1.
+            Number of frames of each clip, at least 1.
 
         Returns
         -------
@@ -175,6 +174,6 @@ class ConformerNetwork(nn.Module):
         """Return encoded frames (batch, n_out, d_out) and their lengths (batch,); input as in `forward`."""
         padding = ~valid_frames(lengths, logmel.shape[1])
         frames = ((logmel.float() - self.mean) / self.std).masked_fill(padding.unsqueeze(2), 0.0)
-        # The kernels reach over the end of a clip; the encoder sets what they leave there to 0.
+        # The responses of the kernels extend beyond the end of a clip; the encoder sets these frames to 0.
         channels = frames.unsqueeze(1) if self.frontend is None else self.frontend(frames)
         return self.encoder(channels, lengths)

@@ -1,7 +1,7 @@
-"""The network on frozen embeddings: a weighted sum over layers of an encoder, and a decoder per task.
+"""The network on frozen embeddings: a weighted sum over the layers of an encoder, and a decoder per task.
 
-Source of the sum: Peters et al., "Deep contextualized word representations", NAACL 2018, Eq. 1, without its scale; with
-each layer's frames normalised first, as layers differ in their level.
+Source of the sum: Peters et al., "Deep contextualized word representations", NAACL 2018, Eq. 1, without its scale. The
+frames of each layer are normalised first, because the layers differ in level.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ class EmbeddingNetworkConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EmbeddingNetworkConfig":
-        """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
+        """Return the config from the dict of `dataclasses.asdict`, also after JSON; missing keys have defaults."""
         return cls(**{**values, "tasks": tuple(values.get("tasks", TASKS))})
 
     def network(
@@ -66,28 +66,28 @@ class EmbeddingNetworkConfig:
         age_std: float,
         seed: int,
     ) -> "EmbeddingNetwork":
-        """Return a network before its first step; frames are normalised one by one, so statistics are not read."""
+        """Return a network with initial weights. ``statistics`` are not used: each frame is normalised by itself."""
         return EmbeddingNetwork(self, n_channels, n_countries, age_mean, age_std, seed)
 
 
 class EmbeddingNetwork(nn.Module):
-    """From frames of embeddings to the outputs of the tasks.
+    """Network from frames of embeddings to the outputs of the tasks.
 
     Parameters
     ----------
     config : EmbeddingNetworkConfig
     n_channels : int
-        Of a frame: ``n_layers`` times the width of a layer.
+        Number of channels of a frame: ``n_layers`` times the width of a layer.
     n_countries : int
     age_mean, age_std : float
-        Of Train, in years. Kept with the weights.
+        Mean and SD of age in Train, in years, stored with the weights.
     seed : int
-        Of the initial weights. The global random numbers stay as they were.
+        Seed of the initial weights. The global random state is not changed.
 
     Raises
     ------
     ValueError
-        If the layers do not part a frame evenly, or as in `MultitaskDecoder`.
+        If ``n_channels`` is not a multiple of ``n_layers``, or as in `MultitaskDecoder`.
     """
 
     def __init__(
@@ -123,14 +123,14 @@ class EmbeddingNetwork(nn.Module):
             )
 
     def forward(self, frames: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """Return the outputs of a padded batch; a clip's do not depend on its batch.
+        """Return the outputs of a padded batch. The outputs of a clip do not depend on the batch.
 
         Parameters
         ----------
         frames : Tensor [shape=(batch, n_frames, n_channels)]
-            As features store them. Beyond a clip's length anything may stand.
+            As stored. Values beyond the length of a clip are ignored.
         lengths : Tensor [shape=(batch,), int64]
-            Frames of each clip, at least 1.
+            Number of frames of each clip, at least 1.
 
         Returns
         -------
@@ -154,17 +154,17 @@ class EmbeddingNetwork(nn.Module):
 
 
 class LayerSum(nn.Module):
-    """Sum over layers, each frame of each normalised, with weights ``softmax(w)`` that are learned.
+    """Sum over layers with normalised frames and learned weights ``softmax(w)``.
 
     Parameters
     ----------
     n_layers : int
-        With one, there is nothing to learn, and the frame is normalised only.
+        With one layer there are no weights, and frames are only normalised.
     """
 
     def __init__(self, n_layers: int) -> None:
         super().__init__()
-        # Equal at first.
+        # Initially equal weights.
         self.weight = nn.Parameter(torch.zeros(n_layers)) if n_layers > 1 else None
 
     def forward(self, layers: Tensor) -> Tensor:

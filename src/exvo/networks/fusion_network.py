@@ -1,8 +1,8 @@
 """The network of a feature fusion: from one vector of each system to the outputs of all tasks.
 
-Embeddings of training clips are over-confident, because the networks were trained on those clips. Dropout on the
-vectors, a narrow projection of each, weight decay and the dropout of complete systems (after Neverova et al.,
-"ModDrop", TPAMI 2016) regularise the network, so that it does not rely on a single system.
+Embeddings of training clips are over-confident, because the networks were trained on those clips. The network is
+therefore regularised by dropout on the vectors, a narrow projection of each, weight decay, and dropout of complete
+systems. The last follows Neverova et al., "ModDrop", TPAMI 2016.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ class FeatureFusionConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "FeatureFusionConfig":
-        """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
+        """Return the config from the dict of `dataclasses.asdict`, also after JSON; missing keys have defaults."""
         return cls(
             **{**values, "widths": tuple(values["widths"]), "tasks": tuple(values.get("tasks", TASKS))}
         )
@@ -71,7 +71,7 @@ class FeatureFusionConfig:
         age_std: float,
         seed: int,
     ) -> "FeatureFusionNetwork":
-        """Return a network before its first step.
+        """Return a network with initial weights.
 
         Raises
         ------
@@ -89,18 +89,18 @@ class FeatureFusionConfig:
 
 
 class FeatureFusionNetwork(nn.Module):
-    """From the vectors of several systems to the outputs of the tasks.
+    """Network from the vectors of several systems to the outputs of the tasks.
 
     Parameters
     ----------
     config : FeatureFusionConfig
     n_countries : int
     mean, std : Tensor [shape=(n_channels,)]
-        Of Train; a channel with a deviation of 0, constant there, is not read. Kept with the weights.
+        Mean and SD of each channel in Train, stored with the weights. A channel with an SD of 0 is not used.
     age_mean, age_std : float
-        Of Train, in years. Kept with the weights.
+        Mean and SD of age in Train, in years, stored with the weights.
     seed : int
-        Of the initial weights. The global random numbers stay as they were.
+        Seed of the initial weights. The global random state is not changed.
     """
 
     mean: Tensor
@@ -123,7 +123,7 @@ class FeatureFusionNetwork(nn.Module):
         with seeded_weights(seed):
             self.dropout = nn.Dropout(config.dropout)
             self.projections = nn.ModuleList(nn.Linear(width, config.projection) for width in config.widths)
-            # A clip is one frame, so its pooling hands it on as it is.
+            # A clip is one frame, which the pooling does not change.
             self.decoder = MultitaskDecoder(
                 len(config.widths) * config.projection,
                 config.tasks,
@@ -141,7 +141,7 @@ class FeatureFusionNetwork(nn.Module):
         Parameters
         ----------
         vectors : Tensor [shape=(batch, 1, n_channels)]
-            As systems give them, side by side; NaN throughout the part of a system that has none of a clip.
+            Concatenated vectors of the systems; the part of a system without a vector of a clip is NaN.
         lengths : Tensor [shape=(batch,), int64]
             All 1.
 
@@ -152,7 +152,7 @@ class FeatureFusionNetwork(nn.Module):
         """
         values = (vectors.float().squeeze(1) - self.mean) * self.gain
         limit = self.config.max_sd
-        # Before anything is multiplied by 0, which would not remove a NaN.
+        # NaN is replaced first, because a factor of 0 would not remove it.
         values = values.masked_fill(values.isnan(), 0.0).clamp(-limit, limit)
         parts = self.dropout(values).split(self.config.widths, dim=1)
         encoded = [functional.relu(layer(part)) for layer, part in zip(self.projections, parts, strict=True)]
@@ -161,7 +161,7 @@ class FeatureFusionNetwork(nn.Module):
         return self.decoder(joint.unsqueeze(1), lengths)
 
     def _heard(self, vectors: Tensor) -> Tensor:
-        """Return which systems a clip is answered from [shape=(batch, n_systems), bool]."""
+        """Return which systems are used for each clip [shape=(batch, n_systems), bool]."""
         there = torch.stack([~part[:, 0].isnan() for part in vectors.split(self.config.widths, dim=1)], dim=1)
         if not self.training:
             return there

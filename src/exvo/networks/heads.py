@@ -1,6 +1,6 @@
-"""The decoder of the sequence networks: attentive pooling and a small head for each task.
+"""The decoder of networks on frames: attentive pooling and a small head for each task.
 
-It stands before any encoder that gives padded frames with their lengths.
+It follows any encoder with padded frames and their lengths as output.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from exvo.networks.pooling import SelfAttentivePooling
 
 
 class MultitaskDecoder(nn.Module):
-    """Per task: attentive pooling of its own, Linear-ReLU-dropout-Linear.
+    """For each task, attentive pooling and Linear-ReLU-dropout-Linear.
 
     Parameters
     ----------
@@ -26,12 +26,12 @@ class MultitaskDecoder(nn.Module):
     d_attention, head, dropout : int, int, float
         As in `ConformerNetworkConfig`.
     age_mean, age_std : float
-        In years; a deviation of 0 counts as 1. Not read without the task ``age``.
+        Mean and SD of age in years; an SD of 0 is replaced by 1. Not used without the task ``age``.
 
     Raises
     ------
     ValueError
-        If a task is unknown, there is none, or there is an age head but no finite mean and deviation.
+        If a task is unknown or there is none, or if mean or SD are not finite with the task ``age``.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class MultitaskDecoder(nn.Module):
             raise ValueError(f"tasks: {list(tasks)} should be one or more of {', '.join(TASKS)}")
         if "age" in tasks and not np.isfinite([age_mean, age_std]).all():
             raise ValueError(
-                f"age: mean {age_mean} and deviation {age_std} of Train; without labels, leave the task out"
+                f"age: mean {age_mean} and SD {age_std} of Train; without labels, leave the task out"
             )
         n_outputs = {"emotion": len(EMOTIONS), "age": 1, "country": n_countries}
         self.tasks = tuple(tasks)
@@ -74,7 +74,7 @@ class MultitaskDecoder(nn.Module):
         Parameters
         ----------
         frames : Tensor [shape=(batch, n_frames, d_in)]
-            Beyond a clip's length anything may stand.
+            Values beyond the length of a clip are ignored.
         lengths : Tensor [shape=(batch,), int64]
             At least 1 each.
 
@@ -84,7 +84,7 @@ class MultitaskDecoder(nn.Module):
             ``emotion`` (batch, 10) in [0, 1]; ``age`` (batch,) in years; ``country`` (batch, n_countries),
             logits.
         """
-        # float32 under autocast too: half precision knows an age of 35 years to a quarter of a year.
+        # In float32 also with autocast, because bfloat16 has a resolution of a quarter of a year at 35 years.
         raw = {task: self.heads[task](pooled).float() for task, pooled in self.pool(frames, lengths).items()}
         if "emotion" in raw:
             raw["emotion"] = torch.sigmoid(raw["emotion"])

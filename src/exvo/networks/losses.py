@@ -1,12 +1,12 @@
-"""Losses of a multitask network with missing labels, and ways to add them up.
+"""Losses of a multitask network with missing labels, and their combination.
 
-``weighted`` is the paper's loss, 1 * MAE(age) + 80 * MAE(emotion) + 8 * NLL(country). ``uncertainty`` learns a
-log variance s per task (Kendall, Gal and Cipolla, CVPR 2018: "Multi-Task Learning Using Uncertainty to Weigh
-Losses") in the form of the challenge's baseline, sum_i L_i / (2 exp(s_i)) + s_i / 2; that baseline's losses are
-``mse_sum`` of emotion, ``mse`` of age and cross-entropy of the country (Baird et al. 2022). For emotion, ``ccc`` is
+``weighted`` is the loss of the paper, 1 * MAE(age) + 80 * MAE(emotion) + 8 * NLL(country). ``uncertainty`` learns a log
+variance s per task (Kendall, Gal and Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses", CVPR 2018). It
+has the form of the challenge's baseline, sum_i L_i / (2 exp(s_i)) + s_i / 2 (Baird et al. 2022). The losses of that
+baseline are ``mse_sum`` for emotion, ``mse`` for age and the cross-entropy of the country. For emotion, ``ccc`` is
 1 - CCC over the clips of a batch (Trigeorgis et al., ICASSP 2016).
 
-Each loss is a mean over the labels that a batch has. Nothing here reads a value back from the device.
+Each loss is a mean over the known labels of a batch. Nothing here waits for the device.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +24,7 @@ EmotionLoss = Literal["mae", "mse", "mse_sum", "ccc"]
 AgeLoss = Literal["mae", "mse"]
 Combination = Literal["weighted", "uncertainty"]
 
-_LEAST_SPREAD = 1e-6  # keeps CCC defined where targets and predictions are one and the same constant
+_LEAST_SPREAD = 1e-6  # so that CCC is defined where all targets and predictions are equal
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ def task_losses(
     outputs : mapping of task to Tensor
         ``emotion`` (batch, 10), ``age`` (batch,) in years, ``country`` (batch, n_countries), logits.
     targets : mapping of task to Tensor
-        As in `known_labels`; tasks without outputs may be among them.
+        As in `known_labels`; it can have tasks without outputs.
     emotion_loss : {"mae", "mse", "mse_sum", "ccc"}
-        Mean absolute or squared error over all known intensities, the sum over the emotions of the mean squared error
-        of each, or the mean of 1 - CCC over the emotions with two known intensities or more.
+        Mean absolute or squared error over all known intensities; the sum over emotions of the mean squared error; or
+        the mean of 1 - CCC over the emotions with at least two known intensities.
     age_loss : {"mae", "mse"}
         Mean absolute error in years, or mean squared error in years squared.
 
@@ -95,7 +95,7 @@ def task_losses(
     Raises
     ------
     ValueError
-        If a loss is none of these.
+        If a loss is unknown.
     """
     for name, value, known_values in (
         ("emotion_loss", emotion_loss, get_args(EmotionLoss)),
@@ -116,7 +116,7 @@ def _loss(output: Tensor, target: Tensor, known: Tensor, kind: str) -> Tensor:
     if kind == "nll":
         errors = functional.cross_entropy(output, target, ignore_index=-1, reduction="none")
         return _masked_mean(errors, known)
-    # A value in place of NaN before any arithmetic: NaN times 0 is NaN, in the gradient as well.
+    # NaN is replaced before any arithmetic, because NaN times 0 is NaN, also in the gradient.
     target = target.nan_to_num(0.0).float()
     if kind == "ccc":
         return _masked_mean(1 - _batch_ccc(output, target, known), known.sum(dim=0) >= 2)
@@ -133,9 +133,9 @@ def _masked_mean(values: Tensor, known: Tensor) -> Tensor:
 
 
 def _batch_ccc(output: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    """Return the CCC of each column over its known rows, all-n moments.
+    """Return the CCC of each column over its known rows, with population moments.
 
-    0 for a column of constant targets, with a gradient of 0; so too for a column of fewer than two known rows.
+    It is 0, with a gradient of 0, for a column with constant targets or with fewer than two known rows.
     """
     n_known = known.sum(dim=0).clamp(min=1)
     output_mean = torch.where(known, output, 0.0).sum(dim=0) / n_known
@@ -148,20 +148,19 @@ def _batch_ccc(output: Tensor, target: Tensor, known: Tensor) -> Tensor:
 
 
 class CombinedLoss(nn.Module):
-    """One loss from those of the tasks.
+    """Combination of the losses of the tasks.
 
     Parameters
     ----------
     tasks : sequence of str
-        Those of the network.
+        Tasks of the network.
     combination : {"weighted", "uncertainty"}
     weights : LossWeights
-        Of ``weighted``.
+        Factors, for ``weighted``.
     emotion_loss : {"mae", "mse", "mse_sum", "ccc"}
     age_loss : {"mae", "mse"}
     initial_log_variance : float
-        Where each task's s starts, for ``uncertainty``. They are parameters of this module: give them to the
-        optimiser, without weight decay.
+        Initial s of each task, for ``uncertainty``. These are parameters of this module, which the optimizer updates.
 
     Raises
     ------
@@ -198,22 +197,22 @@ class CombinedLoss(nn.Module):
         targets: Mapping[str, Tensor],
         labelled: Collection[str] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss to descend and that of each task.
+        """Return the combined loss, and the loss of each task.
 
         Parameters
         ----------
         outputs, targets : mapping of task to Tensor
             As in `task_losses`.
         labelled : collection of str, optional
-            Tasks that have a label in the batch. The others then take no part, so that their heads and log variances
-            have no gradient and an optimizer leaves them alone.
+            Tasks with a label in the batch, at least one of ``tasks``. The other tasks are omitted: the gradient of
+            their heads and log variances is None, and an optimizer does not change these.
 
         Returns
         -------
         total : Tensor [shape=(), float32]
-            0 for a batch without labels; backward works all the same.
+            0, with a gradient of 0, for a batch without labels and without ``labelled``.
         losses : dict of Tensor [shape=(), float32]
-            As `task_losses` gives them, detached: neither weighted nor scaled.
+            As `task_losses` returns them, without weights and detached.
         """
         outputs = {task: outputs[task] for task in self.tasks}
         losses = task_losses(outputs, targets, emotion_loss=self.emotion_loss, age_loss=self.age_loss)
@@ -223,7 +222,7 @@ class CombinedLoss(nn.Module):
         else:
             s = torch.stack([self.log_variances[task] for task in counted])
             terms = torch.stack(list(counted.values())) * torch.exp(-s) / 2 + s / 2
-            # Alone in the sum, s / 2 would only push s down: a task without a loss has no part in it.
+            # A task without a loss is omitted, because s / 2 alone would only decrease s.
             if labelled is None or self.emotion_loss == "ccc":
                 takes_part = self._takes_part(targets)
                 terms = terms * torch.stack([takes_part[task] for task in counted])
@@ -231,7 +230,7 @@ class CombinedLoss(nn.Module):
         return total, {task: loss.detach() for task, loss in losses.items()}
 
     def _takes_part(self, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return whether each task has what its loss needs, as boolean tensors."""
+        """Return whether each task has the labels that its loss needs, as boolean tensors."""
         known = known_labels({task: targets[task] for task in self.tasks})
         takes_part = {task: mask.any() for task, mask in known.items()}
         if "emotion" in known and self.emotion_loss == "ccc":

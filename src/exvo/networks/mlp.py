@@ -1,8 +1,8 @@
 """The challenge organisers' multitask network on utterance-level features.
 
-Written from the description of the ExVo 2022 Multitask baseline (Baird et al. 2022), not from its code. Shared layers,
-and one small head per task; its loss is `exvo.networks.losses.CombinedLoss` with ``uncertainty``, ``mse_sum`` of
-emotion and ``mse`` of age.
+It follows the description of the ExVo 2022 Multitask baseline (Baird et al. 2022), not its code: shared layers, and one
+small head per task. Its loss is `exvo.networks.losses.CombinedLoss` with ``uncertainty``, ``mse_sum`` for emotion and
+``mse`` for age.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ class MlpConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "MlpConfig":
-        """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
+        """Return the config from the dict of `dataclasses.asdict`, also after JSON; missing keys have defaults."""
         return cls(**with_tuples(values))
 
     def network(
@@ -57,7 +57,7 @@ class MlpConfig:
         age_std: float,
         seed: int,
     ) -> "MultitaskMlp":
-        """Return a network before its first step.
+        """Return a network with initial weights.
 
         Raises
         ------
@@ -73,20 +73,21 @@ class MlpConfig:
 class MultitaskMlp(nn.Module):
     """Shared Linear-LayerNorm-LeakyReLU layers; per task Linear-LeakyReLU-Linear.
 
-    The age output starts at the mean age of Train (ours): with steps of 0.001 it would otherwise spend epochs on the
-    way to about 30 years. The weights of a feature that is constant on Train start at 0 and stay there, for their
-    gradient is 0: such a feature would otherwise reach Val and Test through weights that nothing has trained.
+    The initial age output is the mean age of Train (ours); with a learning rate of 0.001, it would otherwise take
+    epochs to reach about 30 years. The weights of a feature that is constant in Train are 0 initially, and stay 0
+    because their gradient is 0. Otherwise, such a feature would affect predictions through untrained weights.
 
     Parameters
     ----------
     config : MlpConfig
     n_countries : int
     mean, std : Tensor [shape=(n_features,)]
-        Of each feature on Train (6,373 of ComParE 2016); an SD of 0 marks a constant. Kept with the weights.
+        Mean and SD of each feature in Train (6,373 for ComParE 2016), stored with the weights. A constant feature has
+        an SD of 0.
     age_mean : float
-        Of Train, in years. Not read without the task ``age``.
+        Mean age in Train, in years. Not used without the task ``age``.
     seed : int
-        Of the initial weights, U(-1/sqrt(n_in), 1/sqrt(n_in)), PyTorch's default of a linear layer.
+        Seed of the initial weights, which are U(-1/sqrt(n_in), 1/sqrt(n_in)), PyTorch's default for a linear layer.
     """
 
     mean: Tensor
@@ -132,9 +133,9 @@ class MultitaskMlp(nn.Module):
         Parameters
         ----------
         features : Tensor [shape=(batch, 1, n_features)]
-            As features store them, not standardised; finite.
+            As stored: finite, and not standardised.
         lengths : Tensor [shape=(batch,), int64]
-            All 1; not read.
+            All 1; not used.
 
         Returns
         -------
@@ -150,7 +151,7 @@ class MultitaskMlp(nn.Module):
         return outputs
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return the utterance embeddings, the outputs of the last shared layer (batch, last of ``hidden``)."""
+        """Return the utterance embeddings: the outputs of the last shared layer (batch, ``hidden[-1]``)."""
         limit = self.config.max_sd
         standard = ((features.squeeze(1).float() - self.mean) / self.scale).clamp(-limit, limit)
         return self.trunk(standard)

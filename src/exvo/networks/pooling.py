@@ -1,7 +1,7 @@
-"""From frames to one vector per clip: self-attentive pooling over the frames that a clip has.
+"""Self-attentive pooling of the frames of a clip to one vector.
 
-Source: Lin et al., "A structured self-attentive sentence embedding", ICLR 2017 (Eq. 1 to 3 with one hop and the
-vector v for the matrix W_s2); the form that the ExVo systems use per task.
+Source: Lin et al., "A structured self-attentive sentence embedding", ICLR 2017, Eq. 1 to 3 with one hop, where the
+matrix W_s2 is a vector v. The ExVo systems use this form for each task.
 """
 
 import torch
@@ -14,27 +14,27 @@ def valid_frames(lengths: Tensor, n_frames: int) -> Tensor:
     Parameters
     ----------
     lengths : Tensor [shape=(batch,), int]
-        Frames of each clip.
+        Number of frames of each clip.
     n_frames : int
-        Frames of the padded batch.
+        Number of frames of the padded batch.
 
     Returns
     -------
     Tensor [shape=(batch, n_frames), bool]
-        On the device of ``lengths``; nothing is read back from it.
+        On the device of ``lengths``, without waiting for it.
     """
     return torch.arange(n_frames, device=lengths.device) < lengths.unsqueeze(1)
 
 
 class SelfAttentivePooling(nn.Module):
-    """Weighted mean of a clip's frames, the weights ``softmax_t(v^T tanh(W h_t))``.
+    """Weighted mean of the frames of a clip, with the weights ``softmax_t(v^T tanh(W h_t))``.
 
     Parameters
     ----------
     d_in : int
         Width of a frame ``h_t``.
     d_attention : int
-        Rows of ``W``, and length of ``v``.
+        Number of rows of ``W``, and length of ``v``.
     """
 
     def __init__(self, d_in: int, d_attention: int) -> None:
@@ -50,23 +50,23 @@ class SelfAttentivePooling(nn.Module):
         Parameters
         ----------
         frames : Tensor [shape=(batch, n_frames, d_in)]
-            Beyond a clip's length anything may stand, NaN too.
+            Values beyond the length of a clip are ignored, NaN included.
         lengths : Tensor [shape=(batch,), int]
             At least 1 each.
         return_weights : bool
-            Give the weights as well.
+            Whether to return the weights too.
 
         Returns
         -------
         pooled : Tensor [shape=(batch, d_in)]
         weights : Tensor [shape=(batch, n_frames), float32]
-            If asked for. Each clip's sum to 1; 0 beyond its length.
+            With ``return_weights``. Their sum for a clip is 1; they are 0 beyond its length.
         """
         valid = valid_frames(lengths, frames.shape[1])
-        # Zeroed first: a weight of 0 would not remove a NaN, neither from the sum nor from the gradient.
+        # A weight of 0 would not remove a NaN from the sum or from the gradient.
         frames = frames.masked_fill(~valid.unsqueeze(2), 0.0)
         scores = self.score(torch.tanh(self.project(frames))).squeeze(2)
-        # In float32 under autocast too: half precision has 3 digits to tell hundreds of frames apart.
+        # In float32 also with autocast, because half precision has only 3 digits for hundreds of frames.
         weights = torch.softmax(scores.float().masked_fill(~valid, -torch.inf), dim=1)
         pooled = torch.bmm(weights.to(frames.dtype).unsqueeze(1), frames).squeeze(1)
         return (pooled, weights) if return_weights else pooled

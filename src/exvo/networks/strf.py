@@ -1,16 +1,15 @@
-"""Spectro-temporal receptive fields (STRFs): a front end of Gabor kernels that learns only rate and scale.
+"""Spectro-temporal receptive fields (STRFs): a front end of Gabor kernels with learned rates and scales.
 
-Each kernel is a complex exponential under a Hann window in time and in channels, cross-correlated with the
-log-mel spectrogram (Chi, Ru and Shamma, JASA 2005; learnable: Vuong, Xia and Stern, "Learnable spectro-temporal
-receptive fields for robust voice type discrimination", Interspeech 2020, and ICASSP 2021). A kernel has two
-learned numbers, its rate and its scale, whatever its size.
+Each kernel is a complex exponential with a Hann window in time and in channels. It is cross-correlated with the log-mel
+spectrogram (Chi, Ru and Shamma, JASA 2005). Source of the learnable form: Vuong, Xia and Stern, "Learnable
+spectro-temporal receptive fields for robust voice type discrimination", Interspeech 2020, and ICASSP 2021. A kernel has
+two learned parameters, its rate and its scale.
 
-The cross-correlation is computed with FFTs, forward and backward (the correlation theorem). A kernel of 31 x 31
-taps is large enough for that: a direct convolution takes 961 products per output value. Being products of
-one-dimensional complex parts, the kernels can also be applied in two passes of 31 taps; as matrix products, clip
-by clip, that is as fast forward, but takes over twice as long backward. With spectra at hand, the gradient of
-all kernels is one product and one sum, and so is that of the input, which is left out for log-mels that need
-none. ``benchmarks/bench_strf.py`` compares them.
+The cross-correlation is computed with FFTs, forward and backward (correlation theorem), because a direct convolution
+with 31 x 31 taps takes 961 products per output value. The kernels are products of one-dimensional complex parts, so two
+passes with 31 taps are possible too. As matrix products, clip by clip, these are as fast forward, but take over twice
+as long backward. From the spectra, the gradient of all kernels is one product and one sum, and so is that of the input.
+The latter is omitted where the input needs no gradient. ``benchmarks/bench_strf.py`` compares these ways.
 """
 
 import math
@@ -25,10 +24,9 @@ from torch.nn import functional
 
 from exvo.util.settings import Count
 
-# Few enough that what is in flight stays in a core's share of the cache, enough that threads seldom meet: where
-# they wait for a core that others use, every meeting costs them a turn.
+# Few enough for the cache of a core, and enough that threads rarely wait for each other, which is slow on busy cores.
 CHANNELS_PER_THREAD = 30
-NORM_FLOOR = 1e-3  # of the window's norm
+NORM_FLOOR = 1e-3  # as a share of the norm of the window
 
 
 @dataclass(frozen=True)
@@ -81,14 +79,14 @@ class Strf(nn.Module):
     Attributes
     ----------
     rate : Parameter [shape=(n_kernels,)]
-        omega, in rad per frame.
+        omega, in radians per frame.
     scale : Parameter [shape=(n_kernels,)]
-        Omega, in rad per mel channel. Where both have one sign, the kernel's ripple falls in frequency as time
-        goes on; where they differ, it rises.
+        Omega, in radians per mel channel. The ripple of a kernel falls in frequency over time if rate and scale have
+        the same sign, and rises otherwise.
 
     Examples
     --------
-    Four kernels over two clips of 30 frames: a real and an imaginary channel each.
+    Four kernels on two clips of 30 frames; each kernel has a real and an imaginary channel.
 
     >>> import torch
     >>> config = StrfConfig(n_kernels=4, support_frames=7, support_channels=5)
@@ -118,21 +116,20 @@ class Strf(nn.Module):
         Parameters
         ----------
         logmel : Tensor [shape=(batch, n_frames, n_mels)]
-            Standardised log-mel spectrograms. Frames that only fill a clip up to its batch must be zero, which
-            is what the layer takes for granted beyond a spectrogram's edges; then a clip's response does
-            not depend on its batch.
+            Standardised log-mel spectrograms. Padded frames must be zero, like the values beyond the edges of a
+            spectrogram; then the response for a clip does not depend on its batch.
 
         Returns
         -------
         Tensor [shape=(batch, 2 * n_kernels, n_frames, n_mels)]
-            First the real parts, then the imaginary parts; float32 under autocast too. Near a clip's end the
-            kernels still reach into it from beyond: the caller masks the frames that only fill up.
+            The real parts, then the imaginary parts; float32 also with autocast. Padded frames near the end of a
+            clip have responses to it, which the caller has to mask.
 
         Notes
         -----
-        The gradient can be taken once (no second derivatives).
+        There are no second derivatives.
         """
-        # Half precision has too few bits for a spectrum, and most FFTs do not take it.
+        # Half precision has too few bits for a spectrum, and most FFTs do not support it.
         dtype = torch.promote_types(self.rate.dtype, torch.float32)
         with torch.autocast(logmel.device.type, enabled=False):
             return _Correlate.apply(logmel.to(dtype), self.kernels().to(dtype))
@@ -140,9 +137,9 @@ class Strf(nn.Module):
     def kernels(self) -> Tensor:
         """Return the kernels, real parts first, each scaled to unit L2 norm.
 
-        ``K(n, k) = w(n) w(k) exp(i (rate n + scale k))`` with n and k counted from the centre. Where the
-        imaginary part vanishes (rate and scale 0, or both pi), so does its norm: below 1/1000 of the window's
-        norm it is scaled as if it had that norm, so that it goes to zero, and its gradient stays finite.
+        ``K(n, k) = w(n) w(k) exp(i (rate n + scale k))`` with n and k counted from the centre. The imaginary part is 0
+        where rate and scale are 0 or both pi. A part with a norm below 1/1000 of that of the window is scaled as if it
+        had this norm. It then approaches 0, and its gradient is finite.
 
         Returns
         -------
@@ -184,17 +181,17 @@ class Strf(nn.Module):
 
 
 def rate_in_hz(rate: Tensor, hop_ms: float) -> Tensor:
-    """Return rates given in rad per frame in Hz, the hop between frames being in ms."""
+    """Convert rates from radians per frame to Hz, given the hop between frames in ms."""
     return rate / (2 * math.pi) * (1000 / hop_ms)
 
 
 def scale_in_cpc(scale: Tensor) -> Tensor:
-    """Return scales given in rad per mel channel in cycles per mel channel."""
+    """Convert scales from radians to cycles per mel channel."""
     return scale / (2 * math.pi)
 
 
 def _hann(offsets: Tensor) -> Tensor:
-    """Return w = 0.5 - 0.5 cos(2 pi (n + 1) / (N + 1)), n from 0: no tap of it is zero."""
+    """Return w = 0.5 - 0.5 cos(2 pi (n + 1) / (N + 1)), n from 0, in which no tap is zero."""
     size = len(offsets)
     return 0.5 - 0.5 * torch.cos(2 * math.pi * (offsets + size // 2 + 1) / (size + 1))
 
@@ -202,16 +199,16 @@ def _hann(offsets: Tensor) -> Tensor:
 class _Correlate(torch.autograd.Function):
     """Zero-padded "same" cross-correlation of each clip with each kernel, by FFT.
 
-    The spectrum of a cross-correlation is the clip's times the conjugate of the kernel's. With G the gradient of
-    the output, that of a kernel is the cross-correlation of the clip with G, and that of the clip the
-    convolution of G with the kernels; both are read off the same spectra.
+    The spectrum of a cross-correlation is that of the clip times the conjugate of that of the kernel. Let G be the
+    gradient of the output. The gradient of a kernel is the cross-correlation of the clip with G, and the gradient of
+    the clip is the convolution of G with the kernels. Both use the same spectra.
     """
 
     @staticmethod
     def forward(ctx: Any, logmel: Tensor, kernels: Tensor) -> Tensor:  # noqa: ANN401 (autograd's)
         n_clips, *shape = logmel.shape
         support = kernels.shape[1:]
-        # Circles that leave half a kernel of zeros: the half kernel past the end then wraps around to zeros.
+        # Circular correlation with half a kernel of zeros, so that the kernel wraps around to zeros only.
         size = [
             scipy.fft.next_fast_len(max(length + taps // 2, taps), real=True)
             for length, taps in zip(shape, support, strict=True)

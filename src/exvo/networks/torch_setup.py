@@ -1,4 +1,4 @@
-"""PyTorch's device, threads and seeds."""
+"""Device, threads and seeds of PyTorch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ import torch
 
 
 def device_name(name: str) -> str:
-    """Return the device that a config names: of ``auto``, ``cuda`` where there is one, else ``cpu``."""
+    """Return the device of a config. ``auto`` becomes ``cuda`` if there is a GPU, else ``cpu``."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return name
@@ -15,8 +15,8 @@ def device_name(name: str) -> str:
 
 @contextmanager
 def seeded_weights(seed: int) -> Iterator[None]:
-    """Make the weights created inside the block depend on the seed only, the same on any machine's devices."""
-    # The CPU's generator alone: torch.manual_seed would reseed CUDA too, which this block does not restore.
+    """Let the weights that are created inside the block depend on the seed only, whatever the device."""
+    # Only the generator of the CPU; torch.manual_seed would also seed CUDA, which this block does not restore.
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)
         yield
@@ -24,7 +24,7 @@ def seeded_weights(seed: int) -> Iterator[None]:
 
 @contextmanager
 def torch_threads(n_threads: int) -> Iterator[None]:
-    """Give PyTorch so many threads inside the block, and as many as before after it."""
+    """Set the number of threads of PyTorch inside the block, and restore it afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:

@@ -129,7 +129,7 @@ class MaskedLearner:
         self.config = config
         self.seed = seed
         self.curves: list[dict[str, float]] = []
-        self._sums, self._n_frames = self._zero_sums(), 0
+        self._sums, self._n_frames = self._zero_sums(), torch.zeros(())
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Return AdamW with the betas of HuBERT, without weight decay for biases and gains."""
@@ -151,7 +151,8 @@ class MaskedLearner:
         """Return the loss of a batch [shape=()]."""
         loss, sums = self.module(batch, self.config.unmasked_weight)
         self._sums = self._sums + sums
-        self._n_frames += int(batch.lengths.sum())
+        # Added up on the device, because to read a value waits for it.
+        self._n_frames = self._n_frames + batch.lengths.sum()
         return loss
 
     def report(self, loop: Loop) -> None:
@@ -174,10 +175,10 @@ class MaskedLearner:
         training = loop.step_seconds + loop.loading_seconds
         logger.info(
             "%s; %.0f times real time in training, %.1f %% of it loading",
-            row, self._n_frames * 0.02 / training, 100 * loop.loading_seconds / training,
+            row, float(self._n_frames) * 0.02 / training, 100 * loop.loading_seconds / training,
         )  # fmt: skip
         self.curves.append(row)
-        self._sums, self._n_frames = self._zero_sums(), 0
+        self._sums, self._n_frames = self._zero_sums(), torch.zeros(())
 
     def finished(self, loop: Loop) -> bool:
         """Return whether all steps are complete."""

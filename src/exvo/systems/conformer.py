@@ -1,4 +1,4 @@
-"""A system of a Conformer over log-mel or STRFs."""
+"""A system with a Conformer on log-mel frames or their modulations by STRFs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from exvo.networks.conformer_network import ConformerNetworkConfig
 from exvo.systems.train import by_speed, network_configs, train_folder
 from exvo.training.frames import FrameStore
 
-# Configs of the networks that a folder may hold.
+# Configs of the networks that a folder can have.
 KINDS = (ConformerNetworkConfig,)
 
 
@@ -26,18 +26,18 @@ def train_system(
     perturbed: Sequence[str | Path] = (),
     n_threads: int = 1,
 ) -> None:
-    """Train one seed and write the folder of the trained system, as `exvo.systems.train.train_folder`.
+    """Train one seed and write the folder of the trained system, as `exvo.systems.train.train_folder` does.
 
     Parameters
     ----------
     features : sequence of path
-        Log-mel shards of the system's stage: frames and their indices.
+        Log-mel shards of the stage: frames and their indices.
     corpus, system, seed, folder, n_threads
         As in `exvo.systems.train.train_folder`.
     statistics : path
-        As `exvo.features.logmel.logmel_statistics` wrote it.
+        File of `exvo.features.logmel.logmel_statistics`.
     perturbed : sequence of path
-        The shards of Train at other speeds, with ``speed_perturbation``.
+        Shards of Train at other speeds, for ``speed_perturbation``.
     """
     found = None if statistics is None else json.loads(Path(statistics).read_text(encoding="utf-8"))
     train_folder(

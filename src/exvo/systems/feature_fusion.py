@@ -1,7 +1,7 @@
-"""A feature fusion: one network on the utterance embeddings, or the features, of several systems.
+"""A feature fusion: one network on the utterance embeddings or the features of several systems.
 
-It is trained on Train and its epoch chosen on Val like any system, so it is evaluated like one. Where a system's stage
-has no audio of a clip, that system's part is left out; a clip without any part gets the prior of Train.
+It is trained on Train, and Val selects its epoch, as for a system; it is evaluated like a system. The network omits a
+system whose stage has no audio of a clip. A clip without any audio gets the prior of the training set.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,16 +23,16 @@ def train_feature_fusion(
     *,
     n_threads: int = 1,
 ) -> None:
-    """Train one seed and write the folder of the trained model, as `exvo.systems.train.train_folder`.
+    """Train one seed and write the folder of the trained model, as `exvo.systems.train.train_folder` does.
 
     Parameters
     ----------
     files : sequence of (frames path, index path)
-        Vectors by system, as `exvo.features.vectors.write_vectors` wrote them.
+        Vectors of each system, from `exvo.features.vectors.write_vectors`.
     corpus, seed, folder, n_threads
         As in `exvo.systems.train.train_folder`.
     fusion : mapping
-        ``tasks`` and ``training`` of the fusion; all of it is kept.
+        ``tasks`` and ``training`` of the fusion; stored with the weights, as are other keys.
     """
     store = UtteranceStore(files)
     fusion = {**fusion, "encoder": FeatureFusionConfig.kind}

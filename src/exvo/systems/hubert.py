@@ -1,6 +1,6 @@
-"""A system of a HuBERT: a decoder on its frozen embeddings, or the encoder fine-tuned.
+"""A system with a decoder on frozen HuBERT embeddings, or with a fine-tuned HuBERT.
 
-The decoder, self-attentive pooling and a head per task, reads log-mel frames too.
+The decoder has self-attentive pooling and a head per task. It also reads log-mel frames.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from exvo.networks.embedding_network import EmbeddingNetworkConfig
 from exvo.systems.train import by_speed, network_configs, train_folder
 from exvo.training.frames import FrameStore
 
-# Configs of the networks that a folder may hold.
+# Configs of the networks that a folder can have.
 KINDS = (EmbeddingNetworkConfig, FineTunedConfig)
 
 
@@ -33,20 +33,20 @@ def train_system(
     perturbed: Sequence[str | Path] = (),
     n_threads: int = 1,
 ) -> None:
-    """Train one seed and write the folder of the trained system, as `exvo.systems.train.train_folder`.
+    """Train one seed and write the folder of the trained system, as `exvo.systems.train.train_folder` does.
 
     Parameters
     ----------
     features : sequence of path
-        Shards of embeddings, frames and their indices; for an encoder that is fine-tuned, the frames of its front end.
+        Shards of embeddings or log-mel: frames and their indices. For fine-tuning, shards of the front end's frames.
     corpus, seed, folder, n_threads
         As in `exvo.systems.train.train_folder`.
     system : mapping
-        It is kept with the SHA-256 of the weights, so that prediction uses the same weights and no others.
+        Stored with the SHA-256 of the weights, so that prediction uses the same weights and no others.
     statistics
-        Not read: each frame is normalised by itself.
+        Not used: each frame is normalised by itself.
     perturbed : sequence of path
-        The shards of Train at other speeds, with ``speed_perturbation``.
+        Shards of Train at other speeds, for ``speed_perturbation``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Trained networks, read back from their folders."""
+"""Load trained networks from their folders."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""Find what a trained system was made with on this machine: its checkpoint, if it is the right one, and an ffmpeg.
+"""Find the checkpoint and the ffmpeg of a trained system on this machine.
 
-What a model's folder says is taken for words. It can name no program, and no file but weights of the SHA-256 that it
-states, of which nothing is run.
+The folder of a model is not trusted. It cannot name a program. It can name a file of weights, which has to have the
+given SHA-256, and from which no code is executed.
 """
 
 import os
@@ -16,14 +16,14 @@ from exvo.training.portable_paths import FFMPEGS
 
 @dataclass(frozen=True)
 class LocalFiles:
-    """What the user of a machine names, for models that do not say it or may not.
+    """Files that the user names, for models that do not or must not name them.
 
     Attributes
     ----------
     ffmpeg : str or None
-        ``bundled``, ``system`` or the path of a program; None for what each model says.
+        ``bundled``, ``system`` or the path of a program; None for the setting of each model.
     checkpoints : tuple of Path
-        Weights, or folders of them; a model takes the ones that it was made with.
+        Files of weights, or folders of them; a model uses those with its SHA-256.
     """
 
     ffmpeg: str | None = None
@@ -31,20 +31,20 @@ class LocalFiles:
 
 
 def with_files(system: Mapping[str, Any], folder: Path, local: LocalFiles) -> dict[str, Any]:
-    """Return a system as `exvo.training.portable_paths.without_folders` was given it, for this machine.
+    """Return the settings of a system with the files of this machine, as before `without_folders`.
 
     Parameters
     ----------
     system : mapping
-        As the folder keeps it.
+        Settings from the folder, as from `exvo.training.portable_paths.without_folders`.
     folder : Path
-        Of the trained system.
+        Folder of the trained system.
     local : LocalFiles
 
     Raises
     ------
     ValueError
-        Where the system was made with an ffmpeg of its own and the user names none, or its checkpoint is not found.
+        Where the system was trained with a custom ffmpeg and the user names none, or its checkpoint is not found.
     """
     found = dict(system)
     if "audio" in found:
@@ -53,7 +53,7 @@ def with_files(system: Mapping[str, Any], folder: Path, local: LocalFiles) -> di
         if local.ffmpeg is None and ffmpeg not in FFMPEGS:
             raise ValueError(
                 f"{folder}: made with an ffmpeg of its own, and no program is started because a model names it; say "
-                "--ffmpeg bundled or --ffmpeg system, whose answers may differ a little, or --ffmpeg PATH"
+                "--ffmpeg bundled or --ffmpeg system, whose output may differ slightly, or --ffmpeg PATH"
             )
         found["audio"] = {**found["audio"], "convert": {**convert, "ffmpeg": ffmpeg}}
     feature = found.get("feature_config", {})
@@ -64,7 +64,7 @@ def with_files(system: Mapping[str, Any], folder: Path, local: LocalFiles) -> di
 
 
 def _checkpoint(kept: str, sha256: str, folder: Path, local: LocalFiles) -> Path:
-    # From the folder as it is called, and from where it is.
+    # Relative to the folder as named, and with its links resolved.
     starts = (folder.absolute(), folder.resolve())
     places = [*local.checkpoints, *(Path(os.path.normpath(start / kept)) for start in starts)]
     for path in map(weights_of, places):

@@ -1,6 +1,6 @@
-"""A system of the organisers' network: utterance-level features, one vector a clip.
+"""A system with the organisers' network on utterance-level features, one vector per clip.
 
-It reads any feature: functionals as they are, and the mean and SD over time of log-mel or HuBERT frames.
+It reads any feature: functionals, or the mean and SD over time of log-mel or HuBERT frames.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from exvo.training.predict import predict_clips
 from exvo.training.trained import Trained
 from exvo.training.vectors import VectorStore
 
-# Configs of the networks that a folder may hold.
+# Configs of the networks that a folder can have.
 KINDS = (MlpConfig,)
 
 
@@ -37,16 +37,16 @@ def train_system(
     perturbed: Sequence[str | Path] = (),
     n_threads: int = 1,
 ) -> None:
-    """Train one seed and write the folder of the trained system, as `exvo.systems.train.train_folder`.
+    """Train one seed and write the folder of the trained system, as `exvo.systems.train.train_folder` does.
 
     Parameters
     ----------
     features : sequence of path
-        Shards of the system's feature and stage: tables of functionals, or frames and their indices.
+        Shards of the feature and stage: tables of functionals, or frames and their indices.
     corpus, system, seed, folder, n_threads
         As in `exvo.systems.train.train_folder`.
     statistics, perturbed
-        Not read: the moments are those of the vectors of Train.
+        Not used: standardisation has the mean and SD of the vectors of Train.
     """
     shards = as_shards(features)
     configs = network_configs(system, MlpConfig)
@@ -55,7 +55,7 @@ def train_system(
     has_audio = np.array([status.get(clip_id) not in WITHOUT_AUDIO for clip_id in labels.clip_id], dtype=bool)
     train = labels.take((labels.split == "Train") & has_audio)
     val = labels.take((labels.split == "Val") & has_audio & any_labelled(labels, configs[0].tasks))
-    # Only what is trained and validated on is read, so that each vector is in memory once.
+    # Only the vectors for training and validation are read, each once.
     store = VectorStore(shards, [*train.clip_id, *val.clip_id])
     train_folder(
         store,
@@ -75,11 +75,9 @@ def train_system(
 
 
 def _predict(trained: Trained, shards: Sequence[Shard], wanted: set[str], n_threads: int) -> Predictions:
-    """Predict clips shard by shard, so that memory is that of one shard."""
+    """Predict clips shard by shard, so that memory holds one shard."""
     parts = []
     for shard in shards:
-        ids = [clip_id for clip_id in read_statuses([shard[-1]]) if clip_id in wanted]
-        if ids:
-            store = VectorStore([shard], ids)
-            parts.append(predict_clips(trained, store, store.clip_id, n_threads))
+        store = VectorStore([shard], [clip_id for clip_id in read_statuses([shard[-1]]) if clip_id in wanted])
+        parts.append(predict_clips(trained, store, store.clip_id, n_threads))
     return concatenate(parts)

@@ -1,4 +1,4 @@
-"""The folder of a trained system or of a feature fusion, read and checked before a recording is predicted with it."""
+"""Read and check the folder of a trained system or feature fusion before prediction."""
 
 import json
 import os
@@ -14,9 +14,9 @@ from exvo.corpus.labels import Country
 from exvo.systems.local_files import LocalFiles, with_files
 from exvo.training.old_names import present_record
 
-# What training leaves in the folder of a model and prediction reads.
+# Files of the folder that prediction reads.
 FILES = ("config.json", "model.safetensors", "history.csv")
-# Of this version and of earlier ones.
+# Values of ``model`` in config.json, in this and earlier versions.
 MODELS = ("network", "sequence", "organisers")
 _KEYS = ("model", "countries", "untrained", "priors")
 _WANTED = (
@@ -27,18 +27,18 @@ _WANTED = (
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A trained model as its folder describes it.
+    """The description of a trained model in its folder.
 
     Attributes
     ----------
     path : Path
     kind : str
-        Of the network: `exvo.training.trained.NetworkConfig`.
+        Kind of the network, as in `exvo.training.trained.NetworkConfig`.
     system : mapping
-        The stage, the feature and the settings of both, as `exvo.workflow.systems.System.spec` gives them, with the
-        files of this machine. Of a feature fusion its ``systems``, ``inputs``, ``training`` and ``tasks``.
+        Settings as from `exvo.workflow.systems.System.spec`, with the files of this machine. For a feature fusion, its
+        ``systems``, ``inputs``, ``training`` and ``tasks``.
     tasks : tuple of str
-        Those that the model was trained for.
+        Tasks with labels in training.
     countries : tuple of Country
         In the order of the country probabilities.
     priors : dict of str to np.ndarray
@@ -58,7 +58,7 @@ class ModelFolder:
 
 
 def read_model(folder: Path, local: LocalFiles) -> ModelFolder:
-    """Read and check the folder of a model; its weights are opened and not yet read.
+    """Read and check the folder of a model. The file of the weights is opened, but not read.
 
     Parameters
     ----------
@@ -69,8 +69,8 @@ def read_model(folder: Path, local: LocalFiles) -> ModelFolder:
     Raises
     ------
     ValueError
-        Where the folder is not that of a model or lacks a file, a file cannot be read, an ffmpeg or a checkpoint has
-        to be named, or a system of a feature fusion is missing.
+        Where the folder is not that of a model, a file or a system of a feature fusion is missing, or a file cannot be
+        read. Also where the user has to name an ffmpeg or a checkpoint.
     """
     record = _record(folder)
     system: Mapping[str, Any] = record["system"]
@@ -92,7 +92,7 @@ def read_model(folder: Path, local: LocalFiles) -> ModelFolder:
 
 
 def _part(folder: Path, name: str, local: LocalFiles) -> ModelFolder:
-    """Read a system of a feature fusion, of the same seed, from where the workflow puts it."""
+    """Read a system of a feature fusion, with the same seed, from its place in the results of the workflow."""
     place = folder.resolve()
     part = Path(os.path.normpath(place / "../../../models" / name / place.name))
     if not (part / "config.json").is_file():
@@ -103,7 +103,7 @@ def _part(folder: Path, name: str, local: LocalFiles) -> ModelFolder:
 
 
 def _record(folder: Path) -> dict:
-    """Return the content of ``config.json``, once all files of the folder are found to be there and whole."""
+    """Return the content of ``config.json``, after a check that all files of the folder are there and complete."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; {_WANTED}")
     if not (folder / "config.json").is_file():

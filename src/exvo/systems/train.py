@@ -1,6 +1,6 @@
 """Train one seed of a system or a feature fusion: from features to the folder of the trained model.
 
-Clips without audio take no part in training; their predictions are the prior of Train, and the quality table lists
+Training omits clips without audio. Their predictions are the prior of the training set, and the quality table lists
 them.
 """
 
@@ -27,7 +27,7 @@ SequenceShard = tuple[Path, Path]
 
 
 def by_speed(paths: Iterable[str | Path]) -> dict[float, list[SequenceShard]]:
-    """Return the feature shards of Train at other speeds by speed: of ``.../raw@0.9/0000.npy``, 0.9."""
+    """Return the feature shards of Train at other speeds, by speed: 0.9 for ``.../raw@0.9/0000.npy``."""
     shards = defaultdict(list)
     for frames in map(Path, paths):
         if frames.suffix == ".npy":
@@ -38,21 +38,21 @@ def by_speed(paths: Iterable[str | Path]) -> dict[float, list[SequenceShard]]:
 def network_configs(
     system: Mapping[str, Any], kind: type[NetworkConfig], given: Mapping[str, object] | None = None
 ) -> tuple[NetworkConfig, TrainingConfig]:
-    """Return the choices of the network and of its training, which ``training`` of a system holds together.
+    """Return the settings of the network and of its training, which are together in ``training`` of a system.
 
     Parameters
     ----------
     system : mapping
         ``encoder``, ``tasks`` and ``training``.
     kind : type
-        Config of the network.
+        Class of the config of the network.
     given : mapping, optional
-        Settings of the network that the config file does not have, such as widths that follow from the features.
+        Settings of the network that are not in the config file, such as widths of the features.
 
     Raises
     ------
     ValueError
-        Where a key is of neither.
+        Where a key belongs to neither.
     """
     options = dict(system["training"])
     given = {"tasks": system["tasks"], **(given or {})}
@@ -66,7 +66,7 @@ def network_configs(
 
 
 def audible(store: ClipStore, labels: Labels, split: str) -> Labels:
-    """Return the labels of the clips of a split that have audio."""
+    """Return the labels of the clips with audio in a split."""
     part = labels.take(labels.split == split)
     return part.take(store.has_audio(part.clip_id))
 
@@ -87,34 +87,34 @@ def train_folder(
     prepare: Callable[[Any], None] | None = None,
     n_threads: int = 1,
 ) -> None:
-    """Train, predict Val and Test and write the folder of the trained model.
+    """Train, predict Val and Test, and write the folder of the trained model.
 
-    A job that was killed goes on, when it is started again, from the last epoch it had finished.
+    A killed job resumes, when it is started again, from its last complete epoch.
 
     Parameters
     ----------
     store : ClipStore
     corpus : Corpus
     system : mapping
-        ``encoder``, ``tasks`` and ``training``; all of it is kept with the weights.
+        ``encoder``, ``tasks`` and ``training``; stored with the weights, as are other keys.
     configs : (NetworkConfig, TrainingConfig)
     statistics : mapping or None
         As in `exvo.training.train.train_network`.
     seed : int
     folder : str or Path
-        Receives model.safetensors, config.json, history.csv, val.parquet, test.parquet and metrics.json,
-        strf_history.parquet and tuning.csv where there is such a thing, and logs.
+        Folder for model.safetensors, config.json, history.csv, val.parquet, test.parquet, metrics.json and logs; also
+        for strf_history.parquet with STRFs and tuning.csv with a grid of loss weights.
     train, val : Labels, optional
-        Of the clips with audio, where they are known already.
+        Labels of the clips with audio; by default those with audio in ``store``.
     predict : callable, optional
-        Predicts all clips of Val and Test; without, they are predicted from the store.
+        Returns the predictions for all clips of Val and Test; by default these are predicted from ``store``.
     perturbed, prepare, n_threads
         As in `exvo.training.train.train_network`.
 
     Raises
     ------
     ValueError
-        Where Train has no clip with audio and a label of the system's tasks.
+        Where Train has no clip with audio and a label of a task.
     """
     folder = Path(folder)
     labels = corpus.labels

@@ -1,7 +1,7 @@
-"""Utterance embeddings of clips by a trained system: what the heads of its network read.
+"""Utterance embeddings of clips by a trained system: the inputs of the heads of its network.
 
-Of the organisers' network they are the outputs of the last shared layer; of the others, each task's vector after
-self-attentive pooling, side by side.
+For the organisers' network, these are the outputs of the last shared layer. For other networks, they are the vectors of
+all tasks after self-attentive pooling, concatenated.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from exvo.features.vectors import Shard
+from exvo.networks.torch_setup import device_name
 from exvo.training.batches import Batch, Batches, whole_batches
 from exvo.training.frames import FrameStore
 from exvo.training.predict import in_order, prediction_batches
@@ -25,22 +26,22 @@ from exvo.training.vectors import VectorStore, check_features
 def utterance_embeddings_by(
     model: str | Path, kinds: Sequence[type[NetworkConfig]]
 ) -> Callable[[Shard, Sequence[str]], np.ndarray]:
-    """Return a function from a shard and clips to their embeddings, for `exvo.features.vectors.write_vectors`.
+    """Return a function that computes the embeddings of clips in a shard, for `exvo.features.vectors.write_vectors`.
 
     Parameters
     ----------
     model : str or Path
         Folder of the trained system.
     kinds : sequence of types
-        Configs of the networks that it may hold: ``KINDS`` of its encoder's module.
+        Configs of the networks that are accepted: ``KINDS`` of the encoder's module.
 
     Returns
     -------
     callable
-        Embeddings [shape=(n_clips, width)]; ValueError where the features are not those of training.
+        Returns embeddings [shape=(n_clips, width)]; ValueError where the features differ from those of training.
     """
     trained = load_trained(model, kinds)
-    network = trained.network().to(trained.training_config.placement())
+    network = trained.network().to(device_name(trained.training_config.device))
     return partial(_embeddings, trained, network)
 
 
@@ -49,8 +50,8 @@ def _embeddings(trained: Trained, network: nn.Module, shard: Shard, clip_ids: Se
         store = VectorStore([shard], clip_ids)
         check_features(store, trained.n_channels, trained.features_digest)
         return embed(network, prediction_batches(store, clip_ids))
-    # Each clip by itself: in a batch its last bits would depend on the other clips, and so on the shards and on every
-    # new clip, and so would the weights of a feature fusion.
+    # Each clip by itself. In a batch, the last bits of an embedding would depend on the other clips of its shard, and
+    # so would the weights of a feature fusion.
     return embed(network, whole_batches(FrameStore([shard]), clip_ids, batch_size=1, max_batch_frames=1))
 
 
@@ -61,13 +62,13 @@ def embed(network: nn.Module, batches: Batches[Batch]) -> np.ndarray:
     Parameters
     ----------
     network : nn.Module
-        With a method ``embed``, ready to predict.
+        In evaluation mode, with a method ``embed``.
     batches : Batches
 
     Returns
     -------
     np.ndarray [shape=(n_clips, width), float32]
-        In the order of the clips that the batches are of.
+        In the order of the clips.
     """
     device = next(network.parameters()).device
     embedding = cast(Callable[[Tensor, Tensor], Tensor], network.embed)

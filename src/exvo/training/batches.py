@@ -1,7 +1,7 @@
-"""Batches of clips of like length, with their labels, for the encoders that read sequences.
+"""Batches of clips of similar length, with their labels, for encoders that read sequences.
 
-Whatever is random in an epoch (the order of the clips, the version of a clip, crops, masks) follows from the seed,
-the epoch and the clip, so that a training that was interrupted meets the same batches when it goes on.
+All random choices in an epoch (order and version of the clips, crops, masks) depend on the seed, the epoch and the clip
+only. An interrupted training therefore resumes with the same batches.
 """
 
 import time
@@ -19,15 +19,15 @@ from exvo.evaluation.metrics import labelled
 from exvo.training.frames import ClipStore
 from exvo.util.settings import Natural, Share
 
-# Clips whose lengths differ by up to about twice this share may meet in a batch (ours): lengths alone would put the
-# same clips together in every epoch.
+# Clips whose lengths differ by up to about twice this share can be in one batch (ours). By length alone, every epoch
+# would have the same batches.
 _LENGTH_JITTER = 0.1
 
 B = TypeVar("B")
 
 
 class Batch(NamedTuple):
-    """Clips as a network and its loss read them.
+    """Clips with their labels, as input of a network and its loss.
 
     Attributes
     ----------
@@ -36,12 +36,12 @@ class Batch(NamedTuple):
     lengths : Tensor [shape=(batch,), int64]
         In frames.
     targets : dict of Tensor
-        ``emotion`` (batch, 10) and ``age`` (batch,), in years: float32, NaN where not known; ``country`` (batch,):
-        int64, -1 where not known.
+        ``emotion`` (batch, 10) and ``age`` (batch,) in years, float32, NaN where unknown; ``country`` (batch,), int64,
+        -1 where unknown.
     labelled : tuple of str
-        Tasks of which at least one clip has a label.
+        Tasks for which at least one clip has a label.
     rows : Tensor [shape=(batch,), int64]
-        Where the clips are among those that the batches are of.
+        Places of the clips in the list from which the batches are made.
     """
 
     frames: Tensor
@@ -61,19 +61,19 @@ class Batch(NamedTuple):
 
 
 class Batches(Generic[B]):
-    """Batches that are gathered when they are asked for; one can go through them again.
+    """Batches that are gathered on access, any number of times.
 
     Parameters
     ----------
     groups : sequence of np.ndarray
-        The clips of each batch.
+        Clips of each batch.
     gather : callable
-        Makes a batch of such an array.
+        Returns the batch of such an array.
 
     Attributes
     ----------
     seconds : float
-        Spent in gathering so far.
+        Time spent in gathering so far.
     """
 
     def __init__(self, groups: Sequence[np.ndarray], gather: Callable[[np.ndarray], B]) -> None:
@@ -125,7 +125,7 @@ class SpecAugment:
         ----------
         frames : np.ndarray [shape=(n_frames, n_channels)]
         fill : np.ndarray [shape=(n_channels,)]
-            What masked values become: the mean over Train, which is 0 once standardised.
+            Masked values become the mean over Train, which is 0 after standardisation.
         rng : np.random.Generator
         """
         n_frames, n_channels = frames.shape
@@ -143,20 +143,20 @@ class TrainBatches:
     ----------
     store : ClipStore
     labels : Labels
-        Of the clips to train on, all of them with audio.
+        Labels of the training clips, all with audio.
     batch_size : int
-        Clips a batch, at most.
+        Maximum number of clips in a batch.
     seed : int
     max_batch_frames : int or None
         As in `like_length_batches`.
     crop_frames : int or None
-        Of a clip that is longer, a random stretch of so many frames is taken.
+        From a longer clip, each epoch uses a random crop of this many frames.
     spec_augment : SpecAugment or None
     fill : np.ndarray [shape=(n_channels,)] or None
-        For the masks; needed with ``spec_augment``.
+        Values in the masks; needed with ``spec_augment``.
     perturbed : mapping of float to ClipStore
-        Other versions of the same clips, by speed factor. Every epoch takes one version of each clip, the one in
-        ``store`` (factor 1) among them; a version without frames is passed over.
+        Other versions of the same clips, by speed factor. Every epoch uses one random version of each clip, including
+        that in ``store`` (factor 1). Versions without frames are skipped.
     """
 
     def __init__(
@@ -190,8 +190,8 @@ class TrainBatches:
         )
         self._hashes = [stable_hash(clip_id) for clip_id in labels.clip_id]
 
-    def epoch(self, number: int) -> Batches:
-        """Return the batches of an epoch: the same ones whenever they are asked for."""
+    def epoch(self, number: int) -> Batches[Batch]:
+        """Return the batches of an epoch, counted from 1; they are the same at every call."""
         rng = np.random.default_rng([self.seed, number])
         version = np.where(self._n_frames > 0, rng.random(self._n_frames.shape), -1).argmax(axis=0)
         n_frames = np.take_along_axis(self._n_frames, version[None], axis=0)[0]
@@ -203,7 +203,7 @@ class TrainBatches:
         def gather(rows: np.ndarray) -> Batch:
             frames = np.zeros((len(rows), lengths[rows].max(), self.stores[0].n_channels), np.float32)
             for out, row in zip(frames, rows.tolist(), strict=True):
-                # A generator of its own: what happens to a clip does not depend on its batch.
+                # A generator per clip, so that its crop and masks do not depend on the batch.
                 rng = np.random.default_rng([self.seed, number, self._hashes[row]])
                 start = int(rng.integers(n_frames[row] - lengths[row] + 1))
                 store, place = self.stores[version[row]], self._rows[version[row], row]
@@ -221,35 +221,31 @@ def whole_batches(
     *,
     batch_size: int,
     max_batch_frames: int,
-    labels: Labels | None = None,
-) -> Batches:
-    """Return batches of whole clips as they are, by length, for validation and prediction.
+) -> Batches[Batch]:
+    """Return batches of complete clips, by length and without targets, for validation and prediction.
 
     Parameters
     ----------
     store : ClipStore
     clip_ids : sequence of str
-        All of them with audio.
+        All with audio.
     batch_size, max_batch_frames : int
         As in `like_length_batches`.
-    labels : Labels or None
-        Of the same clips; without, the batches have no targets.
     """
     places = store.rows(clip_ids)
     lengths = store.n_frames[places]
-    targets = None if labels is None else Targets(labels)
 
     def gather(rows: np.ndarray) -> Batch:
         frames = np.zeros((len(rows), lengths[rows].max(), store.n_channels), np.float32)
         for out, row in zip(frames, rows.tolist(), strict=True):
             out[: lengths[row]] = store.frames(places[row])
-        return make_batch(frames, lengths[rows], targets, rows)
+        return make_batch(frames, lengths[rows], None, rows)
 
     return Batches(like_length_batches(lengths, batch_size, max_batch_frames=max_batch_frames), gather)
 
 
 class Targets:
-    """Labels as the loss reads them, and which clips have them.
+    """Labels of clips for the loss, and which clips have them.
 
     Parameters
     ----------
@@ -258,7 +254,7 @@ class Targets:
     Attributes
     ----------
     values : dict of Tensor
-        See `Batch`.
+        As in `Batch`.
     """
 
     def __init__(self, labels: Labels) -> None:
@@ -266,14 +262,14 @@ class Targets:
         self._known = {task: labelled(labels, task) for task in self.values}
 
     def of(self, rows: np.ndarray) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-        """Return the targets of some rows, and the tasks of which one of them has a label."""
+        """Return the targets of rows, and the tasks for which at least one of them has a label."""
         index = torch.from_numpy(rows)
         taken = {task: values.index_select(0, index) for task, values in self.values.items()}
         return taken, tuple(task for task, known in self._known.items() if known[rows].any())
 
 
 def as_targets(labels: Labels) -> dict[str, Tensor]:
-    """Return labels as the loss reads them: see `Batch`."""
+    """Return labels for the loss, as in `Batch`."""
     return {
         "emotion": torch.from_numpy(labels.emotion.astype(np.float32)),
         "age": torch.from_numpy(labels.age.astype(np.float32)),
@@ -288,23 +284,23 @@ def like_length_batches(
     max_batch_frames: int | None = None,
     rng: np.random.Generator | None = None,
 ) -> list[np.ndarray]:
-    """Part clips into batches of like length.
+    """Group clips into batches of similar length.
 
     Parameters
     ----------
     lengths : np.ndarray [shape=(n,), int]
         In frames.
     batch_size : int
-        Clips a batch, at most. Where it is the only bound, batches are as equal as can be: no clip is left alone.
+        Maximum number of clips in a batch. Without ``max_batch_frames``, the sizes of batches differ by at most 1.
     max_batch_frames : int or None
-        Frames a batch, padding included, at most; a clip that is longer has a batch to itself.
+        Maximum number of frames in a batch, padding included; a longer clip is a batch of its own.
     rng : np.random.Generator or None
-        Shuffles clips of like length, and the batches. None: by length, always in the same order.
+        Shuffles clips of similar length, and the batches. With None, the order is by length.
 
     Returns
     -------
     list of np.ndarray
-        Indices into ``lengths``, each once.
+        Indices of ``lengths``, each once.
     """
     jitter = 1.0 if rng is None else rng.uniform(1 - _LENGTH_JITTER, 1 + _LENGTH_JITTER, len(lengths))
     order = np.argsort(lengths * jitter, kind="stable")
@@ -325,7 +321,7 @@ def like_length_batches(
 
 
 def _spans(n: int, longest: int, count: int, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
-    """Yield random spans inside ``range(n)``, each of 0 to ``longest`` places."""
+    """Yield random spans in ``range(n)``, with lengths from 0 to ``longest``."""
     for _ in range(count):
         length = int(rng.integers(longest + 1))
         first = int(rng.integers(n - length + 1))
@@ -333,7 +329,7 @@ def _spans(n: int, longest: int, count: int, rng: np.random.Generator) -> Iterat
 
 
 def make_batch(frames: np.ndarray, lengths: np.ndarray, targets: Targets | None, rows: np.ndarray) -> Batch:
-    """Return a batch of frames (batch, n_frames, n_channels) and lengths (batch,) of the clips in some rows."""
+    """Return the batch of the clips in ``rows``, with frames (batch, n_frames, n_channels) and lengths (batch,)."""
     taken, labelled_tasks = ({}, ()) if targets is None else targets.of(rows)
     return Batch(
         torch.from_numpy(frames), torch.from_numpy(lengths), taken, labelled_tasks, torch.from_numpy(rows)

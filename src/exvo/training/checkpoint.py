@@ -1,4 +1,4 @@
-"""Checkpoints of a training: complete or absent, of tensors and plain types, and of one training only."""
+"""Checkpoints of a training. A checkpoint is written completely or not at all, and holds tensors and plain types."""
 
 import hashlib
 import logging
@@ -20,23 +20,23 @@ from exvo.util.code_digest import canonical_json, code_digest, digest
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
-# Of the short trainings that choose the loss weights.
+# Folder of the short trainings that select the loss weights.
 TRIALS = "tuning"
 
 
 def save_checkpoint(path: Path, identity: str, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint over the last one; it appears complete or not at all."""
+    """Replace the last checkpoint; an interruption leaves one of the two complete."""
     with atomic_path(path) as temporary:
         torch.save({"identity": identity, "state": dict(state)}, temporary)
 
 
 def load_checkpoint(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return the identity and the state of a checkpoint, on the CPU. Reading it executes nothing.
+    """Return the identity and the state of a checkpoint, on the CPU. Reading it executes no code.
 
     Raises
     ------
     ValueError
-        Where the file is damaged, or no checkpoint.
+        Where the file is damaged or is not a checkpoint.
     """
     try:
         record = torch.load(path, map_location="cpu", weights_only=True)
@@ -46,7 +46,7 @@ def load_checkpoint(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def resumable_state(path: Path, identity: str) -> dict[str, Any] | None:
-    """Return the state of a checkpoint if it is of this very training; None, with a warning, if it is of another."""
+    """Return the state of a checkpoint, or None, with a warning, if it belongs to another training."""
     if not path.is_file():
         return None
     try:
@@ -55,7 +55,7 @@ def resumable_state(path: Path, identity: str) -> dict[str, Any] | None:
         logger.warning("%s: training starts anew", error)
         return None
     if found != identity:
-        logger.warning("%s is of other data, code or choices: training starts anew", path)
+        logger.warning("%s belongs to other data, code or settings: training starts anew", path)
         return None
     return state
 
@@ -71,7 +71,7 @@ def training_identity(
     seed: int,
     device: torch.device,
 ) -> str:
-    """Return a digest of all that decides the weights, except the number of threads."""
+    """Return a digest of everything that determines the weights, except the number of threads."""
     sha = hashlib.sha256()
     for labels in (train, val):
         sha.update("\n".join(labels.clip_id).encode("utf-8", "surrogateescape"))
@@ -95,6 +95,6 @@ def training_identity(
 
 
 def remove_checkpoints(folder: str | Path) -> None:
-    """Remove what a training keeps in case it is interrupted, once its outcome is stored."""
+    """Remove the checkpoints of a training, once its result is stored."""
     for name in (CHECKPOINT.parent, TRIALS):
         shutil.rmtree(Path(folder) / name, ignore_errors=True)

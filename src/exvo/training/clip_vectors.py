@@ -1,4 +1,4 @@
-"""The vectors of several systems side by side, as training reads them: a clip is one frame."""
+"""The concatenated vectors of several systems, for training. A clip has one frame."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,23 +12,23 @@ from exvo.training.standardise import standard_moments
 class UtteranceStore(FrameStore):
     """Files of vectors of the same clips, as one store of frames.
 
-    A clip has a frame where at least one of the systems has a vector of it; the part of a system that has none (its
-    stage has no audio of the clip) is NaN.
+    A clip has a frame if at least one system has a vector of it. The part of a system without a vector, because its
+    stage has no audio of the clip, is NaN.
 
     Parameters
     ----------
     files : sequence of (frames path, index path)
-        As `exvo.features.vectors.write_vectors` wrote them, at least one.
+        Files of `exvo.features.vectors.write_vectors`, at least one pair.
 
     Attributes
     ----------
     widths : tuple of int
-        Of each system's vectors.
+        Widths of the systems' vectors.
 
     Raises
     ------
     ValueError
-        Where a clip of the first file is not in another.
+        Where another file lacks a clip of the first.
     """
 
     def __init__(self, files: Sequence[tuple[str | Path, str | Path]]) -> None:
@@ -42,15 +42,15 @@ class UtteranceStore(FrameStore):
 
     @property
     def n_channels(self) -> int:
-        """Channels of all vectors together."""
+        """Number of channels of all vectors together."""
         return sum(self.widths)
 
     def has_audio(self, clip_ids: Iterable[str]) -> np.ndarray:
-        """Return of which clips at least one system has a vector [shape=(n,), bool]."""
+        """Return which clips have a vector of at least one system [shape=(n,), bool]."""
         return self.n_frames[self.rows(clip_ids)] > 0
 
     def frames(self, row: int, start: int = 0, length: int | None = None) -> np.ndarray:
-        """Return the vectors of one clip [shape=(1, n_channels), float32]; arguments as of `FrameStore.frames`."""
+        """Return the vectors of a clip [shape=(1, n_channels), float32]; arguments as in `FrameStore.frames`."""
         vectors = np.full((1, self.n_channels), np.nan, dtype=np.float32)
         first = 0
         for part, place, there, width in zip(
@@ -62,22 +62,22 @@ class UtteranceStore(FrameStore):
         return vectors[start : None if length is None else start + length]
 
     def unmap(self) -> None:
-        """Give the memory of all files back."""
+        """Release the memory of all files."""
         for part in self._parts:
             part.unmap()
 
     def moments(self, clip_ids: Iterable[str]) -> dict[str, list[float]]:
-        """Return mean and deviation of every channel over the clips that have it; memory is that of one system's part.
+        """Return the mean and SD of every channel over the clips that have it. Memory holds the vectors of one system.
 
         Returns
         -------
         dict
-            ``mean`` and ``std`` (lists of n_channels); the deviation of a channel that does not vary is 0.
+            ``mean`` and ``std`` (lists of n_channels); the SD of a constant channel is 0.
 
         Raises
         ------
         ValueError
-            Where a system has a vector of none of the clips.
+            Where a system has no vector of any of the clips.
         """
         rows = self.rows(clip_ids)
         moments: dict[str, list[float]] = {"mean": [], "std": []}

@@ -1,4 +1,4 @@
-"""Logs of a training for people: a CSV file, TensorBoard, and a line an epoch on a terminal."""
+"""Logs of a training: a CSV file, TensorBoard, and one line per epoch on a terminal."""
 
 import csv
 import logging
@@ -13,29 +13,30 @@ logger = logging.getLogger(__name__)
 
 
 class EpochLog:
-    """Writes what each epoch measured.
+    """Writes the measures of each epoch.
 
     Parameters
     ----------
     folder : Path
-        Receives ``metrics.csv`` and TensorBoard's files.
+        Folder for ``metrics.csv`` and the files of TensorBoard.
     title : str
-        What is trained, for the terminal.
+        Name of the training, for the terminal.
     max_epochs : int
-    first_step : int
-        Steps done before; TensorBoard drops what a broken epoch wrote after them.
+    n_steps : int
+        Number of completed steps. TensorBoard drops later values, which an interrupted epoch wrote.
     """
 
-    def __init__(self, folder: Path, title: str, max_epochs: int, first_step: int) -> None:
+    def __init__(self, folder: Path, title: str, max_epochs: int, n_steps: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.folder = folder
         self.title = title
         self.max_epochs = max_epochs
-        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+        # TensorBoard drops values at this step too; those of the last complete epoch are at step ``n_steps``.
+        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=n_steps + 1)
 
     def write(self, history: Sequence[dict[str, float]], best_epoch: int, step: int) -> None:
-        """Write the last epoch of a history."""
+        """Write the last epoch of the history."""
         record = history[-1]
         logger.info("epoch %d: %s", record["epoch"], record)
         with atomic_path(self.folder / "metrics.csv") as path, path.open("w", newline="") as file:
@@ -46,7 +47,7 @@ class EpochLog:
             if math.isfinite(value):
                 self._tensorboard.add_scalar(name, value, step)
         self._tensorboard.flush()
-        # A progress bar would overwrite what other jobs write to the same terminal.
+        # A progress bar would overwrite the output of other jobs on the same terminal.
         if sys.stderr.isatty():
             sys.stderr.write(
                 f"{self.title}: epoch {record['epoch']} of {self.max_epochs} in {record['seconds']:.0f} s, "
@@ -55,5 +56,5 @@ class EpochLog:
             sys.stderr.flush()
 
     def close(self) -> None:
-        """Close TensorBoard's file."""
+        """Close the file of TensorBoard."""
         self._tensorboard.close()

@@ -1,6 +1,7 @@
 """The frames of clips, read from the memory-mapped shards of `exvo.features.store`.
 
-Memory holds the index of the shards and, for a while, the pages that were read: it does not grow with the corpus.
+Memory holds the indices of the shards and, for a time, the pages that were read. It does not hold the frames of the
+corpus.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,17 +14,17 @@ import numpy as np
 from exvo.audio.store import WITHOUT_AUDIO
 from exvo.features.store import read_sequences
 
-# Shards are unmapped when about so much of them is in memory: the pages of a mapped file count as memory of the
-# process, and an epoch would otherwise come to hold the whole corpus.
+# Shards are unmapped when about this much of them is in memory. The pages of a mapped file count as memory of the
+# process, and would otherwise add up to the complete corpus during an epoch.
 _UNMAP_BYTES = 128 * 2**20
-# What one read may bring in, for the kernel maps around it: about 1 MB a clip of 36 kB was measured.
+# Memory that one read can take, because the kernel maps the pages around it: about 1 MB was measured for 36 kB.
 _LEAST_READ = 2**20
-# Each shard that is mapped holds a file open.
+# Each mapped shard keeps a file open.
 _MAPPED_SHARDS = 128
 
 
 class ClipStore(Protocol):
-    """Clips as training and prediction read them: each a number of frames.
+    """Clips for training and prediction, each with a number of frames.
 
     Attributes
     ----------
@@ -31,7 +32,7 @@ class ClipStore(Protocol):
     n_frames : np.ndarray [shape=(n,), int64]
         0 for a clip without audio.
     features_digest : str or None
-        SHA-256 of the names of the channels, where they have names.
+        SHA-256 of the names of the channels, if they have names.
     """
 
     clip_id: np.ndarray
@@ -40,23 +41,23 @@ class ClipStore(Protocol):
 
     @property
     def n_channels(self) -> int:
-        """Channels of a frame."""
+        """Number of channels of a frame."""
 
     def rows(self, clip_ids: Iterable[str]) -> np.ndarray:
-        """Return the rows of some clips [shape=(n,), int64]; ValueError where one is missing."""
+        """Return the rows of clips [shape=(n,), int64]; ValueError where one is missing."""
 
     def has_audio(self, clip_ids: Iterable[str]) -> np.ndarray:
-        """Return which of some clips have frames [shape=(n,), bool]."""
+        """Return which clips have frames [shape=(n,), bool]."""
 
     def frames(self, row: int, start: int = 0, length: int | None = None) -> np.ndarray:
-        """Return frames of one clip [shape=(length, n_channels)]."""
+        """Return frames of a clip [shape=(length, n_channels)]."""
 
     def fingerprint(self) -> list[tuple[str, int, int]]:
         """Return name, size in bytes and time of change in nanoseconds of every file."""
 
 
 class FrameStore:
-    """The frames of all clips of some sequence shards.
+    """The frames of all clips in sequence shards.
 
     Parameters
     ----------
@@ -101,16 +102,16 @@ class FrameStore:
 
     @property
     def n_channels(self) -> int:
-        """Channels of a frame."""
+        """Number of channels of a frame."""
         return self._mapped(0).shape[1]
 
     def rows(self, clip_ids: Iterable[str]) -> np.ndarray:
-        """Return where some clips are in `clip_id` [shape=(n,), int64].
+        """Return the places of clips in `clip_id` [shape=(n,), int64].
 
         Raises
         ------
         ValueError
-            Where no shard has a clip.
+            Where a clip is in no shard.
         """
         clip_ids = list(clip_ids)
         absent = [clip_id for clip_id in clip_ids if clip_id not in self._row]
@@ -119,21 +120,21 @@ class FrameStore:
         return np.array([self._row[clip_id] for clip_id in clip_ids], dtype=np.int64)
 
     def has_audio(self, clip_ids: Iterable[str]) -> np.ndarray:
-        """Return which of some clips have frames [shape=(n,), bool]."""
+        """Return which clips have frames [shape=(n,), bool]."""
         rows = self.rows(clip_ids)
         return (self.n_frames[rows] > 0) & ~np.isin(self.status[rows].astype(str), WITHOUT_AUDIO)
 
     def frames(self, row: int, start: int = 0, length: int | None = None) -> np.ndarray:
-        """Return frames of one clip: a view into the shard, for use before the next call.
+        """Return frames of a clip, as a view of the shard that is valid until the next call.
 
         Parameters
         ----------
         row : int
-            As `rows` gives it.
+            As `rows` returns it.
         start : int
-            First frame, counted from the beginning of the clip.
+            First frame, counted from the start of the clip.
         length : int or None
-            How many; None for all to the end.
+            Number of frames; None for all up to the end.
 
         Returns
         -------
@@ -148,7 +149,7 @@ class FrameStore:
         return view
 
     def unmap(self) -> None:
-        """Give the memory of all shards back; they are mapped again when they are read."""
+        """Release the memory of all shards; they are mapped again on access."""
         self._mapped.cache_clear()
         self._n_bytes_read = 0
 
@@ -157,11 +158,11 @@ class FrameStore:
         return file_states(path for paths in self.shards for path in paths)
 
     def _map(self, shard: int) -> np.ndarray:
-        # Without the index, which `read_sequences` would read again.
+        # Not with `read_sequences`, which would also read the index again.
         return np.load(self.shards[shard][0], mmap_mode="r", allow_pickle=False)
 
 
 def file_states(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Return name, size in bytes and time of change in nanoseconds of some files."""
+    """Return name, size in bytes and time of change in nanoseconds of each file."""
     stats = [(path.name, path.stat()) for path in paths]
     return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]

@@ -1,4 +1,4 @@
-"""A network with its loss, as the training loop trains it: steps of an epoch, validation, the choice of the epoch."""
+"""Supervised training for the training loop: the loss of a batch, validation, and the selection of the epoch."""
 
 import math
 import time
@@ -23,14 +23,14 @@ from exvo.training.trained import TrainingConfig
 
 
 class EpochSource(Protocol):
-    """The batches of Train, epoch by epoch."""
+    """The training batches of every epoch."""
 
     def epoch(self, number: int) -> Batches[Batch]:
-        """Return the batches of an epoch, counted from 1: the same ones whenever they are asked for."""
+        """Return the batches of an epoch, counted from 1; they are the same at every call."""
 
 
 class SupervisedLearner:
-    """A network with its loss, as `exvo.training.loop.Loop` trains it.
+    """A network and its loss for `exvo.training.loop.Loop`.
 
     Parameters
     ----------
@@ -38,10 +38,10 @@ class SupervisedLearner:
         On the device.
     train : EpochSource
     val_batches : Batches
-        Of the clips of ``val``.
+        Batches of the clips in ``val``.
     val : Labels
     untrained : sequence of str
-        As `exvo.training.outputs.without_labels` gives it.
+        As `exvo.training.outputs.without_labels` returns it.
     config : TrainingConfig
     seed : int
 
@@ -75,8 +75,8 @@ class SupervisedLearner:
         self.log: EpochLog | None = None
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """Return the optimizer of the config; with AdamW, vectors (biases, gains, rates, scales) do not decay."""
-        # A network that was trained before says which of its parameters learn at a share of the rate.
+        """Return the optimizer of the config; AdamW has no weight decay on vectors (biases, gains, rates, scales)."""
+        # A pre-trained network can have parameters with a reduced learning rate.
         shares: dict[nn.Parameter, float] = getattr(self.network, "learning_rate_shares", dict)()
         parameters = {p: shares.get(p, 1.0) for p in self.module.parameters() if p.requires_grad}
         adam = self.config.optimizer == "adam"
@@ -89,7 +89,7 @@ class SupervisedLearner:
         return self.train.epoch(epoch + 1)
 
     def before_step(self, loop: Loop) -> float:
-        """Seed an epoch at its first step; return the learning rate of the step."""
+        """Seed the random numbers at the first step of an epoch, and return the learning rate of the step."""
         if loop.place == 0:
             seed_torch(self.seed, loop.epoch + 1)
             self.network.train()
@@ -103,14 +103,14 @@ class SupervisedLearner:
         """Return the loss of a batch [shape=()]."""
         outputs = self.network(batch.frames, batch.lengths)
         total, losses = self.combined_loss(outputs, batch.targets, batch.labelled)
-        # Summed on the device: reading a value back would wait for it.
+        # Summed on the device, because to read a value waits for it.
         self.sums += torch.stack([total.detach(), *losses.values()])
         for task in self.counts:
             self.counts[task] += task == "" or task in batch.labelled
         return total
 
     def report(self, loop: Loop) -> None:
-        """Validate the epoch and add it to the progress."""
+        """Validate the epoch and record it."""
         record = {"epoch": loop.epoch, "learning_rate": self.learning_rate} | self._means()
         self.network.eval()
         record |= validate(self.network, self.combined_loss, self.val_batches, self.val, self.untrained)
@@ -124,19 +124,19 @@ class SupervisedLearner:
             self.log.write(self.progress.history, self.progress.best_epoch, loop.step)
 
     def finished(self, loop: Loop) -> bool:
-        """Return whether no epoch comes next; an epoch that has begun is finished."""
+        """Return whether the training is complete, which is never in the middle of an epoch."""
         return loop.place == 0 and self.progress.finished(self.config.max_epochs, self.config.patience)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the progress."""
+        """Return the records of the epochs."""
         return self.progress.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a progress."""
+        """Restore the records of the epochs."""
         self.progress.load_state_dict(state)
 
     def _means(self) -> dict[str, float]:
-        """Return the mean losses over the batches that have labels, and the learned log variances."""
+        """Return the mean losses over the batches with labels, and the learned log variances."""
         counts = torch.tensor(list(self.counts.values()))
         means = (self.sums.cpu() / counts).tolist()  # NaN for a task without labels
         names = ["loss", *(f"loss_{task}" for task in self.combined_loss.tasks)]
@@ -147,9 +147,9 @@ class SupervisedLearner:
 def validate(
     network: nn.Module, loss: CombinedLoss, batches: Batches[Batch], labels: Labels, untrained: Sequence[str]
 ) -> dict[str, float]:
-    """Return loss and metrics on the labelled clips of Val, NaN where there are none, and times.
+    """Return loss, metrics and times on the labelled clips of Val; loss and metrics are NaN without such clips.
 
-    ``val_loading_seconds`` is for batches, ``val_network_seconds`` for forward passes.
+    ``val_loading_seconds`` is the time of gathering batches, ``val_network_seconds`` that of forward passes.
     """
     before, start = batches.seconds, time.perf_counter()
     outputs = network_outputs(network, batches)
@@ -177,7 +177,7 @@ def validate(
 
 
 def learning_rate(place: float, config: TrainingConfig) -> float:
-    """Return the learning rate at a place in the training, 0 its beginning and 1 its end."""
+    """Return the learning rate at a place in the training, where 0 is its start and 1 its end."""
     if config.schedule == "constant":
         return config.learning_rate
     warmup = config.warmup_fraction

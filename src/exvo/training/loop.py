@@ -1,8 +1,8 @@
-"""The training loop of every network: steps of gradient descent, reports, and a state to go on from.
+"""The training loop of every network: steps of gradient descent, reports, and a state from which to resume.
 
-The loop is plain PyTorch. A `Learner` says what is particular to a training: its batches, its loss, its learning rate,
-and what a report does. A training that goes on from a saved state ends with the bits of one that was never
-interrupted, if the learner's batches and random numbers follow from the epoch and the step.
+The loop is plain PyTorch. A `Learner` defines the batches, the loss, the learning rate and the reports of a training.
+A training that resumes from a saved state gives the same bits as one without an interruption. For this, the learner's
+batches and random numbers must depend on nothing but the epoch and the step.
 """
 
 import time
@@ -26,11 +26,11 @@ class TrainingBatch(Protocol):
 
 
 class EpochBatches(Protocol):
-    """The batches of an epoch; each is gathered when it is asked for."""
+    """The batches of an epoch; each is gathered on access."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Any: ...  # noqa: ANN401 (a TrainingBatch of the learner's own)
+    def __getitem__(self, index: int) -> TrainingBatch: ...
 
 
 class Learner(Protocol):
@@ -38,28 +38,28 @@ class Learner(Protocol):
 
     @property
     def module(self) -> nn.Module:
-        """All that has parameters, on the device."""
+        """Module with all parameters, on the device."""
 
     def batches(self, epoch: int) -> EpochBatches:
-        """Return the batches of an epoch, counted from 0: the same ones whenever they are asked for."""
+        """Return the batches of an epoch, counted from 0; they are the same at every call."""
 
     def before_step(self, loop: "Loop") -> float:
-        """Seed the step where it needs it; return its learning rate."""
+        """Seed the random numbers of the step, where it needs any, and return its learning rate."""
 
     def loss(self, batch: Any) -> Tensor:  # noqa: ANN401
         """Return the loss of a batch [shape=()]."""
 
     def report(self, loop: "Loop") -> None:
-        """Validate, and take up what the steps since the last report measured."""
+        """Validate, and record the measures of the steps since the last report."""
 
     def finished(self, loop: "Loop") -> bool:
-        """Return whether no step comes next."""
+        """Return whether the training is complete."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the reports have found so far: tensors and plain types."""
+        """Return the records of the reports: tensors and plain types."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
 
 
 class Loop:
@@ -69,23 +69,23 @@ class Loop:
     ----------
     learner : Learner
     optimizer : torch.optim.Optimizer
-        A parameter group may have a ``share``: its learning rate is so much of the step's.
+        A parameter group may have a ``share``, a factor on the learning rate of the step.
     device : torch.device
     precision : {"fp32", "bf16", "fp16"}
-        Of matrix products and convolutions (autocast); ``fp16`` scales the loss.
+        Precision of matrix products and convolutions (autocast). With ``fp16``, the loss is scaled.
     gradient_clip : float
-        Largest norm of the gradient of all parameters together; 0 for no limit.
+        Maximum norm of the gradient of all parameters together; 0 for no limit.
     report_every : int or None
-        Steps between reports; None reports at the end of each epoch. The last step is always followed by one.
+        Number of steps between reports; None reports at the end of each epoch. A report always follows the last step.
 
     Attributes
     ----------
     step, epoch, place : int
-        Steps and epochs done, and batches done of the epoch that is not.
+        Number of completed steps, of completed epochs, and of completed batches of the current epoch.
     n_batches : int
-        Of the present epoch.
+        Number of batches of the current epoch.
     seconds, step_seconds, loading_seconds : float
-        Since the last report: in all, in steps, and in gathering batches.
+        Time since the last report: in total, in steps, and in gathering batches.
     """
 
     def __init__(
@@ -107,10 +107,10 @@ class Loop:
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._dtype = _AUTOCAST_TYPES[precision]
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-        self._start_timers()
 
     def run(self, save: Callable[[dict[str, Any]], None]) -> None:
-        """Train until the learner is finished; hand the state to ``save`` after every report."""
+        """Train until the learner is finished, and call ``save`` with the state after every report."""
+        self._start_timers()
         while not self.learner.finished(self):
             batches = self.learner.batches(self.epoch)
             self.n_batches = len(batches)
@@ -134,7 +134,7 @@ class Loop:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the state of a checkpoint."""
+        """Restore the state of a checkpoint."""
         self.learner.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
@@ -186,11 +186,11 @@ def parameter_groups(
     Parameters
     ----------
     parameters : mapping of nn.Parameter to float
-        What is trained, and its share of the learning rate.
+        The parameters, and their share of the learning rate.
     weight_decay : float
-        Of matrices and kernels.
+        Weight decay of matrices and kernels.
     decay_vectors : bool
-        Whether vectors and numbers decay too: biases, gains, rates, scales, log variances.
+        Whether it applies to vectors and scalars too: biases, gains, rates, scales, log variances.
     """
     groups = [
         {
@@ -207,5 +207,5 @@ def parameter_groups(
 
 
 def seed_torch(*numbers: int) -> None:
-    """Seed PyTorch's random numbers, dropout among them, from some numbers such as a seed and an epoch."""
+    """Seed the random numbers of PyTorch, as for dropout, from numbers such as a seed and an epoch."""
     torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))

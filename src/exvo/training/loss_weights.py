@@ -1,4 +1,4 @@
-"""Loss weights of a multitask network, chosen on Val over the grid that the config states."""
+"""Selection of the loss weights of a multitask network on Val, from the grid in the config."""
 
 import csv
 import logging
@@ -31,10 +31,10 @@ def choose_loss_weights(
     folder: str | Path,
     **options: Any,  # noqa: ANN401 (those of train_network)
 ) -> TrainingConfig:
-    """Try loss weights with short trainings and return the config with those of the best selection score on Val.
+    """Try loss weights in short trainings, and return the config with those of the best selection score on Val.
 
-    All that was tried is written to ``tuning.csv`` in ``folder``. Validation losses under different weights cannot
-    be compared: of equal scores, the first in the grid wins.
+    The results of all trials are written to ``tuning.csv`` in ``folder``. Among equal scores, the first in the grid is
+    selected, because validation losses with different weights cannot be compared.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def choose_loss_weights(
     Raises
     ------
     ValueError
-        If the weights are learned, so that there are none to choose.
+        If the config has no grid, or its loss weights are learned.
     """
     grid = training_config.loss_weight_grid
     if grid is None:

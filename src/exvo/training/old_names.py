@@ -1,4 +1,4 @@
-"""Trained folders of earlier versions, read under the names of today."""
+"""Conversion of trained folders of earlier versions to the present names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,8 +17,8 @@ _PRECISIONS = {
     "32-true": "fp32", "bf16-mixed": "bf16", "16-mixed": "fp16",
     "float32": "fp32", "bfloat16": "bf16", "float16": "fp16",
 }  # fmt: skip
-# Until version 0.1 the organisers' network had a format of its own, with these keys of its network and fixed choices of
-# its training.
+# Up to version 0.1, the organisers' network had its own format, with these keys of the network and these fixed settings
+# of the training.
 _MLP_NETWORK = ("tasks", "hidden", "head", "max_sd")
 _MLP_TRAINING = {
     "optimizer": "adam",
@@ -33,7 +33,7 @@ _MLP_TRAINING = {
 def present_record(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record of a trained network, ``config.json``, with the keys and names of this version.
 
-    A record of this version comes back equal.
+    A record of this version is returned unchanged.
     """
     now = dict(record)
     if now["model"] == "organisers":
@@ -52,7 +52,7 @@ def present_record(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def present_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of a trained network under the names of this version."""
+    """Return the weights of a trained network with the names of this version."""
     if "standardisation.mean" not in state:
         return dict(state)
     now = {
@@ -79,7 +79,7 @@ def _system(system: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings under the present keys; ``max_frames`` of SpecAugment, one level down, keeps its name."""
+    """Return settings with the present keys; ``max_frames`` of SpecAugment, one level below, keeps its name."""
     now = {_KEYS.get(key, key): value for key, value in settings.items()}
     if "precision" in now:
         now["precision"] = _PRECISIONS.get(now["precision"], now["precision"])

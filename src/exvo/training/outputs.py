@@ -1,6 +1,6 @@
-"""Labels that a training can use, and outputs of a network as arrays.
+"""Which labels a training can use, and the outputs of a network as arrays.
 
-A task without a label on Train has no head and is NaN throughout; an emotion without one is 0.
+A task without labels in Train has no head, and its predictions are NaN. An emotion without labels in Train is 0.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +15,12 @@ from exvo.evaluation.metrics import labelled
 
 
 def any_labelled(labels: Labels, tasks: Sequence[str]) -> np.ndarray:
-    """Which clips have a label of at least one of some tasks [shape=(n,), bool]."""
+    """Return which clips have a label of at least one of the tasks [shape=(n,), bool]."""
     return np.logical_or.reduce([labelled(labels, task) for task in tasks])
 
 
 def without_labels(labels: Labels, tasks: Sequence[str]) -> tuple[str, ...]:
-    """Return the tasks, and of emotion the emotions, that have no label."""
+    """Return the tasks without labels, and the emotions without labels if ``emotion`` has any."""
     names = [task for task in tasks if not labelled(labels, task).any()]
     if "emotion" in tasks and "emotion" not in names:
         no_label = np.isnan(labels.emotion).all(axis=0)
@@ -39,14 +39,14 @@ def task_arrays(
         ``emotion`` (n, 10) in [0, 1]; ``age`` (n,) or (n, 1), in years; ``country`` (n, n_countries), logits.
     n_clips, n_countries : int
     untrained : sequence of str
-        As `without_labels` gives it.
+        As `without_labels` returns it.
 
     Returns
     -------
     emotion : np.ndarray [shape=(n, 10), float64]
     age : np.ndarray [shape=(n,), float64]
     country : np.ndarray [shape=(n, n_countries), float64]
-        NaN where a task has no output.
+        NaN for a task without outputs.
     """
     emotion = np.full((n_clips, len(EMOTIONS)), np.nan)
     age = np.full(n_clips, np.nan)
@@ -62,7 +62,7 @@ def task_arrays(
 
 
 def map_numbers(value: Any, function: Callable[[float | None], float | None]) -> Any:  # noqa: ANN401 (JSON)
-    """Apply a function to every number of a JSON value: JSON has no NaN, so None stands for it."""
+    """Apply a function to every number in a JSON value, in which None represents NaN."""
     if isinstance(value, dict):
         return {name: map_numbers(part, function) for name, part in value.items()}
     return [map_numbers(part, function) for part in value] if isinstance(value, list) else function(value)

@@ -1,7 +1,7 @@
-"""What a trained system writes down of the files and programs in its settings: nothing that tells where a run stood.
+"""Settings of a trained system without the folders and programs of the machine.
 
-A folder of results can be passed on with the files that it names, and says nothing of whose they were. It names no
-program either: what is started on a machine is for its user to say. `exvo.systems.local_files` is the way back.
+A trained system can be shared together with its checkpoint, and does not disclose where it was trained. It names no
+program either, because only the user of a machine decides what runs there. `exvo.systems.local_files` does the reverse.
 """
 
 import os
@@ -11,23 +11,23 @@ from typing import Any
 
 from exvo.corpus.paths import user_path
 
-# Words for an ffmpeg that name no file, and what stands in the place of anything else.
+# Values of ``ffmpeg`` that are no file, and the value that replaces all others.
 FFMPEGS = ("bundled", "system")
 CUSTOM = "custom"
 
 
 def without_folders(system: Mapping[str, Any], folder: str | Path) -> dict[str, Any]:
-    """Return a system, as `exvo.workflow.systems.System.spec` gives it, as its folder keeps it.
+    """Return the settings of a system (`exvo.workflow.systems.System.spec`) for its folder.
 
-    A checkpoint in the working directory is named by the path that leads to it from the folder, one elsewhere by its
-    last name alone. An ffmpeg of the user's own becomes ``custom``.
+    A checkpoint in the working directory becomes a path relative to the folder; of any other, only the name remains.
+    An ffmpeg of the user becomes ``custom``.
 
     Parameters
     ----------
     system : mapping
-        Relative paths in it start from the working directory.
+        Relative paths start from the working directory.
     folder : str or Path
-        Of the trained system.
+        Folder of the trained system.
     """
     kept = dict(system)
     if "audio" in kept:
@@ -41,10 +41,10 @@ def without_folders(system: Mapping[str, Any], folder: str | Path) -> dict[str, 
 
 
 def _bare(checkpoint: str, folder: Path) -> str:
-    """Return the path from the folder to a checkpoint, or its name where the path would leave the working directory."""
+    """Return the path from the folder to a checkpoint in the working directory, or the name of any other."""
     home, start = Path.cwd(), _tidy(folder)
     place = user_path(checkpoint, "features.hubert.checkpoint")
-    # Where the checkpoint is may be a link, and so may what leads to the working directory; what it is called stays.
+    # The folder of the checkpoint and the working directory may be links; the name of the file is kept.
     for path in (_tidy(place), place.parent.resolve() / place.name):
         if path.is_relative_to(home) and start.is_relative_to(home):
             return os.path.relpath(path, start)
@@ -52,5 +52,5 @@ def _bare(checkpoint: str, folder: Path) -> str:
 
 
 def _tidy(path: Path) -> Path:
-    """Return an absolute path without ``..``, its links as they are."""
+    """Return an absolute path without ``..``; links are not resolved."""
     return Path(os.path.normpath(path.absolute()))

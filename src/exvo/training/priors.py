@@ -1,4 +1,4 @@
-"""The Train prior: the answer to a clip of which nothing is known, and the constant that a system has to beat."""
+"""The prior of the training set: constant predictions, for clips without audio and as a baseline for systems."""
 
 import math
 from collections.abc import Sequence
@@ -9,21 +9,21 @@ from exvo.corpus.labels import EMOTIONS, TASKS, Labels
 
 
 def priors(labels: Labels, tasks: Sequence[str]) -> dict[str, float | list[float]]:
-    """Return a constant answer for each task.
+    """Return a constant prediction for each task.
 
-    Of age it is the median, for no other constant has a smaller mean absolute error.
+    For age it is the median, because no other constant has a smaller mean absolute error.
 
     Parameters
     ----------
     labels : Labels
-        Of Train clips.
+        Labels of Train.
     tasks : sequence of str
 
     Returns
     -------
     dict
         ``emotion``: list of 10 means, 0 for an emotion without labels; ``age``: the median, in years; ``country``:
-        list of frequencies. NaN for a task that is not among ``tasks``, each of which must have a label.
+        list of relative frequencies. NaN for a task that is not in ``tasks``; each task in it must have a label.
     """
     result: dict[str, float | list[float]] = {
         "emotion": [math.nan] * len(EMOTIONS),

@@ -1,4 +1,4 @@
-"""The epochs of a training: what each measured, and the weights of the best."""
+"""The measures of every epoch of a training, and the weights of the best epoch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,22 +8,22 @@ from torch import Tensor, nn
 
 
 class Progress:
-    """The epochs of a training so far, and the weights of the best of them: plain types and tensors.
+    """The completed epochs of a training, and the weights of the best one, as plain types and tensors.
 
     Parameters
     ----------
     has_val : bool
-        Whether validation can compare epochs; if not, the last is the best.
+        Whether there are validation labels to compare epochs; if not, the last epoch is the best.
 
     Attributes
     ----------
     history : list of dict
         As in `exvo.training.trained.Trained`.
     best_epoch : int
-        From 1; 0 before the first.
+        Number of the best epoch, from 1; 0 before the first.
     best_state : dict of Tensor
     strf : dict of list of Tensor
-        Rates and scales before training and after each epoch.
+        Rates and scales of an STRF front end, before training and after each epoch.
     """
 
     def __init__(self, *, has_val: bool) -> None:
@@ -34,14 +34,15 @@ class Progress:
         self.strf: dict[str, list[Tensor]] = {}
 
     def finished(self, max_epochs: int, patience: int) -> bool:
-        """Return whether no epoch comes next."""
+        """Return whether the training is complete."""
         waited = len(self.history) - self.best_epoch if self.has_val else 0
         return len(self.history) >= max_epochs or waited >= patience
 
     def add(self, record: dict[str, float], network: nn.Module) -> None:
-        """Add an epoch; keep its weights if none was better.
+        """Add an epoch, and keep its weights if it is the best so far.
 
-        The better epoch has the higher selection score; of equal scores, and while none is defined, the lower loss.
+        The best epoch has the highest selection score. Among equal scores, and as long as none is defined, it has the
+        lowest loss.
         """
         best = self._quality(self.history[self.best_epoch - 1]) if self.best_epoch else (-np.inf, -np.inf)
         self.history.append(record)
@@ -60,11 +61,11 @@ class Progress:
                 self.strf.setdefault(name, []).append(values.detach().to("cpu", copy=True))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything but ``has_val``, which follows from the data."""
+        """Return all attributes except ``has_val``, which is determined by the data."""
         return {name: value for name, value in vars(self).items() if name != "has_val"}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         vars(self).update(state)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What every trained system leaves besides its weights: predictions of Val and Test, and its scores on Val."""
+"""Results of a trained system: predictions of Val and Test, and scores on Val."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -19,18 +19,18 @@ def predictions_or_priors(
     countries: Sequence[Country],
     predict: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]],
 ) -> Predictions:
-    """Predict the clips that have audio; the others get the Train prior.
+    """Predict the clips with audio; the others get the prior of the training set.
 
     Parameters
     ----------
     clip_ids : np.ndarray [shape=(n,), str]
     has_audio : np.ndarray [shape=(n,), bool]
     priors : mapping
-        As `exvo.training.priors.priors` gives them.
+        As `exvo.training.priors.priors` returns them.
     countries : sequence of Country
     predict : callable
-        From the mask of clips with audio to their emotion, age and country probabilities; not called where no clip
-        has audio.
+        Takes the mask of clips with audio, and returns their emotion, age and country probabilities. It is not called
+        without such clips.
     """
     n = len(clip_ids)
     emotion = np.tile(np.asarray(priors["emotion"], dtype=np.float64), (n, 1))
@@ -50,11 +50,11 @@ def write_results(
     ----------
     folder : Path
     labels : Labels
-        Of the whole corpus.
+        Labels of the complete corpus.
     predictions : Predictions
-        Of all clips of Val and Test, in any order.
+        Predictions for all clips of Val and Test, in any order.
     best_epoch, n_epochs : int
-        The epoch kept, and how many there were.
+        Number of the best epoch, and number of epochs.
     """
     by_split = {split: labels.take(labels.split == split) for split in ("Val", "Test")}
     aligned = {split: align(predictions, part.clip_id) for split, part in by_split.items()}

@@ -1,4 +1,4 @@
-"""Mean and SD of features over the training set, in two passes and float64; memory is that of one chunk of rows."""
+"""Mean and SD of features over the training set, in two passes and float64. Memory holds one chunk of rows."""
 
 from collections.abc import Iterator
 
@@ -8,19 +8,19 @@ _CHUNK_ROWS = 128  # 7 MB of float64 at 6,373 features
 
 
 def standard_moments(features: np.ndarray, rows: np.ndarray | None = None) -> dict[str, list[float]]:
-    """Return the moments of some rows of features.
+    """Return the mean and SD of features over rows.
 
     Parameters
     ----------
     features : np.ndarray [shape=(n_clips, n_features)]
-        Finite; a memory map will do.
+        Finite; can be a memory map.
     rows : np.ndarray [shape=(n,), int] or None
-        None takes all.
+        None for all rows.
 
     Returns
     -------
     dict
-        ``mean`` and ``std`` (all-n), lists of n_features float32 numbers. The SD of a feature that does not vary is 0.
+        ``mean`` and ``std`` (population SD), lists of n_features float32 numbers. The SD of a constant feature is 0.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def standard_moments(features: np.ndarray, rows: np.ndarray | None = None) -> di
     """
     rows = np.arange(len(features)) if rows is None else rows
     if not len(rows):
-        raise ValueError("features: no clips to standardise on; is the Train split empty?")
+        raise ValueError("features: no clips to standardise on; does any clip of Train have audio?")
     total, squares = np.zeros((2, features.shape[1]))
     for chunk in _chunks(features, rows):
         total += chunk.sum(axis=0, dtype=np.float64)

@@ -1,8 +1,8 @@
 """The folder of a trained network.
 
-``model.safetensors`` holds the weights and the moments of Train, ``config.json`` what they need to be read (and
-where they come from), ``history.csv`` one row per epoch; ``strf_history.parquet`` one row per kernel and epoch,
-where the network has an STRF front end.
+``model.safetensors`` has the weights and the moments of Train, and ``config.json`` the settings of the network and the
+training. ``history.csv`` has one row per epoch. ``strf_history.parquet``, for a network with STRFs, has one row per
+kernel and epoch.
 """
 
 import csv
@@ -31,21 +31,21 @@ STRF_HISTORY = "strf_history.parquet"
 
 
 def save_trained(folder: str | Path, trained: Trained, system: Mapping[str, object] | None = None) -> None:
-    """Write the files of a trained network into a folder, made if missing; ``config.json`` last.
+    """Write the files of a trained network into a folder, which is created if missing; ``config.json`` is last.
 
     Parameters
     ----------
     folder : str or Path
     trained : Trained
     system : mapping, optional
-        The stage, the feature and the settings of both that the features came from, kept for prediction, except
-        folders and programs: see `exvo.training.portable_paths`.
+        Stage, feature and settings of both, which prediction needs. Folders and programs are omitted: see
+        `exvo.training.portable_paths`.
     """
     folder = Path(folder)
     with atomic_path(folder / "model.safetensors") as path:
         save_file({name: value.contiguous() for name, value in trained.state.items()}, path)
     with atomic_path(folder / "history.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        # Times are in the logs: the files of a result are the same whenever they are made.
+        # Without times, which are in the logs, so that a repeated training gives the same files.
         columns = [name for name in trained.history[0] if not name.endswith("seconds")]
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
@@ -74,18 +74,18 @@ def save_trained(folder: str | Path, trained: Trained, system: Mapping[str, obje
 
 
 def load_trained(folder: str | Path, kinds: Sequence[type[NetworkConfig]]) -> Trained:
-    """Read what `save_trained` wrote, in this or an earlier version.
+    """Read a folder that `save_trained` of this or an earlier version wrote.
 
     Parameters
     ----------
     folder : str or Path
     kinds : sequence of types
-        Configs of the networks that it may hold.
+        Configs of the networks that are accepted.
 
     Raises
     ------
     ValueError
-        Where it holds another.
+        Where the folder has another network.
     """
     folder = Path(folder)
     record = present_record(json.loads((folder / "config.json").read_text(encoding="utf-8")))
@@ -118,7 +118,7 @@ def load_trained(folder: str | Path, kinds: Sequence[type[NetworkConfig]]) -> Tr
 
 
 def _write_strf_history(path: Path, history: dict[str, np.ndarray]) -> None:
-    """Write ``epoch`` (0 before training), ``kernel`` and a column per parameter."""
+    """Write ``epoch`` (0 before training), ``kernel`` and one column per parameter."""
     epoch, kernel = np.indices(next(iter(history.values())).shape)
     columns = {"epoch": epoch, "kernel": kernel} | history
     with atomic_path(path) as temporary:

@@ -1,11 +1,11 @@
-"""Training of a multitask network on clips: any network, any features, the best epoch on Val.
+"""Training of a multitask network on clips, for any network and features.
 
-Whatever is fitted sees Train only; Val chooses the epoch. An epoch depends on the weights, the optimizer's state and
-its own number alone: batches follow from the number, dropout is seeded at the first batch, and the learning rate
-follows from the place in the training.
+Only Train is used for fitting; Val selects the epoch. An epoch depends on the weights, the state of the optimizer and
+its number only. The number determines the batches, the seed of dropout at the first batch, and the learning rate.
 """
 
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,42 +57,42 @@ def train_network(
     n_threads: int = 1,
     resume: bool = True,
 ) -> Trained:
-    """Train a network; keep its best epoch on Val.
+    """Train a network, and keep its best epoch on Val.
 
-    The best epoch is the one of the highest `selection_score`; of equal ones, and while none has a defined score, the
-    one of the lowest validation loss. Without any label on Val it is the last. Clips without a label of any of the
-    tasks are left out of the batches: they would take no part in a loss.
+    The best epoch has the highest `selection_score`. Among equal scores, and as long as no score is defined, it has the
+    lowest validation loss. Without labels on Val, it is the last epoch. Batches omit clips without a label of any task,
+    because these have no loss.
 
     Parameters
     ----------
     store : ClipStore
     labels_train, labels_val : Labels
-        Of clips that have audio.
+        Labels of clips with audio.
     network_config : NetworkConfig
     training_config : TrainingConfig
-        Its ``loss_weight_grid`` is for `exvo.training.loss_weights` and not read here.
+        Its ``loss_weight_grid`` is not used here, but in `exvo.training.loss_weights`.
     statistics : mapping or None
-        ``mean`` and ``std`` of every channel over Train; None for a network that reads none, whose masked frames are
+        ``mean`` and ``std`` of every channel over Train. None for a network without standardisation; masked frames are
         then 0.
     seed : int
-        Of the initial weights, batches, augmentation and dropout. The same seed, machine and ``n_threads`` give the
-        same bits, with or without an interruption.
+        Seed of the initial weights, batches, augmentation and dropout. The same seed, machine and ``n_threads`` give
+        the same bits, with or without an interruption.
     folder : str or Path
-        Receives the checkpoint of the last epoch (``checkpoints/``) and logs for people (``logs/``).
+        Folder for the checkpoint of the last epoch (``checkpoints/``) and for logs (``logs/``).
     perturbed : mapping of float to ClipStore, optional
-        The clips of Train at other speeds, needed with ``speed_perturbation``.
+        Training clips at other speeds, needed with ``speed_perturbation``.
     prepare : callable, optional
-        Prepares the network before its first step, such as loading weights to start from. What it does must follow from
-        ``network_config``, by which an interrupted training is recognised.
+        Prepares the network before its first step, for example by loading pre-trained weights. Its effect must be
+        determined by ``network_config``, by which an interrupted training is recognised.
     n_threads : int
         Threads of PyTorch during the call.
     resume : bool
-        Go on from the checkpoint in ``folder``, if it is of this very training: data, choices, code and seed.
+        Resume from the checkpoint in ``folder``, if it has the same data, settings, code and seed.
 
     Raises
     ------
     ValueError
-        If no clip of Train has a label of a task, or the config asks for what the device or the data cannot give.
+        If no clip of Train has a label of a task, or the config does not fit the device or the data.
     """
     folder, config = Path(folder), training_config
     device = config.placement()
@@ -122,7 +122,7 @@ def train_network(
             network.to(device),
             _loss(config, tasks).to(device),
             _train_batches(store, train, config, statistics, perturbed, seed),
-            prediction_batches(store, list(val.clip_id), val),
+            prediction_batches(store, list(val.clip_id)),
             val,
             untrained,
             config,
@@ -139,7 +139,7 @@ def train_network(
             learner.progress.watch(network)
         else:
             loop.load_state_dict(state)
-            logger.info("training goes on after epoch %d", loop.epoch)
+            logger.info("training resumes after epoch %d", loop.epoch)
         if not learner.finished(loop):
             learner.log = EpochLog(folder / "logs", _title(folder, seed), config.max_epochs, loop.step)
             try:
@@ -199,7 +199,7 @@ def _train_batches(
 
 
 def _title(folder: Path, seed: int) -> str:
-    """Return what is trained in ``.../<system>/<seed>``, or as a trial in ``tuning/<number>`` below it."""
+    """Return the title of a training in ``.../<system>/<seed>``, or of a trial in ``tuning/<number>`` below it."""
     names = folder.resolve().parts
     if names[-2] == TRIALS:
         return f"{names[-4]}, seed {seed}, trial {names[-1]}"
@@ -221,12 +221,15 @@ def _initial_network(
 
 @contextmanager
 def _surroundings(n_threads: int, device: torch.device) -> Iterator[None]:
-    """Set threads and deterministic operations; leave them and the random numbers as they were."""
+    """Set the threads and deterministic operations, and restore them and the random state afterwards."""
     devices = [device.index or 0] if device.type == "cuda" else []
     deterministic = torch.are_deterministic_algorithms_enabled()
     try:
         with torch_threads(n_threads), torch.random.fork_rng(devices):
-            if device.type == "cuda":  # the operations used are deterministic on a CPU as they are
+            # On a CPU, the operations in use are deterministic without this.
+            if device.type == "cuda":
+                # Without it, matrix products of cuBLAS are not deterministic.
+                os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
                 torch.use_deterministic_algorithms(True, warn_only=True)
             yield
     finally:

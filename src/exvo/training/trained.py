@@ -1,4 +1,4 @@
-"""The choices of a training, and a trained network with all that prediction needs."""
+"""The settings of a training, and a trained network with everything that prediction needs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,14 +20,14 @@ Schedule = Literal["cosine", "constant"]
 
 
 class NetworkConfig(Protocol):
-    """What training asks of the config of a network, a frozen dataclass.
+    """The interface of the config of a network, a frozen dataclass.
 
     Attributes
     ----------
     kind : str
-        Name of the class, for storage.
+        Name of the network in stored folders.
     reads_vectors : bool
-        Whether a clip is one vector (`exvo.training.vectors.VectorStore`), not a number of frames.
+        Whether the network reads one vector per clip (`exvo.training.vectors.VectorStore`), not frames.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -36,11 +36,11 @@ class NetworkConfig(Protocol):
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Tasks that get a head."""
+        """Tasks with a head."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the config that `dataclasses.asdict` wrote, also by way of JSON."""
+        """Return the config from the dict of `dataclasses.asdict`, also after JSON."""
 
     def network(
         self,
@@ -51,20 +51,20 @@ class NetworkConfig(Protocol):
         age_std: float,
         seed: int,
     ) -> nn.Module:
-        """Return a network before its first step.
+        """Return a network with initial weights.
 
         It maps frames (batch, n_frames, n_channels) and lengths (batch,) to the outputs of the tasks, as
-        `exvo.networks.heads.MultitaskDecoder`.
+        `exvo.networks.heads.MultitaskDecoder` does.
 
         Parameters
         ----------
         n_channels, n_countries : int
         statistics : mapping or None
-            ``mean`` and ``std`` of every channel over the frames of Train, for a network that reads them.
+            ``mean`` and ``std`` of every channel over the frames of Train, for a network that needs them.
         age_mean, age_std : float
-            Of Train, in years.
+            Mean and SD of age in Train, in years.
         seed : int
-            Of the initial weights.
+            Seed of the initial weights.
         """
 
 
@@ -167,7 +167,7 @@ class TrainingConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingConfig":
-        """Return the config that `dataclasses.asdict` wrote, also by way of JSON; left out means default."""
+        """Return the config from the dict of `dataclasses.asdict`, also after JSON; missing keys have defaults."""
         values = dict(values)
         for name, kind in (
             ("loss_weights", LossWeights),
@@ -184,7 +184,7 @@ class TrainingConfig:
         Raises
         ------
         ValueError
-            If the precision is unknown, or mixed without CUDA.
+            If the precision is unknown, or is mixed precision without CUDA.
         """
         name = device_name(self.device)
         if self.precision not in ("fp32", "fp16", "bf16"):
@@ -196,41 +196,41 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network with all that prediction needs.
+    """A trained network with everything that prediction needs.
 
     Attributes
     ----------
     network_config : NetworkConfig
-        With all tasks of the system, those without labels too.
+        With all tasks of the system, including those without labels.
     training_config : TrainingConfig
-        With the loss weights that were used.
+        With the loss weights in use.
     seed : int
     countries : tuple of Country
         In the order of the country probabilities.
     state : dict of Tensor
-        The network's weights at the best epoch, and the moments of Train that it holds, on the CPU.
+        Weights of the best epoch, and the moments of Train in the network, on the CPU.
     n_channels : int
-        Of a frame.
+        Channels of a frame.
     history : list of dict
-        Per epoch: ``epoch`` (from 1); ``learning_rate`` at its end; ``loss`` and ``loss_<task>``, the means of its
-        batches before each step; ``s_<task>`` at its end where the weights are learned; ``val_loss`` (all of Val as
-        one batch), ``val_ccc``, ``val_uar``, ``val_mae``, ``val_s_mtl``, ``val_selection``; ``seconds``, of which
-        ``loading_seconds`` for batches of Train and Val and ``network_seconds`` for steps and for the forward
-        passes of Val (the rest: metrics and logs). NaN where there is nothing to measure.
+        One per epoch: ``epoch`` (from 1); ``learning_rate`` of the last step; ``loss`` and ``loss_<task>``, means over
+        the batches before each step; ``s_<task>`` at the end, with learned uncertainties; ``val_loss`` (all of Val as
+        one batch), ``val_ccc``, ``val_uar``, ``val_mae``, ``val_s_mtl``, ``val_selection``; ``seconds``. Of these,
+        ``loading_seconds`` are for batches of Train and Val, and ``network_seconds`` for steps and for forward passes
+        on Val; the rest is for metrics and logs. A measure without labels is NaN.
     best_epoch : int
-        The epoch kept, from 1.
+        Number of the best epoch, from 1.
     priors : dict
-        What a clip without audio gets, as `exvo.training.priors.priors` gives it.
+        Predictions for a clip without audio, as `exvo.training.priors.priors` returns them.
     n_labelled : dict of int
-        Train clips with a label, per task of the system.
+        Number of Train clips with a label, by task of the system.
     untrained : tuple of str
-        Tasks of the system without any label on Train (their outputs are NaN), and emotions without any (their
-        output is 0).
+        Tasks of the system without labels in Train, whose outputs are NaN, and emotions without labels in Train, whose
+        outputs are 0.
     features_digest : str or None
-        SHA-256 of the names of utterance-level features, so that prediction refuses other features.
+        SHA-256 of the names of utterance-level features, by which prediction refuses other features.
     strf_history : dict of np.ndarray
-        ``rate`` (rad per frame) and ``scale`` (rad per channel) of every STRF kernel before training and after
-        each epoch [shape=(n_epochs + 1, n_kernels)]; empty for a network without such a front end.
+        ``rate`` (rad per frame) and ``scale`` (rad per channel) of every STRF kernel, before training and after each
+        epoch [shape=(n_epochs + 1, n_kernels)]; empty for a network without STRFs.
     """
 
     network_config: NetworkConfig
@@ -249,12 +249,12 @@ class Trained:
 
     @property
     def trained_tasks(self) -> tuple[str, ...]:
-        """The tasks that have a head."""
+        """Tasks with a head."""
         return tuple(task for task in self.network_config.tasks if task not in self.untrained)
 
     def network(self) -> nn.Module:
         """Return the network with its trained weights, on the CPU, ready to predict."""
-        # Moments and weights are replaced at once.
+        # Moments and weights are replaced below.
         moments = {"mean": [0.0] * self.n_channels, "std": [1.0] * self.n_channels}
         config = replace(self.network_config, tasks=self.trained_tasks)
         network = config.network(self.n_channels, len(self.countries), moments, 0.0, 1.0, self.seed)

@@ -1,4 +1,4 @@
-"""Utterance-level features of clips in memory, as training and prediction read them: a clip is one frame."""
+"""Utterance-level features of clips in memory, for training and prediction. A clip has one frame."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -14,22 +14,22 @@ from exvo.training.batches import Batch, Batches, Targets, make_batch
 from exvo.training.frames import ClipStore, file_states
 from exvo.training.standardise import standard_moments
 
-# Rows that are gathered at once: 13 MB at 8 clips of 6,373 features.
+# Number of batches that are gathered at once: 13 MB with batches of 8 clips and 6,373 features.
 _BLOCK_BATCHES = 64
-# Clips are predicted in blocks of this size, the last filled up with zeros: a matrix product of another size may add in
-# another order, and the last bits of a prediction would depend on the other clips of its shard.
+# Clips are predicted in blocks of this size; the last one is padded with zeros. A matrix product of another size may
+# add in another order, and the last bits of a prediction would depend on the other clips of its shard.
 _PREDICT_ROWS = 128
 
 
 class VectorStore:
-    """The vectors of some clips: functionals, or mean and SD over time of each channel of frames.
+    """One vector per clip: functionals, or the mean and SD over time of each channel of frames.
 
     Parameters
     ----------
     shards : sequence of Shard
-        As `exvo.features.vectors.as_shards` gives them.
+        As `exvo.features.vectors.as_shards` returns them.
     clip_ids : sequence of str
-        The clips that are read, each in a shard. Memory is that of their vectors.
+        Clips to read, each in a shard. Memory holds one copy of their vectors.
 
     Attributes
     ----------
@@ -37,12 +37,12 @@ class VectorStore:
     n_frames : np.ndarray [shape=(n,), int64]
         1, or 0 for a clip without audio.
     features_digest : str or None
-        SHA-256 of the names of the features; None for vectors made of frames.
+        SHA-256 of the names of the features; None for vectors from frames.
 
     Raises
     ------
     ValueError
-        Where a value is not finite, no shard has a clip, or shards have different features.
+        Where a value is not finite, a clip is in no shard, or shards have different features.
     """
 
     def __init__(self, shards: Sequence[Shard], clip_ids: Sequence[str]) -> None:
@@ -61,19 +61,19 @@ class VectorStore:
 
     @property
     def n_channels(self) -> int:
-        """Features of a clip."""
+        """Number of features per clip."""
         return self.values.shape[1]
 
     def rows(self, clip_ids: Iterable[str]) -> np.ndarray:
-        """Return the rows of some clips [shape=(n,), int64]."""
+        """Return the rows of clips [shape=(n,), int64]."""
         return np.array([self._row[clip_id] for clip_id in clip_ids], dtype=np.int64)
 
     def has_audio(self, clip_ids: Iterable[str]) -> np.ndarray:
-        """Return which of some clips have a vector [shape=(n,), bool]."""
+        """Return which clips have a vector [shape=(n,), bool]."""
         return self.n_frames[self.rows(clip_ids)] > 0
 
     def frames(self, row: int, start: int = 0, length: int | None = None) -> np.ndarray:
-        """Return the vector of one clip as its only frame [shape=(1, n_channels)]."""
+        """Return the vector of a clip as its only frame [shape=(1, n_channels)]."""
         return self.values[row : row + 1][start : None if length is None else start + length]
 
     def fingerprint(self) -> list[tuple[str, int, int]]:
@@ -81,18 +81,18 @@ class VectorStore:
         return file_states(self._files)
 
     def moments(self, clip_ids: Iterable[str]) -> dict[str, list[float]]:
-        """Return mean and SD of every feature over some clips: ``mean`` and ``std``, 0 where it does not vary."""
+        """Return ``mean`` and ``std`` of every feature over clips; the SD of a constant feature is 0."""
         return standard_moments(self.values, self.rows(clip_ids))
 
 
 class VectorBatches:
-    """The batches of every epoch: all clips in a new random order, cut into batches of one size.
+    """The batches of every epoch: all clips in a new random order, in batches of equal size.
 
     Parameters
     ----------
     store : VectorStore
     labels : Labels
-        Of the clips to train on, all of them with audio.
+        Labels of the training clips, all with audio.
     batch_size, seed : int
     """
 
@@ -104,14 +104,14 @@ class VectorBatches:
         self._targets = Targets(labels)
 
     def epoch(self, number: int) -> Batches[Batch]:
-        """Return the batches of an epoch, counted from 1: the same ones whenever they are asked for."""
+        """Return the batches of an epoch, counted from 1; they are the same at every call."""
         shuffle, order = np.random.default_rng(self.seed), np.arange(0)
         for _ in range(number):
             order = shuffle.permutation(len(self._rows))
         block, block_start = np.empty((0, self.store.n_channels), np.float32), 0
 
         def gather(rows: np.ndarray) -> Batch:
-            # Vectors are gathered for many batches at once: row by row, a third of a training would be gathering.
+            # For many batches at once: row by row, gathering would be a third of the training time.
             nonlocal block, block_start
             first = int(rows[0])
             if not block_start <= first < block_start + len(block):
@@ -125,24 +125,21 @@ class VectorBatches:
         )
 
 
-def vector_batches(
-    store: VectorStore, clip_ids: Sequence[str], labels: Labels | None = None
-) -> Batches[Batch]:
-    """Return batches of one size for validation and prediction, the last filled up with zeros."""
+def vector_batches(store: VectorStore, clip_ids: Sequence[str]) -> Batches[Batch]:
+    """Return batches of equal size for validation and prediction; the last one is padded with zeros."""
     places = store.rows(clip_ids)
-    targets = None if labels is None else Targets(labels)
 
     def gather(rows: np.ndarray) -> Batch:
         frames = np.zeros((_PREDICT_ROWS, 1, store.n_channels), np.float32)
         frames[: len(rows), 0] = store.values[places[rows]]
-        return make_batch(frames, np.ones(_PREDICT_ROWS, np.int64), targets, rows)
+        return make_batch(frames, np.ones(_PREDICT_ROWS, np.int64), None, rows)
 
     groups = np.split(np.arange(len(places)), range(_PREDICT_ROWS, len(places), _PREDICT_ROWS))
     return Batches(groups if len(places) else [], gather)
 
 
 def check_features(store: ClipStore, n_channels: int, features_digest: str | None) -> None:
-    """Refuse features that are not those of training, by their number and, where they have names, by these."""
+    """Refuse features that differ from those of training in number or, where they have names, in a name."""
     if store.n_channels != n_channels:
         raise ValueError(f"features: {store.n_channels} channels, but the model was trained on {n_channels}")
     if None not in (features_digest, store.features_digest) and store.features_digest != features_digest:
@@ -150,28 +147,25 @@ def check_features(store: ClipStore, n_channels: int, features_digest: str | Non
 
 
 def names_digest(names: Sequence[str]) -> str:
-    """Return a SHA-256 of feature names in their order."""
+    """Return a SHA-256 of the feature names in order."""
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
 def _read(
     shards: Sequence[Shard], clip_ids: np.ndarray, audible: np.ndarray
 ) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """Return the vectors of clips [shape=(n, n_channels)], 0 where there is no audio, and the names of the features."""
+    """Return vectors [shape=(n, n_channels)], 0 for clips without audio, and the names of the features, if any."""
     if all(len(shard) == 1 for shard in shards):
         (found,) = read_utterances([shard[0] for shard in shards], [clip_ids])
         found.values[~audible] = 0.0
         return found.values, found.names
-    values: np.ndarray | None = None
     place = {clip_id: row for row, clip_id in enumerate(clip_ids) if audible[row]}
+    n_channels = feature_vectors(shards[0], []).shape[1]
+    values = np.zeros((len(clip_ids), n_channels), np.float32)
     for shard in shards:
         wanted = [clip_id for clip_id in read_statuses([shard[-1]]) if clip_id in place]
         if wanted:
-            vectors = feature_vectors(shard, wanted)
-            values = np.zeros((len(clip_ids), vectors.shape[1]), np.float32) if values is None else values
-            values[[place[clip_id] for clip_id in wanted]] = vectors
-    if values is None:
-        raise ValueError(f"{shards[0][-1]}: no clip has audio, so there is nothing to learn from")
+            values[[place[clip_id] for clip_id in wanted]] = feature_vectors(shard, wanted)
     return values, None
 
 
