@@ -13,7 +13,7 @@ from common import Record, corpus_folder
 
 from exvo.audio.convert import ConvertConfig, convert_shard
 from exvo.hubert.embeddings import EmbeddingConfig, embed_shard
-from exvo.systems.hubert import train_hubert_system
+from exvo.systems.hubert import train_system
 from exvo.workflow.config import complete
 from exvo.workflow.plan import Plan
 
@@ -45,7 +45,7 @@ def scores_of_precisions(n_clips: int) -> list[Record]:
     with corpus_folder(None, n_clips) as root, tempfile.TemporaryDirectory() as folder:
         config["corpus"] |= {"root": str(root), "shards": 1}
         plan = Plan(config)
-        system = json.loads(plan.system_spec(SYSTEM))["system"]
+        system = plan.system(SYSTEM)
         folder, audio = Path(folder), Path(folder) / "raw.parquet"
         files = {path.stem: path.name for path in (root / "raw").iterdir()}
         convert_shard(root / "raw", files, audio, ConvertConfig(), bits=24, n_threads=2)
@@ -54,7 +54,7 @@ def scores_of_precisions(n_clips: int) -> list[Record]:
             shard = folder / f"{precision}.npy", folder / f"{precision}.parquet"
             embed_shard(audio, *shard, replace(embedding, precision=precision))
             target = folder / precision
-            train_hubert_system([shard], plan.corpus, system, 0, target)
+            train_system(shard, plan.corpus, system, 0, target)
             metrics[precision] = json.loads((target / "metrics.json").read_text())["val"]
     return [
         Record(

@@ -206,7 +206,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(undistu
 
 
 def test_every_rule_is_killed():
-    assert all_rules() == {*RULES}
+    assert all_rules() == {*map(rule_of, RULES)}
 
 
 def test_a_second_run_at_the_same_time_says_so_and_does_no_harm(undisturbed, fresh):

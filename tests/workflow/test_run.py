@@ -180,7 +180,7 @@ def test_a_feature_fusion_reads_one_vector_a_clip_of_each_of_its_systems(finishe
         widths.append(frames.shape[1])
     # The shared layer of the organisers' network, and a vector for each of three tasks.
     assert widths == record["network"]["widths"] == [64, 3 * 64, 3 * 64]
-    fusion = json.loads((results / "fusion/fusion.json").read_text())["fusions"]["feature_fusion"]
+    fusion = json.loads((results / "fusion/fusion.json").read_text())["fusions"]["feature-fusion"]
     assert list(fusion["systems"]) == record["system"]["systems"] and fusion["feature_fusion"]["n_seeds"] == 1
     val = json.loads((results / "fusion/feature-fusion/0/metrics.json").read_text())["val"]
     assert fusion["out_of_fold_val"]["ccc"] == pytest.approx(val["ccc"])
@@ -195,7 +195,7 @@ def test_a_feature_fusion_reads_one_vector_a_clip_of_each_of_its_systems(finishe
         "Conformer (STRF)",
         "Conformer (log-mel)",
     ]
-    fusions = ["weighted", "stacked", "per-task", "paper", "feature_fusion"]
+    fusions = ["weighted", "stacked", "per-task", "paper", "feature-fusion"]
     assert [row for row in rows[7:] if row in fusions] == fusions
 
 

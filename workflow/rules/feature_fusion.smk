@@ -28,7 +28,7 @@ rule pool_clips:
         runtime=growing(240),
         gpu_jobs=1,
     params:
-        module=lambda wildcards: PLAN.encoder_module(wildcards.system),
+        encoder=lambda wildcards: PLAN.systems[wildcards.system].encoder,
         code=lambda wildcards: code_digest(
             "exvo.systems.utterance_embeddings", PLAN.encoder_module(wildcards.system)
         ),

@@ -31,7 +31,6 @@ rule train_system:
         gpu_jobs=1,
     params:
         config=lambda wildcards: PLAN.system(wildcards.system),
-        module=lambda wildcards: PLAN.encoder_module(wildcards.system),
         code=lambda wildcards: code_digest(PLAN.encoder_module(wildcards.system)),
         labels=PLAN.labels,
     message:

@@ -7,14 +7,14 @@ from exvo.workflow.jobs import run_job
 
 def main(snakemake: Any) -> None:
     """Map the job to `exvo.features.vectors.write_vectors`."""
-    from importlib import import_module
     from pathlib import Path
 
     from exvo.features.vectors import as_shards, write_vectors
     from exvo.networks.torch_setup import torch_threads
     from exvo.systems.utterance_embeddings import utterance_embeddings_by
+    from exvo.workflow.systems import ENCODERS
 
-    kinds = import_module(snakemake.params.module).KINDS
+    kinds = ENCODERS[snakemake.params.encoder].load().KINDS
     with torch_threads(snakemake.threads):
         write_vectors(
             as_shards(snakemake.input.features),

@@ -10,11 +10,11 @@ def main(snakemake: Any) -> None:
 
     A trained system keeps the SHA-256 of its HuBERT weights, so that prediction uses the same weights and no others.
     """
-    from importlib import import_module
     from pathlib import Path
 
     from exvo.corpus.table import read_corpus
     from exvo.features.spec import feature_key, feature_kind
+    from exvo.workflow.systems import ENCODERS
 
     system = snakemake.params.config
     if feature_kind(system["feature"]) == "hubert":
@@ -24,7 +24,7 @@ def main(snakemake: Any) -> None:
         source = exact_source(system["feature_config"], feature_key(system["feature"]))
         system = {**system, "feature_config": source}
     limit = snakemake.params.labels["limit"]
-    import_module(snakemake.params.module).train_system(
+    ENCODERS[system["encoder"]].load().train_system(
         snakemake.input.features,
         read_corpus(Path(snakemake.input.table).parent, limit),
         system,

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-# libyaml's loader, if PyYAML was built with it, takes a seventh of the time.
-SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+try:
+    # libyaml's loader, if PyYAML was built with it, takes a seventh of the time.
+    from yaml import CSafeLoader as SafeLoader
+except ImportError:
+    from yaml import SafeLoader  # type: ignore[assignment]  # the same methods, in Python
 
 
 def read_schema(path: Path) -> dict[str, Any]:

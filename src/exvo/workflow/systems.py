@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from exvo.audio.stages import SECTION, stage_path
@@ -28,6 +30,10 @@ class Encoder:
     module: str
     reads: tuple[str, ...]
     memory_mb: int
+
+    def load(self) -> ModuleType:
+        """Import the module: only jobs that train or embed pay for it."""
+        return import_module(self.module)
 
 
 ENCODERS = {

@@ -35,14 +35,14 @@ def plot_strf_system(folder: Path | str, kernels_path: Path | str, paths_path: P
     from exvo.training.storage import STRF_HISTORY, load_trained
 
     trained = load_trained(folder, [ConformerNetworkConfig])
-    config = trained.network_config
-    assert isinstance(config, ConformerNetworkConfig)
     if not trained.strf_history:
         # The history is no output of the training rule, which also trains networks without kernels.
         raise ValueError(
             f"{folder}: {STRF_HISTORY}, a file of training, is missing; delete model.safetensors in this folder, and "
             "the next run trains the system again"
         )
+    config = trained.network_config
+    assert isinstance(config, ConformerNetworkConfig)
     system = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))["system"]
     hop_ms = system["feature_config"]["hop_ms"]
     rates, scales = trained.strf_history["rate"], trained.strf_history["scale"]
