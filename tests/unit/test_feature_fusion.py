@@ -360,12 +360,12 @@ def test_in_training_a_clip_may_lose_a_system_but_never_all():
     net = network(system_dropout=0.5).train()
     vectors = torch.ones(4000, 5)
     vectors[:1000, :2] = torch.nan
-    heard = net._heard(vectors)
-    assert heard.any(dim=1).all() and not heard[:1000, 0].any() and heard[:1000, 1].all()
+    read = net._systems_read(vectors)
+    assert read.any(dim=1).all() and not read[:1000, 0].any() and read[:1000, 1].all()
     # Of four outcomes at one half, that without any counts as that with both.
-    share = heard[1000:].float().mean(dim=0)
+    share = read[1000:].float().mean(dim=0)
     assert (share - 0.75).abs().max() < 0.03
-    assert net.eval()._heard(vectors)[1000:].all()
+    assert net.eval()._systems_read(vectors)[1000:].all()
 
 
 def test_vectors_of_another_width_are_refused(complementary, trained):

@@ -156,11 +156,11 @@ class FeatureFusionNetwork(nn.Module):
         values = values.masked_fill(values.isnan(), 0.0).clamp(-limit, limit)
         parts = self.dropout(values).split(self.config.widths, dim=1)
         encoded = [functional.relu(layer(part)) for layer, part in zip(self.projections, parts, strict=True)]
-        heard = self._heard(vectors.squeeze(1)).unsqueeze(2)
-        joint = (torch.stack(encoded, dim=1) * heard).flatten(1)
-        return self.decoder(joint.unsqueeze(1), lengths)
+        read = self._systems_read(vectors.squeeze(1)).unsqueeze(2)
+        combined = (torch.stack(encoded, dim=1) * read).flatten(1)
+        return self.decoder(combined.unsqueeze(1), lengths)
 
-    def _heard(self, vectors: Tensor) -> Tensor:
+    def _systems_read(self, vectors: Tensor) -> Tensor:
         """Return which systems are used for each clip [shape=(batch, n_systems), bool]."""
         there = torch.stack([~part[:, 0].isnan() for part in vectors.split(self.config.widths, dim=1)], dim=1)
         if not self.training:

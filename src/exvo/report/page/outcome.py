@@ -70,7 +70,7 @@ def result_section(record: Mapping[str, Any]) -> Section:
             )
         )
     parts += [Words(f"Left out: {without_folders(notice)}.") for notice in record["notices"]]
-    return Section("result", "Result", _answer(record), parts)
+    return Section("result", "Result", _sentence(record), parts)
 
 
 def systems_section(record: Mapping[str, Any], tables: Sequence[Table], shared: Sequence[str]) -> Section:
@@ -100,7 +100,7 @@ def _what(record: Mapping[str, Any]) -> str:
     return f"a {'feature' if record['feature_fusion'] else 'late'} fusion of {len(record['systems'])} systems"
 
 
-def _answer(record: Mapping[str, Any]) -> str:
+def _sentence(record: Mapping[str, Any]) -> str:
     """Return the result in one sentence."""
     selection, test = record["selection"], record["test"]
     submitted = submitted_candidate(selection)
@@ -112,15 +112,15 @@ def _answer(record: Mapping[str, Any]) -> str:
     subject = f"{submitted['name']}, {_what(record)}, is submitted"
     if scores["s_mtl"] is None:
         return f"{subject}. Its S_MTL on {split} is undefined: a term is missing or not positive."
-    answer = f"{subject} and reaches S_MTL {cell('s_mtl', scores, intervals)} on {split}"
+    sentence = f"{subject} and reaches S_MTL {cell('s_mtl', scores, intervals)} on {split}"
     comparison = _first(record, comparisons)
     if comparison is None:
-        return f"{answer}."
+        return f"{sentence}."
     found = difference(comparison["differences"]["s_mtl"])
     if not np.isfinite(found.value):
-        return f"{answer}. The difference from the {comparison['name']} is undefined."
+        return f"{sentence}. The difference from the {comparison['name']} is undefined."
     text = signed(found, 3)
-    return f"{answer}, a difference of {text}{',' if ' p ' in text else ''} from the {comparison['name']}."
+    return f"{sentence}, a difference of {text}{',' if ' p ' in text else ''} from the {comparison['name']}."
 
 
 def _first(record: Mapping[str, Any], comparisons: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
