@@ -36,3 +36,8 @@ def test_links_lead_somewhere(text):
         assert not anchor or anchor in anchors(target), (
             f"{text.name} links to {link}, which has no such heading"
         )
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=[str(path.relative_to(REPOSITORY)) for path in TEXTS])
+def test_no_mark_of_a_merge_is_left(text):
+    assert not re.findall(r"^(?:<{7}|>{7}) ", text.read_text(encoding="utf-8"), re.MULTILINE)
