@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from exvo.networks.torch_setup import device_name
+from exvo.networks.torch_setup import training_device
 from exvo.pretraining.batches import HELD_OUT, MaskConfig, MaskedBatch, MaskedClips
 from exvo.pretraining.masked_prediction import N_SUMS, MaskedPrediction
 from exvo.training.batches import Batches
@@ -89,12 +89,7 @@ class PretrainConfig:
         ValueError
             If the precision is unknown, or is mixed precision without CUDA.
         """
-        name = device_name(self.device)
-        if self.precision not in ("fp32", "bf16"):
-            raise ValueError(f"precision: {self.precision!r} is neither fp32 nor bf16")
-        if self.precision != "fp32" and not name.startswith("cuda"):
-            raise ValueError(f"precision: {self.precision} needs a CUDA device, not {name}: set it to fp32")
-        return torch.device(name)
+        return training_device(self.device, self.precision, ("fp32", "bf16"))
 
 
 class MaskedLearner:

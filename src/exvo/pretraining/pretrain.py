@@ -5,19 +5,17 @@ Source: Hsu et al., "HuBERT", IEEE/ACM TASLP 2021. Two stacked log-mel frames re
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from exvo.corpus.shards import stable_hash
 from exvo.hubert.encoder import Hubert, HubertConfig, build_hubert
 from exvo.hubert.fft_positions import use_fourier_positions
-from exvo.networks.torch_setup import torch_threads
+from exvo.networks.torch_setup import isolated
 from exvo.pretraining.batches import MaskedClips, Targets, encoder_frames
 from exvo.pretraining.checkpoint import (
     CHECKPOINT,
@@ -140,7 +138,7 @@ def pretrain(
     identity = pretraining_identity(
         inputs, targets, ids, speakers, encoder_config, config, network.state_dict(), seed, device
     )
-    with _isolated(n_threads, device):
+    with isolated(n_threads, device):
         learner = MaskedLearner(network.to(device), train, heldout, config, seed)
         loop = Loop(
             learner,
@@ -206,11 +204,3 @@ def _initial_network(
         network.encoder.feature_extractor.set_moments(statistics["mean"], std)
     use_fourier_positions(network.encoder)
     return network
-
-
-@contextmanager
-def _isolated(n_threads: int, device: torch.device) -> Iterator[None]:
-    """Set the threads, and restore them and the random state afterwards."""
-    devices = [device.index or 0] if device.type == "cuda" else []
-    with torch_threads(n_threads), torch.random.fork_rng(devices):
-        yield

@@ -20,7 +20,7 @@ from torch import nn
 from exvo.corpus.labels import Labels
 from exvo.evaluation.metrics import labelled
 from exvo.networks.losses import CombinedLoss
-from exvo.networks.torch_setup import torch_threads
+from exvo.networks.torch_setup import isolated
 from exvo.training.batches import TrainBatches
 from exvo.training.checkpoint import (
     CHECKPOINT,
@@ -222,10 +222,9 @@ def _initial_network(
 @contextmanager
 def _surroundings(n_threads: int, device: torch.device) -> Iterator[None]:
     """Set the threads and deterministic operations, and restore them and the random state afterwards."""
-    devices = [device.index or 0] if device.type == "cuda" else []
     deterministic = torch.are_deterministic_algorithms_enabled()
     try:
-        with torch_threads(n_threads), torch.random.fork_rng(devices):
+        with isolated(n_threads, device):
             # On a CPU, the operations in use are deterministic without this.
             if device.type == "cuda":
                 # Without it, matrix products of cuBLAS are not deterministic.

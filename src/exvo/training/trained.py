@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from exvo.corpus.labels import Country
 from exvo.networks.losses import AgeLoss, Combination, EmotionLoss, LossWeights
-from exvo.networks.torch_setup import device_name
+from exvo.networks.torch_setup import training_device
 from exvo.training.batches import SpecAugment
 from exvo.training.loop import Precision
 from exvo.util.settings import Count, Device, Items, NotNegative, Positive, Share, with_tuples
@@ -186,12 +186,7 @@ class TrainingConfig:
         ValueError
             If the precision is unknown, or is mixed precision without CUDA.
         """
-        name = device_name(self.device)
-        if self.precision not in ("fp32", "fp16", "bf16"):
-            raise ValueError(f"precision: {self.precision!r} is none of fp32, fp16, bf16")
-        if self.precision != "fp32" and not name.startswith("cuda"):
-            raise ValueError(f"precision: {self.precision} needs a CUDA device, not {name}: set it to fp32")
-        return torch.device(name)
+        return training_device(self.device, self.precision, ("fp32", "fp16", "bf16"))
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class VectorBatches:
             if not block_start <= first < block_start + len(block):
                 block_start = first
                 block = self.store.values[self._rows[order[first : first + self.batch_size * _BLOCK_BATCHES]]]
-            frames = block[rows - block_start][:, None]
+            frames = block[first - block_start :][: len(rows), None]
             return make_batch(frames, np.ones(len(rows), np.int64), self._targets, order[rows])
 
         return Batches(
